@@ -1,0 +1,60 @@
+"""Who may call: the page's site, and the owner who pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from flask import Request
+from flask import Response
+
+from .errors import CrossSite
+from .errors import Prefetch
+from .errors import Unauthorized
+from .settings import Settings
+
+Authorize = Callable[[], object]
+
+
+def check_site(request: Request, settings: Settings) -> None:
+    """Refuse what a page of another site sends along with its visitor's cookies. Raises `CrossSite`.
+
+    `Sec-Fetch-Site` is the browser's own word; where it is missing (old browsers, plain http) `Origin` is compared.
+    Clients that are no browsers send neither.
+    https://www.w3.org/TR/fetch-metadata/
+    """
+    if (origin := request.headers.get("Origin")) in settings.origins and origin:
+        return
+    if "prefetch" in request.headers.get("Sec-Purpose", ""):
+        raise Prefetch()
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        allowed = site in ("same-origin", "none")
+    else:
+        allowed = origin is None or urlsplit(origin).netloc == request.host
+    if not allowed:
+        raise CrossSite()
+
+
+def allow_origin(request: Request, response: Response, settings: Settings) -> Response:
+    """Let the pages of `LLM_STREAM_ORIGINS` read the answer."""
+    if not settings.origins:
+        return response
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin in settings.origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Last-Event-ID"
+            response.headers["Access-Control-Max-Age"] = "600"
+    return response
+
+
+def owner_of(request: Request, authorize: Authorize | None) -> str:
+    """The owner; in a public app the client's address. Raises `Unauthorized`, or what `authorize` aborts with."""
+    owner = authorize() if authorize else request.remote_addr or "unknown"
+    if owner is None or owner == "" or owner is False:
+        raise Unauthorized()
+    return str(owner)

@@ -1,0 +1,136 @@
+"""The shared error-wrapping generator: whatever goes in, a well-formed sequence of events comes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from .errors import StreamError
+from .events import Delta
+from .events import Done
+from .events import Event
+from .events import Failure
+from .events import Usage
+from .upstream.chunks import ChunkDecoder
+from .upstream.completion import Stopped
+from .upstream.refusals import describe
+
+logger = logging.getLogger("llm_stream")
+
+
+def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
+    """Make any iterable a well-formed sequence of events.
+
+    `source` may give strings, events, lists of events, chat completion chunks (the SDK's objects, or mappings) and
+    `None`, which is passed over. What comes out holds at most one `Failure` and at most one `Usage`, and ends with
+    exactly one `Done`, whatever `source` does: raise, break off, give nothing, or go on after its end.
+
+    Never raises an `Exception` of its own or of `source`; logs what it swallows, under the `error_id` of the
+    `Failure`. Closes `source` when it is closed itself, or has seen the end.
+    """
+    for batch in guard_batches(source):
+        yield from batch
+
+
+def guard_batches(source: Iterable[Any]) -> Generator[list[Event], None, None]:
+    """The same, with the events that came together kept together; the last batch is the terminal one."""
+    reading = _Reading()
+    try:
+        items = iter(source)
+        try:
+            yield from _guarded(items, reading)
+        finally:
+            if close := getattr(items, "close", None):
+                close()
+    except Exception as error:
+        if reading.ended:  # it was whole already
+            logger.debug("after the last event: %s", describe(error))
+        else:
+            problem = report(error)
+            yield reading.end(problem.failure(), Done(status=problem.ending))
+
+
+def _guarded(items: Iterator[Any], reading: _Reading) -> Generator[list[Event], None, None]:
+    try:
+        for item in items:
+            if batch := reading.take(item):
+                yield batch
+            if reading.done:
+                break
+    except Stopped:
+        yield reading.end(Done(status="cancelled"))
+        return
+    yield reading.end(reading.verdict())
+    for _ in items:
+        pass  # a source that has more to do after its last event, like reading the rest of a response, does it now
+
+
+def report(error: Exception) -> StreamError:
+    """Log why a stream fails; return what may be said about it."""
+    if isinstance(error, StreamError):
+        logger.warning("stream failed: %s error_id=%s: %s", error.code, error.error_id, describe(error.__cause__))
+        return error
+    problem = StreamError()
+    logger.error("stream failed: %s error_id=%s", problem.code, problem.error_id, exc_info=error)
+    return problem
+
+
+class _Reading:
+    """What has been read so far: enough to know how the sequence may go on."""
+
+    def __init__(self) -> None:
+        self.done: Done | None = None
+        self.ended = False
+        self._failure: Failure | None = None
+        self._usage: Usage | None = None
+        self._decoder: ChunkDecoder | None = None
+
+    def take(self, item: Any) -> list[Event]:
+        """The events of one item, less the terminal ones, which are kept for the end."""
+        given = item if isinstance(item, list) else [item]
+        batch: list[Event] = []
+        for event in chain.from_iterable(map(self._events_of, given)):
+            if self.done:
+                break
+            if isinstance(event, Done):
+                self.done = event
+            elif isinstance(event, Failure):
+                self._failure = self._failure or event
+            elif isinstance(event, Usage):
+                self._usage = event
+            else:
+                batch.append(event)
+        return batch
+
+    def verdict(self) -> Done:
+        """How a source ended that raised nothing. Raises `StreamError` if it broke off."""
+        if self.done is None and self._decoder is not None:
+            self._usage = self._usage or self._decoder.usage
+            return self._decoder.done()
+        return self.done or Done(status="failed" if self._failure else "completed")
+
+    def end(self, *last: Event) -> list[Event]:
+        """The terminal batch: the failure, if any, the usage, if known, and how it ended."""
+        self.ended = True
+        *failures, done = last
+        usage = [self._usage] if self._usage else []
+        return [*([self._failure] if self._failure else failures), *usage, done]
+
+    def _events_of(self, item: Any) -> Iterable[Event]:
+        if isinstance(item, Event):
+            return (item,)
+        if isinstance(item, str):
+            return (Delta(item),) if item else ()
+        if item is None:
+            return ()
+        if hasattr(item, "model_dump"):
+            item = item.model_dump(exclude_unset=True)
+        if isinstance(item, Mapping) and ("choices" in item or "error" in item):
+            self._decoder = self._decoder or ChunkDecoder()
+            return self._decoder.events(item)
+        raise TypeError(f"a stream may give text, events or chat completion chunks, not {type(item).__name__}")

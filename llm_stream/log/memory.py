@@ -1,0 +1,63 @@
+"""A log in the memory of one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+from ..events import Event
+
+
+class Bell:
+    """Wakes the one thread that waits for it; ringing it again before that costs nothing.
+
+    A bare lock, because `threading.Event` and `Condition` cost several times as much under gevent, and this is rung
+    for every read of every stream.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+        self._rung = False
+
+    def ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Whether it was rung within `timeout` seconds (None: for ever). Look at the log afterwards, not before."""
+        rung = self._lock.acquire(timeout=-1 if timeout is None else timeout)
+        if rung:
+            self._rung = False
+        return rung
+
+
+class MemoryLog:
+    """Numbered, append-only. Event n is the n-th appended, from 1; one thread appends at a time."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._bells: tuple[Bell, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def append(self, events: Sequence[Event]) -> None:
+        """All of them at once: a reader never sees half."""
+        self._events.extend(events)
+        for bell in self._bells:
+            bell.ring()
+
+    def after(self, number: int) -> list[Event]:
+        """The events with higher numbers."""
+        return self._events[number:]
+
+    def subscribe(self) -> Bell:
+        """A bell that is rung after every append, until it is given to `unsubscribe()`."""
+        bell = Bell()
+        self._bells = (*self._bells, bell)
+        return bell
+
+    def unsubscribe(self, bell: Bell) -> None:
+        self._bells = tuple(other for other in self._bells if other is not bell)

@@ -1,0 +1,139 @@
+"""Following a log into one HTTP response, and noticing when nobody takes it."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import socket
+from collections.abc import Iterator
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from .events import Done
+from .events import Event
+from .stream import Stream
+from .wire import Wire
+
+PEEK_EVERY_S = 0.5
+
+
+class Reader:
+    """One reader of a stream. Use it up, or `close()` it: the stream counts its readers.
+
+    `connection` is the client's socket, where the server shows it; without it a client's going is noticed at the
+    second write.
+    """
+
+    def __init__(self, stream: Stream, *, after: int = 0, connection: Any = None) -> None:
+        self.stream = stream
+        self._after = after
+        self._heartbeat_s = stream.settings.heartbeat_s or None
+        self._client = Client(connection, stream.settings.send_timeout_s)
+        self._bell = stream.log.subscribe()
+        stream.join(self)
+
+    def batches(self) -> Iterator[tuple[int, Sequence[Event]]]:
+        """The number of the first event, and the events that came together; no events: it is time for a heartbeat.
+
+        Ends after `Done`. Raises `ConnectionResetError` when the client has gone.
+        """
+        try:
+            while True:
+                batch = self.stream.log.after(self._after)
+                if self._client.gone:
+                    raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
+                if batch or not self._bell.wait(self._heartbeat_s):
+                    first, self._after = self._after + 1, self._after + len(batch)
+                    self._client.writing_since = monotonic()
+                    yield first, batch
+                    self._client.writing_since = None
+                    if batch and isinstance(batch[-1], Done):
+                        return
+        finally:
+            self.close()
+
+    def written(self, wire: Wire) -> Iterator[bytes]:
+        """The same, as bytes of `wire`."""
+        if self._after:
+            wire.resume(self.stream.log.after(self._after - 1)[0])
+        opening = wire.opening()
+        if len(self.stream.log) <= self._after:
+            yield opening
+            opening = b""
+        for first, batch in self.batches():
+            if data := opening + (wire.encode(self.stream.id, first, batch) if batch else wire.heartbeat):
+                yield data
+            opening = b""
+
+    def wait_for_content(self, timeout: float) -> Sequence[Event]:
+        """What comes after `start`, once there is something; nothing, if `timeout` seconds pass before."""
+        until = monotonic() + timeout
+        while not (events := self.stream.log.after(max(1, self._after))):
+            left = until - monotonic()
+            if left <= 0 or self._client.gone:
+                break
+            self._bell.wait(left)
+        return events
+
+    def close(self) -> None:
+        """May be called twice, and by a thread of another."""
+        self.stream.log.unsubscribe(self._bell)
+        self.stream.leave(self)
+        self._client.release()
+
+    def tick(self, now: float) -> None:
+        """Look after the client, whose thread may be asleep or blocked."""
+        if self._client.has_left(now):
+            self._bell.ring()
+
+
+class Client:
+    """The far end of a response, watched from outside the thread that writes to it."""
+
+    def __init__(self, connection: Any, send_timeout_s: float) -> None:
+        # the plain socket under gevent's, whose methods would wait for data where we only want to look
+        self._socket = None if connection is None else _socket.socket(fileno=connection.fileno())
+        self._send_timeout_s = send_timeout_s
+        self._next_peek = 0.0
+        self.writing_since: float | None = None
+        self.gone = False
+
+    def release(self) -> None:
+        """Let go of the descriptor, which belongs to the server."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.detach()
+
+    __del__ = release
+
+    def has_left(self, now: float) -> bool:
+        """Peek at the connection, twice a second at most; cut one that has not been read from for too long."""
+        connection, since = self._socket, self.writing_since
+        if connection is None or self.gone:
+            return self.gone
+        if since is not None:
+            if now - since > self._send_timeout_s:
+                self.gone = True
+                _shut_down(connection)
+        elif now >= self._next_peek:
+            self._next_peek = now + PEEK_EVERY_S
+            self.gone = _at_end(connection)
+        return self.gone
+
+
+def _at_end(connection: _socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _shut_down(connection: _socket.socket) -> None:
+    """Wakes the blocked write with EPIPE, which servers take for what it is: a client that has gone."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass

@@ -1,0 +1,119 @@
+"""A stream becomes an HTTP response: an event stream, one JSON answer, or an honest error."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from flask import Request
+from flask import Response
+from flask import stream_with_context
+
+from .errors import HTTP_STATUSES
+from .errors import InvalidField
+from .errors import LLMStreamError
+from .events import Failure
+from .reader import Reader
+from .stream import Stream
+from .streams import Streams
+from .wire import Wire
+from .wire import sse
+from .wire.answer import answer_of
+from .wire.native import NativeWire
+from .wire.text import TextWire
+
+WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
+
+CLIENT_CLOSED_REQUEST = 499
+"""Nobody is there to read it; the name and the number are nginx's."""
+
+
+def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, after: int = 0) -> Response:
+    """Follow `stream` into a response, in the form that `request` asks for.
+
+    A GET is an event stream from its first moment, because `EventSource` cannot see a status. A POST is held until
+    the upstream has said something, `LLM_STREAM_STATUS_HOLD_S` at most, so that its refusal can be one.
+    """
+    reader = streams.follow(stream, after=after, connection=_connection_of(request))
+    try:
+        if wants_json(request):
+            return _whole_answer(reader)
+        if request.method == "POST":
+            events = reader.wait_for_content(stream.settings.status_hold_s)
+            if events and isinstance(events[0], Failure):
+                reader.close()
+                return failure_response(events[0])
+        return event_stream(reader, wire)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def event_stream(reader: Reader, wire: Wire) -> Response:
+    response = Response(stream_with_context(reader.written(wire)), mimetype=sse.MIMETYPE, headers=sse.HEADERS)
+    response.call_on_close(reader.close)  # a generator that was never begun has no `finally`
+    return response
+
+
+def nothing_more() -> Response:
+    """204, which makes an `EventSource` stop asking."""
+    return Response(status=204)
+
+
+def snapshot(stream: Stream) -> Response:
+    """What there is of the answer so far."""
+    stream.looked_at()
+    return json_response(answer_of(stream.log.after(0)))
+
+
+def failure_response(failure: Failure, **more: Any) -> Response:
+    """The JSON form of an error, with the status that belongs to its code."""
+    body = msgspec.to_builtins(failure)
+    retry_after = body.pop("retry_after", None)
+    response = json_response({"error": body, **more}, HTTP_STATUSES.get(failure.code, 500))
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(retry_after))
+    return response
+
+
+def error_response(error: LLMStreamError) -> Response:
+    return failure_response(error.failure())
+
+
+def json_response(body: Any, status: int = 200) -> Response:
+    response = Response(msgspec.json.encode(body), status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def wants_json(request: Request) -> bool:
+    accepted = request.accept_mimetypes
+    return accepted.best_match([sse.MIMETYPE, "application/json"]) == "application/json"
+
+
+def wire_of(name: str | None) -> Wire:
+    """Raises `InvalidField`."""
+    try:
+        return WIRES[name or "native"]()
+    except KeyError:
+        raise InvalidField(f"The parameter 'format' must be one of: {', '.join(WIRES)}.") from None
+
+
+def _whole_answer(reader: Reader) -> Response:
+    try:
+        for _ in reader.batches():
+            pass
+    except ConnectionResetError:
+        return Response(status=CLIENT_CLOSED_REQUEST)
+    events = reader.stream.log.after(0)
+    whole = answer_of(events)
+    for event in events[-3:]:
+        if isinstance(event, Failure):
+            return failure_response(event, **(msgspec.to_builtins(whole) | {"error": msgspec.UNSET}))
+    return json_response(whole)
+
+
+def _connection_of(request: Request) -> Any:
+    """The client's socket, under gunicorn and under Werkzeug's own server."""
+    return request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")

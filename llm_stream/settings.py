@@ -1,0 +1,147 @@
+"""Every `LLM_STREAM_*` key: its type, its default, its check.
+
+The field `heartbeat_s` is the key `LLM_STREAM_HEARTBEAT_S` in `app.config`, or in the environment
+(where lists and tables are written as JSON). Keys are read once, when the blueprint is registered.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from decimal import Decimal
+from typing import Annotated
+from typing import Any
+from typing import Literal
+
+import msgspec
+
+from .errors import ConfigError
+
+PREFIX = "LLM_STREAM_"
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Deadline = Annotated[float, msgspec.Meta(gt=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a million tokens cost."""
+
+    input: Decimal
+    output: Decimal
+    cached: Decimal | None = None
+    currency: str = "USD"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    # who may ask
+    public: bool = False
+    """Allow everybody, with the client's address as the owner. Off, `authorize` is required."""
+    origins: tuple[str, ...] = ()
+    """Origins of other sites that may call, for example `https://app.example.com`."""
+
+    # what may be asked
+    model: str | None = None
+    """The model, where the `LLMStream` was not given one."""
+    models: tuple[str, ...] = ()
+    """Models that a browser may choose, beside the default one."""
+    fallback_models: tuple[str, ...] = ()
+    """Models to try, in this order, when the one asked for cannot be had."""
+    max_output_tokens: Positive = 4096
+    """The most that one answer may hold; always sent upstream."""
+    max_request_bytes: Positive = 1_048_576
+    """Bodies over this are refused before they are read."""
+
+    # deadlines
+    status_hold_s: Seconds = 10.0
+    """How long a POST waits for the first event, so that an error can be an honest HTTP status."""
+    first_token_s: Deadline = 60.0
+    """From the start to the first content, retries included."""
+    idle_s: Deadline = 60.0
+    """The longest gap between content; upstream pings do not count."""
+    total_s: Deadline = 600.0
+    """The longest that an answer may take."""
+
+    # trouble
+    retries: Count = 4
+    """How often a refused or broken call is made again before there is content; 0: never."""
+    retry_after_content: bool = False
+    """Make one more attempt when an answer breaks off; readers are told by `reset`."""
+
+    # readers
+    heartbeat_s: Seconds = 15.0
+    """The longest silence towards a reader; 0: no heartbeats."""
+    send_timeout_s: Deadline = 30.0
+    """How long a reader may go without taking what is written to it."""
+    on_disconnect: Literal["cancel", "finish"] = "cancel"
+    """What becomes of a stream that nobody reads any more."""
+    disconnect_grace_s: Seconds = 5.0
+    """How long such a stream waits for a reader to come back before it is cancelled."""
+    finish_s: Deadline = 120.0
+    """With `finish`: how long it may run on without a reader."""
+
+    # logs
+    log_url: str = "memory://"
+    """Where logs are kept; `memory://` is the memory of one worker."""
+    retention_s: Seconds = 600.0
+    """How long the log of a finished stream is kept."""
+    max_stream_bytes: Positive = 4_194_304
+    """The most that one log may hold."""
+    max_retained_bytes: Count = 268_435_456
+    """The most that all finished logs of a worker may hold together; the oldest go first."""
+    max_streams: Positive = 1000
+    """Answers that one worker writes at once."""
+    max_streams_per_owner: Positive = 10
+    """Answers that one owner may have written at once."""
+
+    # money
+    prices: dict[str, Price] = field(default_factory=dict)
+    """By model, per million tokens: `{"input": "14", "output": "58", "cached": "7", "currency": "INR"}`."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the `LLM_STREAM_*` keys of a Flask config; `ConfigError` names the wrong one."""
+        given = {
+            key.removeprefix(PREFIX).lower(): _lenient(value)
+            for key, value in config.items()
+            if key.startswith(PREFIX) and value not in (None, "")
+        }
+        known = {field.name for field in fields(cls)}
+        for name in given.keys() - known:
+            raise ConfigError(_unknown(name, known))
+        try:
+            settings = msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(_wrong(str(error))) from error
+        if settings.log_url != "memory://":
+            raise ConfigError(f"LLM_STREAM_LOG_URL is {settings.log_url!r}, and this version knows only 'memory://'.")
+        return settings
+
+
+def _lenient(value: object) -> object:
+    """Environment variables spell booleans in many ways."""
+    if isinstance(value, str):
+        return {"yes": True, "on": True, "no": False, "off": False}.get(value.strip().lower(), value)
+    return value
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    message = f"There is no setting {PREFIX}{name.upper()}."
+    for close in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6):
+        message += f" Did you mean {PREFIX}{close.upper()}?"
+    return message
+
+
+def _wrong(reason: str) -> str:
+    """msgspec says "Expected `float`, got `str` - at `$.idle_s`"; users know the key by its own name."""
+    what, _, where = reason.partition(" - at `$.")
+    name, _, inside = where.rstrip("`").partition("[")
+    inside = f"[{inside}" if inside else ""
+    name, dot, rest = name.partition(".")
+    return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {what}. Lists and tables are written as JSON."

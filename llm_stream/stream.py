@@ -1,0 +1,286 @@
+"""One stream's life: from its first event to its settling, whoever ends it and why."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import closing
+from time import monotonic
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
+
+import msgspec
+
+from .errors import FirstTokenTimeout
+from .errors import IdleTimeout
+from .errors import Interrupted
+from .errors import StreamError
+from .errors import StreamTooLarge
+from .errors import TotalTimeout
+from .events import CONTENT
+from .events import Done
+from .events import Event
+from .events import Failure
+from .events import Start
+from .events import Status
+from .events import Usage
+from .guard import guard_batches
+from .guard import report
+from .log.memory import MemoryLog
+from .settings import Settings
+from .usage.record import UsageRecord
+from .usage.record import utc_now
+
+if TYPE_CHECKING:
+    from .reader import Reader
+
+logger = logging.getLogger("llm_stream")
+
+UNWIND_S = 1.0
+"""How long a stopped producer may take to come back before the stream is settled without it."""
+
+WRAP_UP_S = 5.0
+"""How long a whole answer is kept open for its figures."""
+
+EVENT_OVERHEAD_BYTES = 16
+
+
+class SourceOfEvents(Protocol):
+    """What a producer drains. `batches()` is run by one thread, `interrupt()` may come from another."""
+
+    def batches(self) -> Iterable[Any]: ...
+
+    def interrupt(self) -> None: ...
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]] | None:
+        """What was asked, where that is known."""
+
+    @property
+    def max_output_tokens(self) -> int | None: ...
+
+    @property
+    def asked_model(self) -> str | None:
+        """The model that was asked last: another than the stream's, once a fallback has taken over."""
+
+    @property
+    def upstream_model(self) -> str | None:
+        """The model that the provider says it used."""
+
+    @property
+    def base_url(self) -> str | None: ...
+
+    @property
+    def bought(self) -> bool:
+        """Whether a provider has accepted a call, so that somebody will have to pay for it."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The provider's figures so far."""
+
+    @property
+    def last_refusal(self) -> StreamError | None:
+        """Why the last attempt failed, if there was one."""
+
+    @property
+    def wrapping_up(self) -> bool:
+        """The answer is whole; what is still awaited are its figures, and the end of the body."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How a stream ends, and why, if it ends badly."""
+
+    status: Status
+    failure: Failure | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class Stream:
+    """A log, the producer that fills it, and the readers that follow it.
+
+    States: running → stopping (there is a verdict, the producer is on its way back) → settled. Every way out passes
+    through `_settle()`, once.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        owner: str,
+        model: str,
+        created: int,
+        source: SourceOfEvents,
+        settings: Settings,
+        settle: Callable[[Stream, Verdict], tuple[UsageRecord, Usage]],
+    ) -> None:
+        self.id = id
+        self.owner = owner
+        self.model = model
+        self.source = source
+        self.settings = settings
+        self.log = MemoryLog()
+        self.size = 0
+        self.started = utc_now()
+        self.started_at = monotonic()
+        self.first_content_at: float | None = None
+        self.settled_at: float | None = None
+        self.record: UsageRecord | None = None
+        self.settled = threading.Event()
+        self.readers: set[Reader] = set()
+        self._settle_with = settle
+        self._last_content_at = self.started_at
+        self._readerless_since: float | None = self.started_at
+        self._lock = threading.Lock()
+        self._verdict: Verdict | None = None
+        self._stopped_at = 0.0
+        self._closed = False
+        self._producer: threading.Thread | None = None
+        self._append([Start(id=id, model=model, created=created)])
+
+    # The producer…
+
+    def start(self) -> None:
+        """Begin to drain the source, in a thread that sees the caller's context (its request, its trace)."""
+        context = contextvars.copy_context()
+        self._producer = threading.Thread(
+            target=context.run, args=(self._produce,), name=f"llm_stream {self.id}", daemon=True
+        )
+        try:
+            self._producer.start()
+        except RuntimeError as error:  # no more threads
+            self._settle(Verdict("failed", report(error).failure()))
+
+    @property
+    def at_rest(self) -> bool:
+        """Settled, with nobody reading and no thread at work: the clock need not look at it."""
+        producing = self._producer is not None and self._producer.is_alive()
+        return self.settled.is_set() and not self.readers and not producing
+
+    def _produce(self) -> None:
+        interrupted = Verdict("interrupted", Interrupted().failure())
+        try:
+            with closing(guard_batches(self.source.batches())) as batches:
+                for batch in batches:
+                    if isinstance(batch[-1], Done):
+                        self._settle(self._verdict or _verdict_of(batch))
+                    elif not self._take(batch):
+                        break
+        finally:  # a killed greenlet leaves by no other door
+            self._settle(self._verdict or interrupted)
+
+    def _take(self, batch: list[Event]) -> bool:
+        """Append what came; whether there may be more."""
+        if any(isinstance(event, CONTENT) for event in batch):
+            self._last_content_at = monotonic()
+            if self.first_content_at is None:
+                self.first_content_at = self._last_content_at
+        with self._lock:
+            if self._closed or self._verdict:
+                return False
+            self._append(batch)
+        if self.size > self.settings.max_stream_bytes:
+            self.fail(StreamTooLarge())
+            return False
+        return True
+
+    def _append(self, batch: list[Event]) -> None:
+        self.size += sum(map(_size, batch))
+        self.log.append(batch)
+
+    # The ways to end it…
+
+    def stop(self, status: Status, failure: Failure | None = None) -> None:
+        """End it now, for the first reason that is given: the upstream is closed at once, settling follows."""
+        with self._lock:
+            if self._verdict or self._closed:
+                return
+            self._verdict = Verdict(status, failure)
+            self._stopped_at = monotonic()
+        self.source.interrupt()
+
+    def fail(self, error: StreamError) -> None:
+        """Stop it because of `error`, which is logged."""
+        if not self._verdict:
+            problem = report(error)
+            self.stop(problem.ending, problem.failure())
+
+    def tick(self, now: float) -> None:
+        """Look at the clock: deadlines, readers that are gone, a producer that does not come back."""
+        for reader in tuple(self.readers):
+            reader.tick(now)
+        if self.settled_at is not None:
+            if now - self.settled_at > UNWIND_S:
+                self.source.interrupt()  # an upstream that does not end its body after the last event
+        elif self._verdict:
+            if now - self._stopped_at > UNWIND_S:  # blocked in something that cannot be interrupted
+                threading.Thread(target=self._settle, args=(self._verdict,), daemon=True).start()
+        elif self.source.wrapping_up:
+            if now - self._last_content_at > min(WRAP_UP_S, self.settings.idle_s):
+                self.source.interrupt()
+        else:
+            self._check_deadlines(now)
+            self._check_readers(now)
+
+    def _check_deadlines(self, now: float) -> None:
+        settings = self.settings
+        if now - self.started_at > settings.total_s:
+            self.fail(TotalTimeout())
+        elif self.first_content_at is None:
+            if now - self.started_at > settings.first_token_s:
+                self.fail(self.source.last_refusal or FirstTokenTimeout())
+        elif now - self._last_content_at > settings.idle_s:
+            self.fail(IdleTimeout())
+
+    def _check_readers(self, now: float) -> None:
+        if self._readerless_since is None:
+            return
+        finish = self.settings.on_disconnect == "finish"
+        patience = self.settings.finish_s if finish else self.settings.disconnect_grace_s
+        if now - self._readerless_since > patience:
+            self.stop("abandoned")
+
+    def _settle(self, verdict: Verdict) -> None:
+        """Once, on every way out: the record and its hooks, then the last events."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.record, usage = self._settle_with(self, verdict)
+        failure = [verdict.failure] if verdict.failure else []
+        self._append([*failure, usage, Done(verdict.status, verdict.finish_reason)])
+        self.settled_at = monotonic()
+        self.settled.set()
+
+    # Its readers…
+
+    def join(self, reader: Reader) -> None:
+        self.readers.add(reader)
+        self._readerless_since = None
+
+    def leave(self, reader: Reader) -> None:
+        self.readers.discard(reader)
+        if not self.readers:
+            self._readerless_since = monotonic()
+
+    def looked_at(self) -> None:
+        """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""
+        if not self.readers:
+            self._readerless_since = monotonic()
+
+
+def _verdict_of(batch: list[Event]) -> Verdict:
+    """The terminal batch of a guard, read back."""
+    found: dict[type[Event], Any] = {type(event): event for event in batch}
+    done: Done = found[Done]
+    return Verdict(done.status, found.get(Failure), done.finish_reason, found.get(Usage))
+
+
+def _size(event: Event) -> int:
+    return len(msgspec.json.encode(event)) + EVENT_OVERHEAD_BYTES

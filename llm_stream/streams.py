@@ -1,0 +1,200 @@
+"""The streams of one `LLMStream` in one worker: who may start one, who finds one again, when one is forgotten."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import Counter
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from time import sleep
+from time import time
+from typing import Any
+from weakref import WeakSet
+
+from .errors import ExpiredStream
+from .errors import KeyConflict
+from .errors import Overloaded
+from .errors import TooManyStreams
+from .errors import UnknownStream
+from .events import Usage
+from .reader import Reader
+from .settings import Settings
+from .stream import SourceOfEvents
+from .stream import Stream
+from .stream import Verdict
+from .usage.record import UsageRecord
+
+logger = logging.getLogger("llm_stream")
+
+TICK_S = 0.2
+RETRY_AFTER_S = 5.0
+MAX_REMEMBERED = 20_000
+"""Ids and keys of forgotten streams that are still known to have been: they are never bought twice."""
+
+Settle = Callable[[Stream, Verdict], tuple[UsageRecord, Usage]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a client-made key stands for."""
+
+    stream_id: str
+    fingerprint: bytes
+
+
+class Streams:
+    """All methods may be called from any thread."""
+
+    def __init__(self, settings: Settings, settle: Settle) -> None:
+        self._settings = settings
+        self._settle = settle
+        self._lock = threading.Lock()
+        self._streams: dict[str, Stream] = {}
+        self._running: Counter[str] = Counter()
+        self._finished: OrderedDict[str, tuple[Stream, int]] = OrderedDict()
+        self._finished_bytes = 0
+        self._forgotten: OrderedDict[str, str] = OrderedDict()
+        self._claims: OrderedDict[tuple[str, str], Claim] = OrderedDict()
+        self._watched: dict[str, Stream] = {}
+        self._clock: threading.Thread | None = None
+        _every.add(self)
+
+    def start(
+        self,
+        owner: str,
+        model: str,
+        source: Callable[[], SourceOfEvents],
+        *,
+        key: str | None = None,
+        fingerprint: bytes = b"",
+    ) -> tuple[Stream, bool]:
+        """Start a stream, or find the one that `key` stands for; and whether it is new.
+
+        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`.
+        """
+        with self._lock:
+            self._forget_expired()
+            if key and (claim := self._claims.get((owner, key))):
+                if claim.fingerprint != fingerprint:
+                    raise KeyConflict()
+                return self._known(owner, claim.stream_id), False
+            self._check_slots(owner)
+            stream = Stream(
+                id=secrets.token_hex(10),
+                owner=owner,
+                model=model,
+                created=int(time()),
+                source=source(),
+                settings=self._settings,
+                settle=self._settled,
+            )
+            self._streams[stream.id] = stream
+            self._running[owner] += 1
+            if key:
+                self._claims[owner, key] = Claim(stream.id, fingerprint)
+                _trim(self._claims)
+        stream.start()
+        self._watch(stream)
+        return stream, True
+
+    def find(self, owner: str, stream_id: str) -> Stream:
+        """Raises `UnknownStream`, also for somebody else's, and `ExpiredStream`."""
+        with self._lock:
+            self._forget_expired()
+            return self._known(owner, stream_id)
+
+    def follow(self, stream: Stream, *, after: int = 0, connection: Any = None) -> Reader:
+        """A reader of the events after number `after`; `connection` is the client's socket, if the server shows it."""
+        reader = Reader(stream, after=after, connection=connection)
+        self._watch(stream)
+        return reader
+
+    def running(self) -> list[Stream]:
+        """Those that are not settled yet."""
+        return [stream for stream in list(self._streams.values()) if not stream.settled.is_set()]
+
+    # Slots…
+
+    def _check_slots(self, owner: str) -> None:
+        if self._running.total() >= self._settings.max_streams:
+            raise Overloaded(retry_after=RETRY_AFTER_S)
+        if self._running[owner] >= self._settings.max_streams_per_owner:
+            raise TooManyStreams(retry_after=RETRY_AFTER_S)
+
+    def _settled(self, stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
+        try:
+            return self._settle(stream, verdict)
+        finally:
+            with self._lock:
+                self._running[stream.owner] -= 1
+                if not self._running[stream.owner]:
+                    del self._running[stream.owner]
+                self._finished[stream.id] = (stream, stream.size)
+                self._finished_bytes += stream.size
+                self._forget_expired()
+
+    # What is kept…
+
+    def _known(self, owner: str, stream_id: str) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.owner == owner:
+            return stream
+        if self._forgotten.get(stream_id) == owner:
+            raise ExpiredStream()
+        raise UnknownStream()
+
+    def _forget_expired(self) -> None:
+        settings, before = self._settings, monotonic() - self._settings.retention_s
+        while self._finished:
+            stream, size = next(iter(self._finished.values()))
+            expired = stream.settled_at is not None and stream.settled_at <= before
+            if not expired and self._finished_bytes <= settings.max_retained_bytes:
+                break
+            del self._finished[stream.id], self._streams[stream.id]
+            self._finished_bytes -= size
+            self._forgotten[stream.id] = stream.owner
+            _trim(self._forgotten)
+
+    # The clock…
+
+    def _watch(self, stream: Stream) -> None:
+        """Have the clock look at this stream, for as long as there is anything to see."""
+        with self._lock:
+            self._watched[stream.id] = stream
+            if self._clock is None:
+                self._clock = threading.Thread(target=self._tick, name="llm_stream clock", daemon=True)
+                self._clock.start()
+
+    def _tick(self) -> None:
+        """One thread looks after all deadlines, readers and connections, so that none costs anything per event."""
+        while True:
+            sleep(TICK_S)
+            now = monotonic()
+            for stream in list(self._watched.values()):
+                try:
+                    stream.tick(now)
+                except Exception:
+                    logger.exception("the clock stumbled over stream %s", stream.id)
+            with self._lock:
+                self._watched = {id: stream for id, stream in self._watched.items() if not stream.at_rest}
+                if not self._watched:
+                    self._clock = None
+                    return
+
+
+_every: WeakSet[Streams] = WeakSet()
+
+
+def every() -> Iterator[Streams]:
+    """All there are in this process."""
+    return iter(list(_every))
+
+
+def _trim(table: OrderedDict[Any, Any]) -> None:
+    while len(table) > MAX_REMEMBERED:
+        table.popitem(last=False)

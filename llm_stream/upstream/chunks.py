@@ -1,0 +1,183 @@
+"""A chat completion chunk becomes events.
+
+Written against what providers send, not against what the reference says they send: empty or missing `choices`,
+`content: null` or a list of parts, usage on any chunk or none, a tool call without an index, reasoning under two names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from decimal import InvalidOperation
+from typing import Any
+
+from ..errors import UpstreamCut
+from ..errors import UpstreamError
+from ..events import Delta
+from ..events import Done
+from ..events import Event
+from ..events import Reasoning
+from ..events import Refusal
+from ..events import Status
+from ..events import ToolCall
+from ..events import Usage
+from .refusals import error_in_stream
+
+INCOMPLETE = ("length", "content_filter", "max_tokens")
+BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
+
+
+class ChunkDecoder:
+    """Reads the chunks of one answer, in order."""
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self._tool_ids: dict[int, str] = {}
+        self._tool_index = -1
+        self._half = ""
+
+    def events(self, chunk: Mapping[str, Any]) -> list[Event]:
+        """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
+        if error := _error_in(chunk):
+            raise error_in_stream(error)
+        if self.model is None and isinstance(chunk.get("model"), str):
+            self.model = chunk["model"] or None
+        self._read_usage(chunk)
+        choices = chunk.get("choices")
+        if not choices or not isinstance(choices, list) or not isinstance(choices[0], Mapping):
+            return []
+        choice = choices[0]
+        if choice.get("finish_reason"):
+            self.finish_reason = str(choice["finish_reason"])
+        delta = choice.get("delta") or choice.get("message")
+        return self._content(delta) if isinstance(delta, Mapping) else []
+
+    def end(self) -> list[Event]:
+        """The terminal events. Raises `UpstreamError` if the answer is not whole."""
+        events: list[Event] = [self.usage] if self.usage else []
+        return [*events, self.done()]
+
+    def done(self) -> Done:
+        """How the answer ended. Raises `UpstreamError` if it is not whole."""
+        reason = self.finish_reason
+        if reason is None:
+            raise UpstreamCut()
+        if reason in BROKEN:
+            raise UpstreamError()
+        status: Status = "incomplete" if reason in INCOMPLETE else "completed"
+        return Done(status=status, finish_reason=reason)
+
+    def _content(self, delta: Mapping[str, Any]) -> list[Event]:
+        events: list[Event] = []
+        # servers that know both names send the same text under both
+        if text := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
+            events.append(Reasoning(_whole(text)))
+        if (content := _text(delta.get("content"))) and (text := self._joined(content)):
+            events.append(Delta(text))
+        if refusal := _text(delta.get("refusal")):
+            events.append(Refusal(_whole(refusal)))
+        if calls := delta.get("tool_calls"):
+            events += [self._tool_call(call) for call in calls if isinstance(call, Mapping)]
+        return events
+
+    def _joined(self, text: str) -> str:
+        """Some servers cut text between the two halves of a UTF-16 pair; the first waits for the second."""
+        if self._half:
+            text, self._half = self._half + text, ""
+        elif text.isascii():
+            return text
+        if "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return _whole(text)
+
+    def _tool_call(self, call: Mapping[str, Any]) -> ToolCall:
+        function = call.get("function")
+        function = function if isinstance(function, Mapping) else {}
+        call_id = call.get("id") or None
+        index = call.get("index")
+        if not isinstance(index, int) or (call_id and self._tool_ids.get(index, call_id) != call_id):
+            # no index, or one that another call has already: a new id starts a new call, else it is the last one's
+            known = next((i for i, known in self._tool_ids.items() if known == call_id), None)
+            index = known if known is not None else self._tool_index + 1 if call_id else max(self._tool_index, 0)
+        first = index not in self._tool_ids
+        self._tool_index = max(self._tool_index, index)
+        self._tool_ids.setdefault(index, str(call_id))
+        arguments = function.get("arguments")
+        return ToolCall(
+            index=index,
+            arguments=_whole(arguments) if isinstance(arguments, str) else "",
+            id=str(call_id) if first and call_id else None,
+            name=function.get("name") if first else None,
+        )
+
+    def _read_usage(self, chunk: Mapping[str, Any]) -> None:
+        """Figures are cumulative where they come on every chunk: the last ones count."""
+        given = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        if isinstance(given, Mapping):
+            self.usage = usage_of(given) or self.usage
+
+
+def usage_of(given: Mapping[str, Any]) -> Usage | None:
+    """A provider's usage object, under whatever names; None if there is no figure in it."""
+    prompt_details = given.get("prompt_tokens_details") or given.get("input_tokens_details") or {}
+    output_details = given.get("completion_tokens_details") or given.get("output_tokens_details") or {}
+    usage = Usage(
+        input_tokens=_count(given, "prompt_tokens", "input_tokens"),
+        output_tokens=_count(given, "completion_tokens", "output_tokens"),
+        cached_tokens=_first(_count(prompt_details, "cached_tokens"), _count(given, "prompt_cache_hit_tokens")),
+        reasoning_tokens=_count(output_details, "reasoning_tokens"),
+        source="provider",
+        cost=_money(given.get("cost")),
+    )
+    return usage if usage.input_tokens is not None or usage.output_tokens is not None else None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _count(given: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = given.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+            return int(value)
+    return None
+
+
+def _money(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        money = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return money if money.is_finite() and money >= 0 else None
+
+
+def _error_in(chunk: Mapping[str, Any]) -> Any:
+    """The error that a chunk holds, in any of its forms: `{"error": …}`, and flat ones that the SDK lets through."""
+    if error := chunk.get("error"):
+        return error
+    if chunk.get("object") == "error" or chunk.get("type") == "error":
+        return chunk
+    return None
+
+
+def _text(content: Any) -> str:
+    """Content is a string, or null, or (Mistral) a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content if isinstance(part, Mapping))
+    return ""
+
+
+def _whole(text: str) -> str:
+    """Half a UTF-16 pair cannot be sent to anybody."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

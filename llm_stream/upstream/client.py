@@ -1,0 +1,67 @@
+"""The `OpenAI` client of a process: made late, once, with a pool that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import getpid
+from threading import Lock
+
+import httpx2
+import openai
+from openai import DefaultHttpx2Client
+from openai import OpenAI
+from openai._base_client import SyncHttpxClientWrapper
+
+from . import lifeline
+
+KEEP_ALIVE_CONNECTIONS = 100
+KEEP_ALIVE_S = 60.0  # httpx drops a connection after 5 s, so that every question but the quickest pays for a handshake
+
+
+class Client:
+    """Hands out the process's `OpenAI` client.
+
+    It is made by the first stream, not at import: a client made before gunicorn forks, or before gevent patches,
+    has a pool whose lock and sockets belong to another world.
+    """
+
+    def __init__(self, given: OpenAI | Callable[[], OpenAI] | None) -> None:
+        self._given = given
+        self._lock = Lock()
+        self._pid: int | None = None
+        self._client: OpenAI | None = None
+
+    def get(self) -> OpenAI:
+        """Raises `openai.OpenAIError` where no key is configured."""
+        with self._lock:
+            if self._client is None or self._pid != getpid():
+                self._client, self._pid = self._make(), getpid()
+            return self._client
+
+    def _make(self) -> OpenAI:
+        given = self._given
+        if given is None:
+            client = OpenAI(http_client=_http_client())
+        else:
+            client = given if isinstance(given, OpenAI) else given()
+            if type(client._client) is SyncHttpxClientWrapper:  # the SDK's own default: nobody chose it
+                client = client.with_options(http_client=_http_client(), timeout=client.timeout)
+        lifeline.watch(client._client)
+        # retries are ours: the SDK would sleep through a stop, and knows nothing of the first-token deadline
+        return client.with_options(max_retries=0)
+
+
+def _http_client() -> httpx2.Client:
+    limits = httpx2.Limits(
+        max_connections=None,  # LLM_STREAM_MAX_STREAMS is the limit; a second one below it would be a silent queue
+        max_keepalive_connections=KEEP_ALIVE_CONNECTIONS,
+        keepalive_expiry=KEEP_ALIVE_S,
+    )
+    return DefaultHttpx2Client(limits=limits, timeout=openai.DEFAULT_TIMEOUT)
+
+
+def output_limit_name(client: OpenAI) -> str:
+    """OpenAI has renamed `max_tokens`; most compatible servers know only the old name, and would ignore the limit."""
+    host = client.base_url.host
+    renamed = host.endswith(("openai.com", "azure.com"))
+    return "max_completion_tokens" if renamed else "max_tokens"

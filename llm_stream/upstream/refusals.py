@@ -1,0 +1,105 @@
+"""What went wrong upstream, in our own words: the only place that names the SDK's and the transport's exceptions.
+
+The provider's message is for the log. What a reader is told depends on the status and the code alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+
+from ..errors import ContextTooLong
+from ..errors import StreamError
+from ..errors import UpstreamError
+from ..errors import UpstreamGarbled
+from ..errors import UpstreamRefused
+from ..errors import UpstreamRejected
+from ..errors import UpstreamThrottled
+from ..errors import UpstreamTimeout
+from ..errors import UpstreamUnreachable
+
+CONTEXT_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
+LONGEST_LOGGED = 300
+
+
+def translate(error: Exception) -> StreamError:
+    """Our error for one that a call raised; keep the original as its cause: `raise translate(e) from e`."""
+    if isinstance(error, StreamError):
+        return error
+    if isinstance(error, openai.APIStatusError):
+        retry_after = _retry_after(error.response.headers)
+        return _of_status(error.status_code, error.code or error.type, retry_after)
+    if isinstance(error, openai.APIConnectionError):
+        return _of_transport(error.__cause__) if error.__cause__ else UpstreamUnreachable()
+    if isinstance(error, openai.APIError):
+        return UpstreamError()
+    if isinstance(error, openai.OpenAIError):  # no key, or a client that cannot be made
+        return UpstreamRefused()
+    if isinstance(error, ValueError):  # JSON and Unicode
+        return UpstreamGarbled()
+    return _of_transport(error)
+
+
+def error_in_stream(error: Any) -> UpstreamError:
+    """Our error for the error object of a chunk: a string, or a mapping whose code is an int, a number or a word."""
+    fields = error if isinstance(error, Mapping) else {"message": str(error)}
+    code = fields.get("code") or fields.get("type")
+    status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else None
+    if status is None and code == "rate_limit_exceeded":
+        status = 429
+    ours = _of_status(status or 500, code)
+    ours.__cause__ = RuntimeError(f"error in the stream: code={code!r} {_short(fields.get('message'))}")
+    return ours
+
+
+def describe(error: BaseException | None) -> str:
+    """One line for the operator's log: what the provider said, without what it was asked."""
+    if error is None:
+        return "no further cause"
+    if isinstance(error, openai.APIStatusError):
+        body = error.body if isinstance(error.body, Mapping) else {}
+        return (
+            f"HTTP {error.status_code} code={error.code!r} type={error.type!r} param={error.param!r}"
+            f" request_id={error.request_id!r} {_short(body.get('message'))}"
+        )
+    if isinstance(error, openai.APIConnectionError) and error.__cause__:
+        return f"{type(error.__cause__).__name__}: {_short(error.__cause__)}"
+    return f"{type(error).__name__}: {_short(error)}"
+
+
+def _of_status(status: int, code: object = None, retry_after: float | None = None) -> UpstreamError:
+    if code in CONTEXT_TOO_LONG or status == 413:
+        return ContextTooLong()
+    if status == 429:
+        if code == "insufficient_quota":
+            return UpstreamRefused()
+        return UpstreamThrottled(retry_after=retry_after)
+    if status in (401, 402, 403, 404):
+        return UpstreamRefused()
+    if 400 <= status < 500 and status != 408:
+        return UpstreamRejected()
+    return UpstreamError(retry_after=retry_after)
+
+
+def _of_transport(error: BaseException) -> UpstreamError:
+    name = type(error).__name__  # by name: the transport may be httpx2, httpx, or one of the user's own
+    if name == "ConnectTimeout" or not name.endswith("Timeout"):
+        return UpstreamUnreachable()
+    return UpstreamTimeout()
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds. Dates are not read: no provider in use sends them."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _short(message: object) -> str:
+    text = " ".join(str(message or "").split())
+    return text if len(text) <= LONGEST_LOGGED else text[:LONGEST_LOGGED] + "…"

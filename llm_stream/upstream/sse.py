@@ -1,0 +1,53 @@
+"""The bytes of an event stream become the data of its events.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+with what real providers need on top: the last event counts without its blank line, and llama.cpp's old
+`error:` line is data too.
+"""
+
+from __future__ import annotations
+
+from ..errors import UpstreamGarbled
+
+MAX_EVENT_BYTES = 4_194_304
+
+
+class Splitter:
+    """Give it the bytes of each read; it returns the data of the events that became complete."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
+        text = self._rest + chunk
+        if b"\r" in text:
+            text, held = (text[:-1], b"\r") if text.endswith(b"\r") else (text, b"")  # half a CRLF, perhaps
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        else:
+            held = b""
+        *blocks, rest = text.split(b"\n\n")
+        self._rest = rest + held
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise UpstreamGarbled()
+        return [data for block in blocks if (data := _data_of(block))]
+
+    def end(self) -> list[bytes]:
+        """The event that the stream ended in, if it had any data."""
+        rest, self._rest = self._rest, b""
+        data = _data_of(rest.rstrip(b"\r\n"))
+        return [data] if data else []
+
+
+def _data_of(block: bytes) -> bytes:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:]
+    lines = []
+    for line in block.split(b"\n"):
+        name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            lines.append(value)
+        elif name == b"error":
+            lines.append(b'{"error":' + value + b"}")
+    return b"\n".join(lines)

@@ -1,0 +1,85 @@
+"""The usage record: what one stream cost, however it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from datetime import date
+from datetime import datetime
+from decimal import Decimal
+
+from ..events import Source
+from ..events import Status
+
+SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageRecord:
+    """One per stream. A figure that is not known is None, never 0.
+
+    `input_tokens` includes `cached_tokens`, `output_tokens` includes `reasoning_tokens`. `ttft_s` is the time to the
+    first token, from the start of the stream. `cost` is in `currency`; `price_source` says by whose prices
+    (`provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version), `price_date` of what day they are.
+    """
+
+    id: str
+    owner: str
+    model: str
+    upstream_model: str | None
+    status: Status
+    finish_reason: str | None
+    error_code: str | None
+    error_id: str | None
+    source: Source
+    input_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cost: Decimal | None
+    currency: str | None
+    price_source: str | None
+    price_date: date | None
+    ttft_s: float | None
+    duration_s: float
+    started: datetime
+    ended: datetime
+
+    def __str__(self) -> str:
+        """The log line."""
+        parts = [
+            f"stream={self.id}",
+            f"status={self.status}",
+            f"owner={self.owner!r}",
+            f"model={self.model!r}",
+            f"in={_known(self.input_tokens)}",
+            f"out={_known(self.output_tokens)}",
+            f"tokens={self.source}",
+            f"cost={money(self.cost, self.currency)}",
+            f"ttft={_seconds(self.ttft_s)}",
+            f"duration={_seconds(self.duration_s)}",
+        ]
+        if self.error_code:
+            parts.append(f"error={self.error_code} error_id={self.error_id}")
+        return " ".join(parts)
+
+
+def money(amount: Decimal | None, currency: str | None) -> str:
+    """`₹0.0042`; an amount that is not known is `unknown`."""
+    if amount is None:
+        return "unknown"
+    figure = f"{amount.normalize():f}"
+    symbol = SYMBOLS.get(currency or "")
+    return f"{symbol}{figure}" if symbol else f"{figure} {currency or ''}".rstrip()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _known(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
+
+
+def _seconds(duration: float | None) -> str:
+    return "none" if duration is None else f"{duration:.3f}s"

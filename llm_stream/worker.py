@@ -1,0 +1,82 @@
+"""gunicorn hooks: a worker that stops finishes its answers first, and settles those that it cannot finish.
+
+For `gunicorn.conf.py`, which is read before gevent patches anything; so import this inside the hooks:
+
+    def post_worker_init(worker):
+        from llm_stream import worker as llm
+        llm.post_worker_init(worker)
+"""
+
+from __future__ import annotations
+
+import resource
+import threading
+from time import monotonic
+from time import sleep
+from typing import Any
+
+from . import streams
+from .errors import Interrupted
+from .stream import Stream
+from .usage import estimate
+
+LOOK_EVERY_S = 0.1
+SETTLE_S = 1.0
+"""Kept back from `graceful_timeout` to tell the readers and write the records: then comes SIGKILL."""
+
+_deadline: float | None = None
+
+
+def post_worker_init(worker: Any) -> None:
+    """After the app is loaded: wait for the worker's last hour, in the background."""
+    _allow_many_connections()
+    estimate.count_tokens("")  # loads the vocabulary now: later it would hold up every stream for half a second
+    threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
+
+
+def worker_int(worker: Any) -> None:
+    """On SIGINT or SIGQUIT: there is no grace, but the records are written."""
+    _interrupt_all()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """After the last response: streams that run on without a reader get what is left of the grace."""
+    limit = monotonic() + max(0.0, (worker.timeout or 30) - 2 * SETTLE_S)  # nobody tells the arbiter we live
+    until = min(limit, _deadline or 0.0)
+    while _running() and monotonic() < until:
+        sleep(LOOK_EVERY_S)
+    _interrupt_all()
+
+
+def _drain(worker: Any) -> None:
+    """TERM, HUP and `max_requests` have one thing in common: the worker is no longer `alive`."""
+    global _deadline
+    while worker.alive:
+        sleep(LOOK_EVERY_S)
+    grace = float(worker.cfg.graceful_timeout)
+    _deadline = monotonic() + max(grace - SETTLE_S, grace / 2)
+    while monotonic() < _deadline:
+        if not _running():
+            return
+        sleep(LOOK_EVERY_S)
+    _interrupt_all()
+
+
+def _running() -> list[Stream]:
+    return [stream for kept in streams.every() for stream in kept.running()]
+
+
+def _interrupt_all() -> None:
+    interrupted = _running()
+    for stream in interrupted:
+        stream.fail(Interrupted())
+    until = monotonic() + SETTLE_S
+    for stream in interrupted:
+        stream.settled.wait(max(0.0, until - monotonic()))
+
+
+def _allow_many_connections() -> None:
+    """Each open stream has two, and the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,57 @@
+"""The demo: one page, one blueprint. `gunicorn -c gunicorn.conf.py wsgi:app`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from flask import Response
+from flask import render_template
+from flask import request
+from openai import OpenAI
+
+from llm_stream import LLMStream
+from llm_stream.testing import Upstream
+
+DEFAULT_MODEL = "openai/gpt-4o-mini"
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    app = Flask(__name__)
+    app.config.from_prefixed_env("FLASK")
+    app.config.from_mapping(config or {})
+    if "LLM_STREAM_PUBLIC" not in os.environ:
+        app.config.setdefault("LLM_STREAM_PUBLIC", True)  # it listens on loopback, unless told otherwise
+    if "LLM_STREAM_MODEL" not in os.environ:
+        app.config.setdefault("LLM_STREAM_MODEL", DEFAULT_MODEL)
+
+    llm = LLMStream("llm", __name__, client=make_client)
+    app.register_blueprint(llm, url_prefix="/llm")
+
+    @app.get("/")
+    def page() -> str:
+        return render_template("chat.html", has_model=has_model(), model=llm.state.model)
+
+    @app.get("/chat")
+    def chat() -> Response:
+        return llm.respond(prompt=request.args.get("prompt", ""), format="text")
+
+    return app
+
+
+def has_model() -> bool:
+    return bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
+
+
+def make_client() -> OpenAI:
+    """The model's; without a key or an address, a real client of a scripted server inside this process."""
+    if has_model():
+        return OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none")  # servers of one's own want no key
+    upstream = Upstream()
+    upstream.start()
+    return OpenAI(base_url=upstream.base_url, api_key="none")
+
+
+app = create_app()
