@@ -1,0 +1,61 @@
+"""The app that the servers under test serve: the demo, with a window into the worker."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from dataclasses import asdict
+
+from flask import Flask
+from flask import Response
+from flask import jsonify
+from flask import request
+
+import wsgi
+from llm_stream import Delta
+from llm_stream import LLMStream
+from llm_stream import UsageRecord
+from llm_stream import streams
+
+
+def create_app() -> Flask:
+    app = wsgi.create_app()
+    llm: LLMStream = app.blueprints["llm"]  # type: ignore[assignment]
+
+    @llm.on_usage
+    def broken(record: UsageRecord) -> None:
+        if record.model == os.environ.get("BREAK_HOOK_FOR"):
+            raise RuntimeError("this hook is broken")
+
+    @llm.on_usage
+    def keep(record: UsageRecord) -> None:
+        with open(os.environ["RECORDS"], "a") as records:
+            records.write(app.json.dumps({k: v if v is None else str(v) for k, v in asdict(record).items()}) + "\n")
+
+    @app.get("/worker")
+    def worker() -> Response:
+        """What is left in the worker while nothing runs; a thread of ours, under gevent a greenlet, has our name."""
+        gc.collect()
+        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("llm_stream")]
+        return jsonify(
+            threads=sorted(set(threads) - {"llm_stream drain"}),
+            slots=sum(kept._running.total() for kept in streams.every()),
+            pid=os.getpid(),
+        )
+
+    @app.get("/report")
+    def report() -> Response:
+        def lines() -> object:
+            yield "one\n"
+            yield None
+            yield Delta(f"two {request.args['name']}")
+            if request.args.get("raise"):
+                raise RuntimeError("sk-secret in a traceback")
+
+        return llm.respond(lines())
+
+    return app
+
+
+app = create_app()
