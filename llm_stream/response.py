@@ -19,6 +19,7 @@ from .stream import Stream
 from .streams import Streams
 from .wire import Wire
 from .wire import sse
+from .wire.answer import Answer
 from .wire.answer import answer_of
 from .wire.native import NativeWire
 from .wire.text import TextWire
@@ -67,11 +68,12 @@ def snapshot(stream: Stream) -> Response:
     return json_response(answer_of(stream.log.after(0)))
 
 
-def failure_response(failure: Failure, **more: Any) -> Response:
-    """The JSON form of an error, with the status that belongs to its code."""
+def failure_response(failure: Failure, answer: Answer | None = None) -> Response:
+    """The JSON form of an error, with the status that belongs to its code, and what there is of the answer."""
     body = msgspec.to_builtins(failure)
     retry_after = body.pop("retry_after", None)
-    response = json_response({"error": body, **more}, HTTP_STATUSES.get(failure.code, 500))
+    kept = msgspec.to_builtins(answer) if answer else {}
+    response = json_response(kept | {"error": body}, HTTP_STATUSES.get(failure.code, 500))
     if retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(retry_after))
     return response
@@ -110,7 +112,7 @@ def _whole_answer(reader: Reader) -> Response:
     whole = answer_of(events)
     for event in events[-3:]:
         if isinstance(event, Failure):
-            return failure_response(event, **(msgspec.to_builtins(whole) | {"error": msgspec.UNSET}))
+            return failure_response(event, whole)
     return json_response(whole)
 
 

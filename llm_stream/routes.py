@@ -98,11 +98,14 @@ def _asked(llm: LLMStream) -> chat_request.ChatRequest:
     settings = llm.state.settings
     if not request.is_json:
         raise NotJSON()
-    request.max_content_length = settings.max_request_bytes
+    limit = settings.max_request_bytes
+    request.max_content_length = limit + 1  # a body that does not say how long it is would be cut, not refused
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
-        raise TooLarge(f"The body is larger than {settings.max_request_bytes} bytes.") from None
+        body = None
+    if body is None or len(body) > limit:
+        raise TooLarge(f"The body is larger than {limit} bytes.")
     return chat_request.from_body(body, settings, llm.state.model)
 
 

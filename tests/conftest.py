@@ -213,8 +213,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def make_app(upstream: Upstream) -> Callable[..., Flask]:
-    """An app in this process: `make_app(idle_s=1)`; its records are in `app.records`."""
+def make_app(upstream: Upstream) -> Iterator[Callable[..., Flask]]:
+    """An app in this process: `make_app(idle_s=1)`; its records are in `app.extensions["records"]`."""
+    made: list[LLMStream] = []
 
     def make(llm: LLMStream | None = None, **settings: Any) -> Flask:
         app = Flask("served_here")
@@ -223,13 +224,16 @@ def make_app(upstream: Upstream) -> Callable[..., Flask]:
         if llm is None:
             client = OpenAI(base_url=upstream.base_url, api_key="sk-secret")
             llm = LLMStream("llm", __name__, model="scripted", client=client)
+        made.append(llm)
         records: list[Any] = []
         llm.on_usage(records.append)
         app.register_blueprint(llm, url_prefix="/llm")
         app.extensions["records"] = records
         return app
 
-    return make
+    yield make
+    for llm in made:
+        llm._client.close()
 
 
 @pytest.fixture(autouse=True)

@@ -38,6 +38,13 @@ class Client:
                 self._client, self._pid = self._make(), getpid()
             return self._client
 
+    def close(self) -> None:
+        """Close its connections; the next `get()` makes a new client."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
     def _make(self) -> OpenAI:
         given = self._given
         if given is None:
