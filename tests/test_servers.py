@@ -1,0 +1,125 @@
+"""The same library under gunicorn's threads and under Flask's own server: `threading` is all it needs."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from llm_stream.testing import Gate
+from llm_stream.testing import Stall
+from llm_stream.testing import Upstream
+
+from .conftest import GUNICORN
+from .conftest import Connection
+from .conftest import Server
+from .conftest import eventually
+from .conftest import kinds_of
+from .conftest import text_of
+
+Serve = Callable[..., Server]
+
+SERVERS = {
+    "gevent": GUNICORN,
+    "gthread": [*GUNICORN, "--worker-class", "gthread", "--threads", "20"],
+    "flask run": ["{bin}/flask", "--app", "tests.served:app", "run", "--port", "{port}"],
+}
+
+
+@pytest.fixture(params=SERVERS)
+def command(request: pytest.FixtureRequest) -> list[str]:
+    return SERVERS[request.param]
+
+
+def test_answers_are_streamed_side_by_side(upstream: Upstream, serve: Serve, command: list[str]) -> None:
+    server = serve(upstream, command=command)
+    gates = [Gate() for _ in range(8)]
+    readers = []
+    for n, gate in enumerate(gates):
+        upstream.answer(f"Hello {n} ", gate, "world")
+        readers.append(Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close"))
+        readers[-1].read_until(f"Hello {n} ")
+    for gate, reading in zip(gates, readers, strict=True):
+        gate.open()
+        assert "world" in reading.read_until("event: done")
+        reading.close()
+    eventually(server.at_rest)
+    assert [record["status"] for record in server.records()] == ["completed"] * 8
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_stop_reaches_a_silent_upstream(upstream: Upstream, serve: Serve, command: list[str], headers: bool) -> None:
+    server = serve(upstream, command=command)
+    upstream.answer(Stall(before_headers=not headers))
+    url = server.post("/llm/streams", prompt="hi").json()["url"]
+    eventually(lambda: upstream.requests)
+    assert server.post(f"{url}/cancel").status_code == 204
+    assert upstream.requests[0].left.wait(1.0)
+    events = server.events(url)
+    assert events[-1][2]["status"] == "cancelled"
+    eventually(server.at_rest)
+
+
+def test_stop_reaches_an_upstream_whose_connection_was_used_before(
+    upstream: Upstream, serve: Serve, command: list[str]
+) -> None:
+    server = serve(upstream, command=command)
+    upstream.answer("Hello")
+    server.events()
+    upstream.answer(Stall(before_headers=True))
+    url = server.post("/llm/streams", prompt="hi").json()["url"]
+    eventually(lambda: len(upstream.requests) == 2)
+    assert upstream.connections == 1
+    server.post(f"{url}/cancel")
+    assert upstream.requests[1].left.wait(1.0)
+
+
+def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, serve: Serve, command: list[str]) -> None:
+    server = serve(upstream, command=command, disconnect_grace_s=0.5)
+    upstream.answer("Hello", Stall())
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    reading.read_until("Hello")
+    reading.close()
+    assert upstream.requests[0].left.wait(0.5 + 1.0 + 0.5)
+    eventually(server.at_rest)
+    assert [record["status"] for record in server.records()] == ["abandoned"]
+    assert "Traceback" not in server.log
+
+
+def test_failures_are_told(upstream: Upstream, serve: Serve, command: list[str]) -> None:
+    server = serve(upstream, command=command, idle_s=0.5)
+    upstream.answer("Hello", finish_reason=None)
+    assert kinds_of(server.events()) == ["start", "delta", "failure", "usage", "done"]
+    upstream.answer("Hello", Stall())
+    assert server.events()[-1][2]["status"] == "timed_out"
+    upstream.answer(status=400)
+    assert server.post().status_code == 400
+
+
+def test_generator_of_ones_own(upstream: Upstream, serve: Serve, command: list[str]) -> None:
+    server = serve(upstream, command=command)
+    assert text_of(server.events("/report?name=me")) == "one\ntwo me"
+    events = server.events("/report?name=me&raise=1")
+    assert kinds_of(events) == ["start", "delta", "failure", "usage", "done"]
+    assert "sk-secret" not in str(events)
+    assert "sk-secret in a traceback" in server.log
+    assert [record["model"] for record in server.records()] == ["lines", "lines"]
+
+
+def test_threads_are_drained_too(upstream: Upstream, serve: Serve) -> None:
+    server = serve(upstream, command=[*SERVERS["gthread"], "--graceful-timeout", "4"])
+    gate = Gate()
+    upstream.answer("Hello", gate, " world")
+    upstream.answer("Hello", Stall())
+    readers = []
+    for _ in range(2):
+        readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
+        readers[-1].read_until("Hello")
+    server.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "Handling signal: term" in server.log)
+    gate.open()
+    readers[0].read_until('{"status":"completed"')
+    readers[1].read_until('{"status":"interrupted"')
+    server.process.wait(20)
+    assert sorted(record["status"] for record in server.records()) == ["completed", "interrupted"]
