@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
 from typing import cast
 
 from flask import Blueprint
-from flask import Config
 from flask import Flask
 from flask import Response
-from flask import current_app
 from flask import request
 from flask.blueprints import BlueprintSetupState
-from flask.logging import default_handler
-from flask.logging import has_level_handler
 from openai import OpenAI
 
 from . import access
@@ -30,45 +24,24 @@ from . import cli
 from . import response
 from . import routes
 from . import signals
+from . import state
 from .chat_request import ChatRequest
 from .chat_request import Message
-from .errors import ConfigError
 from .errors import ExpiredStream
 from .errors import InvalidField
-from .errors import LLMStreamError
 from .errors import UnknownStream
 from .events import Event
-from .events import Usage
-from .settings import PREFIX
-from .settings import Settings
+from .stream import SourceOfEvents
 from .stream import Stream
-from .stream import Verdict
 from .streams import Streams
 from .upstream.client import Client
 from .upstream.completion import Completion
 from .upstream.iterator import IteratorSource
-from .usage.account import account
-from .usage.record import UsageRecord
 from .wire import Wire
 from .wire import sse
 
-logger = logging.getLogger("llm_stream")
-
-EXTENSION = "llm_stream"
-
-Hook = Callable[[UsageRecord], object]
-HookT = TypeVar("HookT", bound=Hook)
+HookT = TypeVar("HookT", bound=state.Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
-
-
-@dataclass(frozen=True)
-class State:
-    """What one `LLMStream` has in one app."""
-
-    app: Flask
-    settings: Settings
-    model: str
-    streams: Streams
 
 
 class LLMStream(Blueprint):
@@ -98,10 +71,14 @@ class LLMStream(Blueprint):
         self._model = model
         self._client = Client(client)
         self._authorize: access.Authorize | None = None
-        self._hooks: list[Hook] = []
+        self._hooks: list[state.Hook] = []
         self.record(self._install)
         routes.add_to(self)
         cli.add_to(self)
+
+    def _install(self, setup: BlueprintSetupState) -> None:
+        is_guarded = self._authorize is not None
+        state.install(cast(Flask, setup.app), self.name, model=self._model, is_guarded=is_guarded, hooks=self._hooks)
 
     def authorize(self, function: AuthorizeT) -> AuthorizeT:
         """Decorate the function that says who pays: it returns the owner, as a string, or aborts.
@@ -145,7 +122,6 @@ class LLMStream(Blueprint):
         knows, and `source` is not begun. `format` is `native` or `text`; without it the request's own `?format=` is.
         Raises `LLMStreamError` where the request is refused, which the app answers with JSON.
         """
-        state = self.state
         wire = response.wire_of(format or request.args.get("format"))
         owner = self.admit()
         if attached := self.attached(owner, wire):
@@ -157,9 +133,9 @@ class LLMStream(Blueprint):
         if source is not None:
             stream = self.open(owner, source=source, model=model, key=key)
         else:
-            asked = self._request(state, messages, prompt, model, max_output_tokens, temperature, tools, key)
+            asked = self._request(messages, prompt, model, max_output_tokens, temperature, tools, key)
             stream = self.open(owner, asked)
-        return response.answer(state.streams, stream, request, wire)
+        return response.answer(self.state.streams, stream, request, wire)
 
     def events(
         self,
@@ -178,24 +154,19 @@ class LLMStream(Blueprint):
 
         Ends with `Done`; never raises for what goes wrong upstream. Closing the generator stops the stream.
         """
-        state = self.state
         if source is not None:
             stream = self.open(owner, source=source, model=model)
         else:
-            asked = self._request(state, messages, prompt, model, max_output_tokens, temperature, tools, None)
+            asked = self._request(messages, prompt, model, max_output_tokens, temperature, tools, None)
             stream = self.open(owner, asked)
-        return _events_of(state.streams, stream)
+        return _events_of(self.state.streams, stream)
 
     # What the routes and the commands are made of…
 
     @property
-    def state(self) -> State:
+    def state(self) -> state.State:
         """This `LLMStream`'s part of the current app."""
-        try:
-            state: State = current_app.extensions[EXTENSION][self.name]
-        except KeyError:
-            raise RuntimeError(f"The LLMStream {self.name!r} is not registered on this app.") from None
-        return state
+        return state.current(self.name)
 
     def admit(self) -> str:
         """The owner of the current request. Raises `CrossSite`, `Unauthorized`, or what `authorize` aborts with."""
@@ -212,21 +183,16 @@ class LLMStream(Blueprint):
         key: str | None = None,
     ) -> Stream:
         """Start a stream, or find the one that the key stands for. Raises `LLMStreamError`."""
-        state = self.state
+        ours = self.state
         if asked is not None:
-            request_asked = asked
-            stream, new = state.streams.start(
-                owner,
-                asked.model,
-                lambda: Completion(self._client.get, request_asked, state.settings),
-                key=asked.key,
-                fingerprint=asked.fingerprint() if asked.key else b"",
-            )
+            made: SourceOfEvents = Completion(self._client.get, asked, ours.settings)
+            fingerprint = asked.fingerprint() if asked.key else b""
+            stream, new = ours.streams.start(owner, asked.model, made, key=asked.key, fingerprint=fingerprint)
         else:
             made = IteratorSource(source or ())
-            stream, new = state.streams.start(owner, model or made.asked_model, lambda: made, key=key)
+            stream, new = ours.streams.start(owner, model or made.asked_model, made, key=key)
         if new:
-            signals.stream_started.send(state.app, id=stream.id, owner=stream.owner, model=stream.model)
+            signals.stream_started.send(ours.app, id=stream.id, owner=stream.owner, model=stream.model)
         else:
             _discard(source)
         return stream
@@ -255,7 +221,6 @@ class LLMStream(Blueprint):
 
     def _request(
         self,
-        state: State,
         messages: Sequence[Message] | None,
         prompt: str | None,
         model: str | None,
@@ -270,57 +235,12 @@ class LLMStream(Blueprint):
             raise InvalidField("The field 'prompt' is empty.")
         return ChatRequest(
             messages=messages if messages is not None else [{"role": "user", "content": prompt}],
-            model=model or state.model,
-            max_output_tokens=max_output_tokens or state.settings.max_output_tokens,
+            model=model or self.state.model,
+            max_output_tokens=max_output_tokens or self.state.settings.max_output_tokens,
             temperature=temperature,
             tools=tools,
             key=key,
         )
-
-    # Registration…
-
-    def _install(self, setup: BlueprintSetupState) -> None:
-        app = cast(Flask, setup.app)
-        states = app.extensions.setdefault(EXTENSION, {})
-        if self.name in states:
-            return  # the same one under a second prefix
-        _take_defaults_from_environment(app)
-        settings = Settings.from_config(app.config)
-        if self._authorize is None and not settings.public:
-            raise ConfigError(
-                f"Anybody could spend your money: decorate a function with @{self.name}.authorize that returns who"
-                " pays, or set LLM_STREAM_PUBLIC = True."
-            )
-        model = self._model or settings.model
-        if model is None:
-            raise ConfigError(f"Which model? LLMStream({self.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
-
-        def settle(stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
-            record, usage = account(stream, verdict, settings.prices)
-            self._tell(app, record)
-            return record, usage
-
-        states[self.name] = State(app, settings, model, Streams(settings, settle))
-        app.register_error_handler(LLMStreamError, response.error_response)
-        _make_log_visible()
-
-    def _tell(self, app: Flask, record: UsageRecord) -> None:
-        """Everybody who wants to know; none can keep the others from it."""
-
-        def send_signal(record: UsageRecord) -> None:
-            signals.stream_settled.send(app, record=record)
-
-        with app.app_context():
-            for hook in (*self._hooks, send_signal, log_usage):
-                try:
-                    hook(record)
-                except Exception:
-                    logger.exception("%r failed for stream %s", hook, record.id)
-
-
-def log_usage(record: UsageRecord) -> None:
-    """The default hook: one line per stream."""
-    logger.info("%s", record)
 
 
 def _events_of(streams: Streams, stream: Stream) -> Iterator[Event]:
@@ -337,18 +257,3 @@ def _discard(source: Iterable[Any] | None) -> None:
     """A generator that will not be begun after all."""
     if close := getattr(source, "close", None):
         close()
-
-
-def _take_defaults_from_environment(app: Flask) -> None:
-    environment = Config(app.root_path)
-    environment.from_prefixed_env(PREFIX.rstrip("_"))
-    for name, value in environment.items():
-        app.config.setdefault(PREFIX + name, value)
-
-
-def _make_log_visible() -> None:
-    """As Flask does for its own logger: the usage line is of no use where nobody sees it."""
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
-    if not has_level_handler(logger):
-        logger.addHandler(default_handler)

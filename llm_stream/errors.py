@@ -77,9 +77,6 @@ class ConfigError(LLMStreamError):
     code = "config"
 
 
-# The caller's fault…
-
-
 class RequestError(LLMStreamError):
     """The request cannot be served as it stands."""
 
@@ -175,9 +172,6 @@ class Overloaded(RequestError):
     retryable = True
 
 
-# What ends a stream…
-
-
 class StreamError(LLMStreamError):
     """The source of a stream raised; the cause is in the log under `error_id`."""
 
@@ -221,9 +215,6 @@ class IdleTimeout(TotalTimeout):
 
     code = "idle_timeout"
     message = "The model stopped in the middle of its answer. Please try again."
-
-
-# The provider's fault…
 
 
 class UpstreamError(StreamError):
@@ -293,7 +284,7 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
-    message = "The model took too long to answer. Please try again."
+    message = TotalTimeout.message
     ending = "timed_out"
 
 

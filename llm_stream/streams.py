@@ -68,7 +68,7 @@ class Streams:
         self,
         owner: str,
         model: str,
-        source: Callable[[], SourceOfEvents],
+        source: SourceOfEvents,
         *,
         key: str | None = None,
         fingerprint: bytes = b"",
@@ -89,7 +89,7 @@ class Streams:
                 owner=owner,
                 model=model,
                 created=int(time()),
-                source=source(),
+                source=source,
                 settings=self._settings,
                 settle=self._settled,
             )

@@ -133,11 +133,11 @@ class Server:
 
     # Asking…
 
-    def post(self, path: str = "/llm/chat", *, timeout: float = PATIENCE_S, **body: Any) -> httpx2.Response:
-        return httpx2.post(self.url + path, json=body or {"prompt": "hi"}, timeout=timeout)
+    def post(self, path: str = "/llm/chat", /, **body: Any) -> httpx2.Response:
+        return httpx2.post(self.url + path, json=body or {"prompt": "hi"}, timeout=PATIENCE_S)
 
-    def get(self, path: str, timeout: float = PATIENCE_S, **headers: str) -> httpx2.Response:
-        return httpx2.get(self.url + path, headers=headers, timeout=timeout)
+    def get(self, path: str, /, **headers: str) -> httpx2.Response:
+        return httpx2.get(self.url + path, headers=headers, timeout=PATIENCE_S)
 
     def events(self, path: str = "/llm/chat?prompt=hi", **headers: str) -> list[Event]:
         """All of a stream, read by GET."""

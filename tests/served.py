@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from flask import Flask
@@ -46,7 +47,7 @@ def create_app() -> Flask:
 
     @app.get("/report")
     def report() -> Response:
-        def lines() -> object:
+        def lines() -> Iterator[object]:
             yield "one\n"
             yield None
             yield Delta(f"two {request.args['name']}")

@@ -200,7 +200,9 @@ def test_page_shows_the_answer_and_what_it_cost(page: Page, upstream: Upstream, 
     prices = {"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}
     server = serve(upstream, prices=prices)
     gates = [Gate(), Gate()]
-    upstream.answer(gates[0], "Hello ", gates[1], "<b>world</b>", usage={"prompt_tokens": 1000, "completion_tokens": 200})
+    upstream.answer(
+        gates[0], "Hello ", gates[1], "<b>world</b>", usage={"prompt_tokens": 1000, "completion_tokens": 200}
+    )
     page.goto(server.url)
     page.get_by_label("Message").fill("What is it?")
     page.keyboard.press("Enter")
@@ -262,8 +264,11 @@ def test_page_tells_the_state_of_its_connection(page: Page, upstream: Upstream, 
         page.keyboard.press("Enter")
         expect(page.locator(".answer")).to_have_text("Hello ")
         states = page.evaluate_handle(
-            """() => { const seen = []; new MutationObserver(() => seen.push(document.querySelector(".turn").dataset.state))
-                .observe(document.querySelector(".turn"), { attributes: true }); return seen; }"""
+            """() => {
+                const seen = [], turn = document.querySelector(".turn");
+                new MutationObserver(() => seen.push(turn.dataset.state)).observe(turn, { attributes: true });
+                return seen;
+            }"""
         )
         proxy.cut()
         eventually(lambda: page.evaluate("document.querySelector('.turn').dataset.state") == "writing")
@@ -318,5 +323,3 @@ def test_no_file_comes_from_elsewhere(page: Page, serve: Serve) -> None:
     page.on("request", lambda request: asked.append(request.url))
     page.goto(server.url)
     assert asked and all(url.startswith((server.url, "data:")) for url in asked)
-
-

@@ -175,7 +175,7 @@ def test_end_without_done_marker_is_a_success(server: Server) -> None:
     check(server, ask(server, "Hello", done=False), "completed", "provider")
 
 
-IN_STREAM_ERRORS = {
+IN_STREAM_ERRORS: dict[str, tuple[Step, str]] = {
     "openai": ({"error": {"message": "PROVIDER WORDS", "type": "x", "param": None, "code": "x"}}, "upstream_failed"),
     "int code": ({"error": {"message": "PROVIDER WORDS", "code": 429}}, "upstream_throttled"),
     "digits": ({"error": {"message": "PROVIDER WORDS", "code": "500"}}, "upstream_failed"),

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.load
 STREAMS = 1000
 TOKENS = 50
 TOKENS_PER_S = 5
+PACED_UPSTREAM = ["llm_stream.testing", "--tokens", str(TOKENS), "--pause", str(1 / TOKENS_PER_S)]
 TOKEN = re.compile(rb'data: \{"text":"t(\d+) "\}\n')
 
 
@@ -32,8 +33,7 @@ def test_a_thousand_paced_streams_in_one_gevent_worker_are_complete_and_correct(
     serve: Callable[..., Server], record_property: Callable[[str, object], None]
 ) -> None:
     upstream = subprocess.Popen(
-        [sys.executable, "-m", "gevent.monkey", "--module", "llm_stream.testing"]
-        + ["--tokens", str(TOKENS), "--pause", str(1 / TOKENS_PER_S)],
+        [sys.executable, "-m", "gevent.monkey", "--module", *PACED_UPSTREAM],
         stdout=subprocess.PIPE,
         text=True,
     )

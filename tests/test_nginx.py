@@ -97,5 +97,3 @@ def test_going_of_the_client_is_noticed(
     assert upstream.requests[0].left.wait(0.5 + 1.0 + 0.5)
     (record,) = eventually(server.records)
     assert record["status"] == "abandoned"
-
-

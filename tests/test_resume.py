@@ -66,12 +66,10 @@ def test_finished_and_delivered_is_204_and_buys_nothing(upstream: Upstream, serv
 @pytest.mark.parametrize("last", ["nonsense", "00000000000000000000-3", "ümlaut-1", "-", "5"])
 def test_unknown_last_event_id_is_204_and_buys_nothing(upstream: Upstream, serve: Serve, last: str) -> None:
     server = serve(upstream)
-    response = httpx2.get(server.url + "/llm/chat?prompt=hi", headers={"Last-Event-ID": last.encode()})
+    response = httpx2.get(server.url + "/llm/chat?prompt=hi", headers={b"Last-Event-ID": last.encode()})
     assert response.status_code == 204
     assert server.post().status_code == 200
-    response = httpx2.post(
-        server.url + "/llm/chat", json={"prompt": "hi"}, headers={"Last-Event-ID": last.encode()}
-    )
+    response = httpx2.post(server.url + "/llm/chat", json={"prompt": "hi"}, headers={b"Last-Event-ID": last.encode()})
     assert response.status_code == 204, "a client that re-posts after a lost connection must not buy again either"
     assert len(upstream.requests) == 1
 

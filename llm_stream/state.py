@@ -1,0 +1,112 @@
+"""What one `LLMStream` has in one app: made when it is registered, found again in every request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Config
+from flask import Flask
+from flask import current_app
+from flask.logging import default_handler
+from flask.logging import has_level_handler
+
+from . import response
+from . import signals
+from .errors import ConfigError
+from .errors import LLMStreamError
+from .events import Usage
+from .settings import PREFIX
+from .settings import Settings
+from .stream import Stream
+from .stream import Verdict
+from .streams import Streams
+from .usage.account import account
+from .usage.record import UsageRecord
+
+logger = logging.getLogger("llm_stream")
+
+EXTENSION = "llm_stream"
+
+Hook = Callable[[UsageRecord], object]
+
+
+@dataclass(frozen=True)
+class State:
+    """Nothing of an app is kept on the `LLMStream` itself, so that it can be registered on several."""
+
+    app: Flask
+    settings: Settings
+    model: str
+    streams: Streams
+
+
+def current(name: str) -> State:
+    """The state of the `LLMStream` of that name in the current app."""
+    try:
+        state: State = current_app.extensions[EXTENSION][name]
+    except KeyError:
+        raise RuntimeError(f"The LLMStream {name!r} is not registered on this app.") from None
+    return state
+
+
+def install(app: Flask, name: str, *, model: str | None, is_guarded: bool, hooks: Sequence[Hook]) -> None:
+    """Read the settings and make the state. Raises `ConfigError`."""
+    states = app.extensions.setdefault(EXTENSION, {})
+    if name in states:
+        return  # the same one, under a second prefix
+    _take_defaults_from_environment(app)
+    settings = Settings.from_config(app.config)
+    if not is_guarded and not settings.public:
+        raise ConfigError(
+            f"Anybody could spend your money: decorate a function with @{name}.authorize that returns who pays,"
+            " or set LLM_STREAM_PUBLIC = True."
+        )
+    model = model or settings.model
+    if model is None:
+        raise ConfigError(f"Which model? LLMStream({name!r}, …, model='…'), or LLM_STREAM_MODEL.")
+
+    def settle(stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
+        record, usage = account(stream, verdict, settings.prices)
+        _tell(app, record, hooks)
+        return record, usage
+
+    states[name] = State(app, settings, model, Streams(settings, settle))
+    app.register_error_handler(LLMStreamError, response.error_response)
+    _make_log_visible()
+
+
+def log_usage(record: UsageRecord) -> None:
+    """The default hook: one line per stream."""
+    logger.info("%s", record)
+
+
+def _tell(app: Flask, record: UsageRecord, hooks: Sequence[Hook]) -> None:
+    """Everybody who wants to know of a record; none can keep the others from it."""
+
+    def send_signal(record: UsageRecord) -> None:
+        signals.stream_settled.send(app, record=record)
+
+    with app.app_context():
+        for hook in (*hooks, send_signal, log_usage):
+            try:
+                hook(record)
+            except Exception:
+                logger.exception("%r failed for stream %s", hook, record.id)
+
+
+def _take_defaults_from_environment(app: Flask) -> None:
+    environment = Config(app.root_path)
+    environment.from_prefixed_env(PREFIX.rstrip("_"))
+    for name, value in environment.items():
+        app.config.setdefault(PREFIX + name, value)
+
+
+def _make_log_visible() -> None:
+    """As Flask does for its own logger: the usage line is of no use where nobody sees it."""
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if not has_level_handler(logger):
+        logger.addHandler(default_handler)

@@ -1,0 +1,136 @@
+"""Whatever goes into the guard, a well-formed sequence of events comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_stream import Delta
+from llm_stream import Done
+from llm_stream import Event
+from llm_stream import Failure
+from llm_stream import Reasoning
+from llm_stream import Usage
+from llm_stream import guard
+
+
+def raising(*items: Any, error: BaseException) -> Iterator[Any]:
+    yield from items
+    raise error
+
+
+def chunk(content: str | None, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": finish}]}
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.type for event in events]
+
+
+def test_text_becomes_deltas() -> None:
+    assert list(guard(["a", "", None, "b"])) == [Delta("a"), Delta("b"), Done("completed")]
+
+
+def test_nothing_at_all_is_completed() -> None:
+    assert list(guard([])) == [Done("completed")]
+
+
+def test_events_pass_through_and_the_usage_comes_before_the_end() -> None:
+    usage = Usage(output_tokens=1)
+    given = [Reasoning("r"), usage, [Delta("a"), Delta("b")], Done("incomplete", "length"), "after the end"]
+    assert list(guard(given)) == [Reasoning("r"), Delta("a"), Delta("b"), usage, Done("incomplete", "length")]
+
+
+def test_exception_becomes_a_failure_that_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    events = list(guard(raising("a", error=RuntimeError("sk-secret"))))
+    assert kinds(events) == ["delta", "failure", "done"]
+    failure = events[1]
+    assert isinstance(failure, Failure)
+    assert "sk-secret" not in str(events)
+    assert failure.error_id in caplog.text
+    assert "sk-secret" in caplog.text
+
+
+@pytest.mark.parametrize("source", [None, 7, object(), [object()], [{}], [b"bytes"]])
+def test_what_is_no_stream_is_a_failure(source: Any) -> None:
+    assert kinds(list(guard(source))) == ["failure", "done"]
+
+
+def test_chunks_of_the_sdk_are_understood() -> None:
+    model = SimpleNamespace(model_dump=lambda exclude_unset: chunk("b", "stop"))
+    assert list(guard([chunk("a"), model])) == [Delta("a"), Delta("b"), Done("completed", "stop")]
+
+
+def test_truncated_stream_of_chunks_is_a_failure() -> None:
+    events = list(guard([chunk("a"), chunk("b")]))
+    assert kinds(events) == ["delta", "delta", "failure", "done"]
+    assert isinstance(events[2], Failure) and events[2].code == "upstream_cut"
+    assert events[3] == Done("failed")
+
+
+def test_failure_of_ones_own_ends_as_failed() -> None:
+    failure = Failure("mine", "words", False, "e1")
+    assert list(guard(["a", failure])) == [Delta("a"), failure, Done("failed")]
+
+
+def test_source_is_closed_with_the_guard() -> None:
+    closed = []
+
+    def source() -> Iterator[str]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            closed.append(True)
+
+    guarded = guard(source())
+    next(guarded)
+    guarded.close()
+    assert closed
+
+
+def test_source_that_goes_on_after_its_end_is_read_to_the_end() -> None:
+    read = []
+
+    def source() -> Iterator[Any]:
+        yield Done("completed")
+        read.append("the rest")
+        raise RuntimeError("too late to matter")
+
+    assert list(guard(source())) == [Done("completed")]
+    assert read
+
+
+items = st.one_of(
+    st.none(),
+    st.text(),
+    st.builds(Delta, st.text()),
+    st.builds(Usage),
+    st.builds(Done, st.just("completed")),
+    st.builds(Failure, st.text(), st.text(), st.booleans(), st.text()),
+    st.just(chunk("x")),
+    st.just({"error": "x"}),
+    st.integers(),
+    st.builds(ValueError),
+)
+
+
+@given(st.lists(items))
+def test_any_sequence_comes_out_well_formed(given: list[Any]) -> None:
+    def source() -> Iterator[Any]:
+        for item in given:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    found = kinds(list(guard(source())))
+    assert found.count("done") == 1 and found[-1] == "done"
+    assert found.count("failure") <= 1 and found.count("usage") <= 1
+    tail = [kind for kind in found if kind in ("failure", "usage", "done")]
+    assert tail == [kind for kind in ("failure", "usage", "done") if kind in tail]
+    assert found[-len(tail) :] == tail

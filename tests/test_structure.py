@@ -1,0 +1,103 @@
+"""The rooms of the house, and which way data may flow between them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+PACKAGE = ROOT / "llm_stream"
+
+FLASK_SIDE = {"__init__", "blueprint", "routes", "response", "access", "cli", "state"}
+MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/completion", "upstream/refusals"}
+
+ORDER = [
+    {"__init__"},
+    {"blueprint", "routes", "cli", "worker"},
+    {"state"},
+    {"response", "access", "signals"},
+    {"streams"},
+    {"reader"},
+    {"wire/__init__", "wire/sse", "wire/native", "wire/text", "wire/answer"},
+    {"stream"},
+    {"usage/account"},
+    {"guard"},
+    {"upstream/completion", "upstream/iterator"},
+    {"upstream/client", "upstream/lifeline", "upstream/sse", "upstream/chunks"},
+    {"upstream/refusals"},
+    {"usage/price", "usage/estimate", "usage/record"},
+    {"chat_request", "log/memory"},
+    {"settings"},
+    {"errors"},
+    {"events"},
+]
+"""A module imports from its own row and the rows below it only."""
+
+STANDS_ALONE = {"testing", "upstream/__init__", "usage/__init__", "log/__init__"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE).with_suffix(""))
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports when it runs, its own package's as `room/module`."""
+    tree = ast.parse(path.read_text())
+    found = set()
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            skipped.update(ast.walk(node))
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            folder = path.parents[node.level - 1]
+            for alias in node.names:
+                target = folder / (node.module or "").replace(".", "/")
+                candidates = [target / f"{alias.name}.py", target.with_suffix(".py"), target / "__init__.py"]
+                found.add(name_of(next(path for path in candidates if path.exists())))
+    return found
+
+
+MODULES = {name_of(path): imports(path) for path in PACKAGE.rglob("*.py")}
+
+
+def test_every_module_has_its_place() -> None:
+    rows = [module for row in ORDER for module in row]
+    assert len(rows) == len(set(rows))
+    assert set(rows) | STANDS_ALONE == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_data_flows_one_way(module: str) -> None:
+    if module in STANDS_ALONE:
+        assert not MODULES[module] & set(MODULES)
+        return
+    (row,) = (n for n, modules in enumerate(ORDER) if module in modules)
+    above = {other for modules in ORDER[:row] for other in modules}
+    assert not MODULES[module] & above
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_frameworks_stay_in_their_rooms(module: str) -> None:
+    if module not in FLASK_SIDE:
+        assert not MODULES[module] & {"flask", "werkzeug"}
+    if module not in MAY_IMPORT_OPENAI:
+        assert "openai" not in MODULES[module]
+    assert not MODULES[module] & {"gevent", "gunicorn"}
+
+
+@pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py"), ROOT / "wsgi.py"], ids=str)
+def test_files_and_functions_are_small(path: Path) -> None:
+    source = path.read_text()
+    assert len(source.splitlines()) <= (400 if path.name == "testing.py" else 300)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name != "add_to":
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
