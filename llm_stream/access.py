@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from flask import Request
 from flask import Response
+from flask import abort
+from werkzeug.wrappers import Response as BaseResponse
 
 from .errors import CrossSite
 from .errors import Prefetch
@@ -55,6 +58,10 @@ def allow_origin(request: Request, response: Response, settings: Settings) -> Re
 def owner_of(request: Request, authorize: Authorize | None) -> str:
     """The owner; in a public app the client's address. Raises `Unauthorized`, or what `authorize` aborts with."""
     owner = authorize() if authorize else request.remote_addr or "unknown"
+    if isinstance(owner, BaseResponse):
+        abort(owner)
     if owner is None or owner == "" or owner is False:
         raise Unauthorized()
+    if owner is True or not isinstance(owner, (str, int, UUID)):
+        raise TypeError(f"authorize must return who pays, as a string; it returned {type(owner).__name__}")
     return str(owner)

@@ -210,7 +210,7 @@ class LLMStream(Blueprint):
             stream = self.state.streams.find(owner, stream_id)
         except (UnknownStream, ExpiredStream):
             return response.nothing_more()
-        return self.follow(stream, int(number) if number.isdecimal() else 0, wire)
+        return self.follow(stream, sse.event_number(number) or 0, wire)
 
     def follow(self, stream: Stream, after: int, wire: Wire) -> Response:
         """The rest of a stream, from the event after number `after`; 204 if there is none and will be none."""

@@ -40,7 +40,7 @@ def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, af
     try:
         if wants_json(request):
             return _whole_answer(reader)
-        if request.method == "POST":
+        if request.method == "POST" and not after:
             events = reader.wait_for_content(stream.settings.status_hold_s)
             if events and isinstance(events[0], Failure):
                 reader.close()

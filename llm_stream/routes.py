@@ -20,6 +20,7 @@ from .errors import TooLarge
 from .errors import new_error_id
 from .stream import Stream
 from .wire import sse
+from .wire.sse import event_number
 
 if TYPE_CHECKING:
     from .blueprint import LLMStream
@@ -118,6 +119,7 @@ def _position_in(stream: Stream) -> int:
             after = None  # of another stream: an EventSource that was given a new URL
     if after is None:
         name, after = "after", request.args.get("after", "0")
-    if not (after.isascii() and after.isdecimal() and len(after) < 10):
+    number = event_number(after)
+    if number is None:
         raise InvalidField(f"The field '{name}' must hold the number of an event.")
-    return int(after)
+    return number

@@ -93,7 +93,7 @@ def _tell(app: Flask, record: UsageRecord, hooks: Sequence[Hook]) -> None:
         for hook in (*hooks, send_signal, log_usage):
             try:
                 hook(record)
-            except Exception:
+            except BaseException:  # also a sys.exit(), or a greenlet that is killed: the stream must come to its end
                 logger.exception("%r failed for stream %s", hook, record.id)
 
 

@@ -136,7 +136,7 @@ class Stream:
         self.readers: set[Reader] = set()
         self._settle_with = settle
         self._last_content_at = self.started_at
-        self._readerless_since: float | None = self.started_at
+        self._readerless_since = self.started_at
         self._lock = threading.Lock()
         self._verdict: Verdict | None = None
         self._stopped_at = 0.0
@@ -164,7 +164,6 @@ class Stream:
         return self.settled.is_set() and not self.readers and not producing
 
     def _produce(self) -> None:
-        interrupted = Verdict("interrupted", Interrupted().failure())
         try:
             with closing(guard_batches(self.source.batches())) as batches:
                 for batch in batches:
@@ -172,8 +171,9 @@ class Stream:
                         self._settle(self._verdict or _verdict_of(batch))
                     elif not self._take(batch):
                         break
-        finally:  # a killed greenlet leaves by no other door
-            self._settle(self._verdict or interrupted)
+        finally:
+            if not self._closed:  # it was stopped, or its greenlet was killed
+                self._settle(self._verdict or Verdict("interrupted", report(Interrupted()).failure()))
 
     def _take(self, batch: list[Event]) -> bool:
         """Append what came; whether there may be more."""
@@ -218,6 +218,8 @@ class Stream:
         if self.settled_at is not None:
             if now - self.settled_at > UNWIND_S:
                 self.source.interrupt()  # an upstream that does not end its body after the last event
+        elif self._closed:
+            pass  # its hooks are at work
         elif self._verdict:
             if now - self._stopped_at > UNWIND_S:  # blocked in something that cannot be interrupted
                 threading.Thread(target=self._settle, args=(self._verdict,), daemon=True).start()
@@ -239,7 +241,7 @@ class Stream:
             self.fail(IdleTimeout())
 
     def _check_readers(self, now: float) -> None:
-        if self._readerless_since is None:
+        if self.readers:
             return
         finish = self.settings.on_disconnect == "finish"
         patience = self.settings.finish_s if finish else self.settings.disconnect_grace_s
@@ -262,17 +264,14 @@ class Stream:
 
     def join(self, reader: Reader) -> None:
         self.readers.add(reader)
-        self._readerless_since = None
 
     def leave(self, reader: Reader) -> None:
+        self._readerless_since = monotonic()
         self.readers.discard(reader)
-        if not self.readers:
-            self._readerless_since = monotonic()
 
     def looked_at(self) -> None:
         """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""
-        if not self.readers:
-            self._readerless_since = monotonic()
+        self._readerless_since = monotonic()
 
 
 def _verdict_of(batch: list[Event]) -> Verdict:

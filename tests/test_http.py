@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask import abort
+from flask import redirect
 from flask.testing import FlaskClient
 from openai import OpenAI
 
@@ -305,6 +306,11 @@ def test_owner_comes_from_authorize(upstream: Upstream, make_app: MakeApp) -> No
         response = client.get("/llm/chat?prompt=x")
         assert (response.status_code, response.json["error"]["code"]) == (401, "unauthorized")
     assert response.json["error"]["message"] == "please sign in"
+    assert not upstream.requests
+    answers[0] = redirect("/login")
+    assert client.get("/llm/chat?prompt=x").status_code == 302
+    answers[0] = True  # all who are signed in would be one owner
+    assert client.get("/llm/chat?prompt=x").status_code == 500
     assert not upstream.requests
     answers[0] = 42
     assert client.get("/llm/chat?prompt=x", buffered=True).status_code == 200

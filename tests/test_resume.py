@@ -63,7 +63,7 @@ def test_finished_and_delivered_is_204_and_buys_nothing(upstream: Upstream, serv
     assert len(upstream.requests) == 1
 
 
-@pytest.mark.parametrize("last", ["nonsense", "00000000000000000000-3", "ümlaut-1", "-", "5"])
+@pytest.mark.parametrize("last", ["nonsense", "00000000000000000000-3", "ümlaut-1", "-", "5", "x-" + "9" * 5000])
 def test_unknown_last_event_id_is_204_and_buys_nothing(upstream: Upstream, serve: Serve, last: str) -> None:
     server = serve(upstream)
     response = httpx2.get(server.url + "/llm/chat?prompt=hi", headers={b"Last-Event-ID": last.encode()})

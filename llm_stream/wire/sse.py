@@ -23,6 +23,11 @@ HEARTBEAT = b": ping\n\n"
 LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(): it also splits on U+2028, \x0b, \x85
 
 
+def event_number(text: str) -> int | None:
+    """The number in an id, or in a query; None if it is none that we could have given."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
 def data_lines(lines: Iterable[str]) -> bytes:
     """One `data:` line for each, with the space that parsers take away: the text's own would go instead."""
     return "".join(f"data: {line}\n" for line in lines).encode()
