@@ -15,8 +15,6 @@ from openai import OpenAI
 from llm_stream import LLMStream
 from llm_stream.testing import Upstream
 
-DEFAULT_MODEL = "openai/gpt-4o-mini"
-
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
@@ -25,7 +23,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     if "LLM_STREAM_PUBLIC" not in os.environ:
         app.config.setdefault("LLM_STREAM_PUBLIC", True)  # it listens on loopback, unless told otherwise
     if "LLM_STREAM_MODEL" not in os.environ:
-        app.config.setdefault("LLM_STREAM_MODEL", DEFAULT_MODEL)
+        app.config.setdefault("LLM_STREAM_MODEL", default_model())
 
     llm = LLMStream("llm", __name__, client=make_client)
     app.register_blueprint(llm, url_prefix="/llm")
@@ -39,6 +37,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         return llm.respond(prompt=request.args.get("prompt", ""), format="text")
 
     return app
+
+
+def default_model() -> str:
+    """OpenAI knows it by its own name, gateways by the maker's and the model's."""
+    at_openai = "OPENAI_API_KEY" in os.environ and not os.environ.get("OPENAI_BASE_URL")
+    return "gpt-4o-mini" if at_openai else "openai/gpt-4o-mini"
 
 
 def has_model() -> bool:

@@ -50,7 +50,8 @@ def allow_origin(request: Request, response: Response, settings: Settings) -> Re
         response.headers["Access-Control-Allow-Credentials"] = "true"
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
-            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Last-Event-ID"
+            asked = request.headers.get("Access-Control-Request-Headers", "Content-Type, Last-Event-ID")
+            response.headers["Access-Control-Allow-Headers"] = asked
             response.headers["Access-Control-Max-Age"] = "600"
     return response
 

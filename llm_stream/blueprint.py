@@ -31,7 +31,7 @@ from .errors import ExpiredStream
 from .errors import InvalidField
 from .errors import UnknownStream
 from .events import Event
-from .stream import SourceOfEvents
+from .source import SourceOfEvents
 from .stream import Stream
 from .streams import Streams
 from .upstream.client import Client
@@ -42,6 +42,10 @@ from .wire import sse
 
 HookT = TypeVar("HookT", bound=state.Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
+
+
+SETTLE_S = 5.0
+"""How long `events()` waits, when it is closed, for the record of what it has stopped."""
 
 
 class LLMStream(Blueprint):
@@ -78,7 +82,7 @@ class LLMStream(Blueprint):
 
     def _install(self, setup: BlueprintSetupState) -> None:
         is_guarded = self._authorize is not None
-        state.install(cast(Flask, setup.app), self.name, model=self._model, is_guarded=is_guarded, hooks=self._hooks)
+        state.install(cast(Flask, setup.app), self, model=self._model, is_guarded=is_guarded, hooks=self._hooks)
 
     def authorize(self, function: AuthorizeT) -> AuthorizeT:
         """Decorate the function that says who pays: it returns the owner, as a string, or aborts.
@@ -122,6 +126,7 @@ class LLMStream(Blueprint):
         knows, and `source` is not begun. `format` is `native` or `text`; without it the request's own `?format=` is.
         Raises `LLMStreamError` where the request is refused, which the app answers with JSON.
         """
+        _check_source(source)
         wire = response.wire_of(format or request.args.get("format"))
         owner = self.admit()
         if attached := self.attached(owner, wire):
@@ -135,7 +140,8 @@ class LLMStream(Blueprint):
         else:
             asked = self._request(messages, prompt, model, max_output_tokens, temperature, tools, key)
             stream = self.open(owner, asked)
-        return response.answer(self.state.streams, stream, request, wire)
+        answer = response.answer(self.state.streams, stream, request, wire)
+        return access.allow_origin(request, answer, self.state.settings)
 
     def events(
         self,
@@ -152,21 +158,28 @@ class LLMStream(Blueprint):
     ) -> Iterator[Event]:
         """The same as a generator of events, without HTTP: for the terminal, a job, a test. Needs an app context.
 
-        Ends with `Done`; never raises for what goes wrong upstream. Closing the generator stops the stream.
+        The stream is started when the first event is asked for. Ends with `Done`; never raises for what goes wrong
+        upstream. Closing the generator stops the stream, and waits until its record is written.
         """
-        if source is not None:
-            stream = self.open(owner, source=source, model=model)
-        else:
+        _check_source(source)
+        ours = self.state
+        asked = None
+        if source is None:
             asked = self._request(messages, prompt, model, max_output_tokens, temperature, tools, None)
-            stream = self.open(owner, asked)
-        return _events_of(self.state.streams, stream)
+
+        def events() -> Iterator[Event]:
+            with ours.app.app_context():
+                stream = self.open(owner, asked, source=source, model=model)
+            yield from _events_of(ours.streams, stream)
+
+        return events()
 
     # What the routes and the commands are made of…
 
     @property
     def state(self) -> state.State:
         """This `LLMStream`'s part of the current app."""
-        return state.current(self.name)
+        return state.current(self)
 
     def admit(self) -> str:
         """The owner of the current request. Raises `CrossSite`, `Unauthorized`, or what `authorize` aborts with."""
@@ -190,7 +203,8 @@ class LLMStream(Blueprint):
             stream, new = ours.streams.start(owner, asked.model, made, key=asked.key, fingerprint=fingerprint)
         else:
             made = IteratorSource(source or ())
-            stream, new = ours.streams.start(owner, model or made.asked_model, made, key=key)
+            asked_by = f"{request.method} {request.full_path}".encode() if key else b""
+            stream, new = ours.streams.start(owner, model or made.asked_model, made, key=key, fingerprint=asked_by)
         if new:
             signals.stream_started.send(ours.app, id=stream.id, owner=stream.owner, model=stream.model)
         else:
@@ -214,7 +228,7 @@ class LLMStream(Blueprint):
 
     def follow(self, stream: Stream, after: int, wire: Wire) -> Response:
         """The rest of a stream, from the event after number `after`; 204 if there is none and will be none."""
-        if stream.settled.is_set() and after >= len(stream.log):
+        if stream.log.ended and after >= len(stream.log):
             return response.nothing_more()
         after = min(after, len(stream.log))
         return response.answer(self.state.streams, stream, request, wire, after=after)
@@ -250,7 +264,16 @@ def _events_of(streams: Streams, stream: Stream) -> Iterator[Event]:
             yield from batch
     finally:
         stream.stop("cancelled")
+        stream.settled.wait(SETTLE_S)
         reader.close()
+
+
+def _check_source(source: Iterable[Any] | None) -> None:
+    """Two mistakes that would stream without complaint. Raises `TypeError`."""
+    if isinstance(source, (str, bytes)):
+        raise TypeError("a string would be streamed letter by letter: pass prompt=…, or [text]")
+    if isinstance(source, Sequence) and any(isinstance(item, Mapping) and "role" in item for item in source):
+        raise TypeError("pass messages as messages=…")
 
 
 def _discard(source: Iterable[Any] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import TYPE_CHECKING
 
 import click
@@ -34,7 +35,7 @@ def add_to(llm: LLMStream) -> None:
     @click.pass_context
     def ask(context: click.Context, prompt: str, model: str | None, max_output_tokens: int | None) -> None:
         """Ask the model, print its answer as it comes, and what it cost. Ctrl-C stops it."""
-        logging.getLogger("llm_stream").setLevel(logging.ERROR)  # the last line here says the same
+        logging.getLogger("llm_stream").setLevel(logging.WARNING)  # the usage line is the last one here
         state = llm.state
         asked = ChatRequest(
             messages=[{"role": "user", "content": prompt}],
@@ -42,11 +43,15 @@ def add_to(llm: LLMStream) -> None:
             max_output_tokens=max_output_tokens or state.settings.max_output_tokens,
         )
         stream = llm.open("cli", asked)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             for _, batch in state.streams.follow(stream).batches():
                 for event in batch:
                     _print(event)
         except KeyboardInterrupt:
+            pass
+        finally:  # also where nobody reads what is printed: ask … | head
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             stream.stop("cancelled")
             stream.settled.wait(SETTLE_S)
         context.exit(_print_bill(stream))

@@ -175,6 +175,8 @@ class Overloaded(RequestError):
 class StreamError(LLMStreamError):
     """The source of a stream raised; the cause is in the log under `error_id`."""
 
+    retryable = True
+
 
 class StreamTooLarge(StreamError):
     """The log reached LLM_STREAM_MAX_STREAM_BYTES."""
@@ -182,6 +184,7 @@ class StreamTooLarge(StreamError):
     status = 502
     code = "stream_too_large"
     message = "The answer grew too long and was stopped."
+    retryable = False
 
 
 class Interrupted(StreamError):
@@ -286,14 +289,3 @@ class UpstreamTimeout(UpstreamError):
     code = "upstream_timeout"
     message = TotalTimeout.message
     ending = "timed_out"
-
-
-def _statuses(tree: type[LLMStreamError]) -> dict[str, int]:
-    statuses = {tree.code: tree.status}
-    for branch in tree.__subclasses__():
-        statuses |= _statuses(branch)
-    return statuses
-
-
-HTTP_STATUSES = _statuses(LLMStreamError)
-"""The HTTP status of each code."""

@@ -113,5 +113,9 @@ class Done(Event, frozen=True):
     finish_reason: str | None = None
 
 
+KINDS: dict[str, type[Event]] = {
+    kind.type: kind for kind in (Start, Delta, Reasoning, Refusal, ToolCall, Reset, Failure, Usage, Done)
+}
+
 CONTENT = (Delta, Reasoning, Refusal, ToolCall)
 """The events that a model's own words arrive in."""

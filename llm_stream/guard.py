@@ -18,6 +18,7 @@ from .events import Failure
 from .events import Usage
 from .upstream.chunks import ChunkDecoder
 from .upstream.completion import Stopped
+from .upstream.iterator import IteratorSource
 from .upstream.refusals import describe
 
 logger = logging.getLogger("llm_stream")
@@ -28,17 +29,22 @@ def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
 
     `source` may give strings, events, lists of events, chat completion chunks (the SDK's objects, or mappings) and
     `None`, which is passed over. What comes out holds at most one `Failure` and at most one `Usage`, and ends with
-    exactly one `Done`, whatever `source` does: raise, break off, give nothing, or go on after its end.
+    exactly one `Done`, whatever `source` does: raise, break off, give nothing or nonsense, or go on after its end.
+    A `Start` is left out: whoever numbers the events makes it.
 
-    Never raises an `Exception` of its own or of `source`; logs what it swallows, under the `error_id` of the
-    `Failure`. Closes `source` when it is closed itself, or has seen the end.
+    Raises nothing that `source` raises; logs what it swallows, under the `error_id` of the `Failure`. Closes `source`
+    when it is closed itself, or has seen the end.
     """
-    for batch in guard_batches(source):
+    for batch in guard_batches(IteratorSource(source).batches()):
         yield from batch
 
 
 def guard_batches(source: Iterable[Any]) -> Generator[list[Event], None, None]:
-    """The same, with the events that came together kept together; the last batch is the terminal one."""
+    """The same for a source of our own, whose events are sound; the last batch is the terminal one.
+
+    The events that came together are kept together. After its `Done` the source is read to its end: it may have the
+    rest of a response to read.
+    """
     reading = _Reading()
     try:
         items = iter(source)
@@ -47,7 +53,9 @@ def guard_batches(source: Iterable[Any]) -> Generator[list[Event], None, None]:
         finally:
             if close := getattr(items, "close", None):
                 close()
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) or _ends_the_thread(error):
+            raise
         if reading.ended:  # it was whole already
             logger.debug("after the last event: %s", describe(error))
         else:
@@ -67,10 +75,15 @@ def _guarded(items: Iterator[Any], reading: _Reading) -> Generator[list[Event], 
         return
     yield reading.end(reading.verdict())
     for _ in items:
-        pass  # a source that has more to do after its last event, like reading the rest of a response, does it now
+        pass
 
 
-def report(error: Exception) -> StreamError:
+def _ends_the_thread(error: BaseException) -> bool:
+    """Gevent kills a greenlet by a GreenletExit; its Timeout, or asyncio's cancellation, is an error like any."""
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "GreenletExit"
+
+
+def report(error: BaseException) -> StreamError:
     """Log why a stream fails; return what may be said about it."""
     if isinstance(error, StreamError):
         logger.warning("stream failed: %s error_id=%s: %s", error.code, error.error_id, describe(error.__cause__))

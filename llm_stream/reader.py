@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import _socket
 import errno
-import socket
 from collections.abc import Iterator
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+from . import sockets
 from .events import Done
 from .events import Event
 from .stream import Stream
@@ -40,9 +39,12 @@ class Reader:
         """
         try:
             while True:
+                ended = self.stream.log.ended
                 batch = self.stream.log.after(self._after)
                 if self._client.gone:
                     raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
+                if ended and not batch:
+                    return
                 if batch or not self._bell.wait(self._heartbeat_s):
                     first, self._after = self._after + 1, self._after + len(batch)
                     self._client.writing_since = monotonic()
@@ -61,10 +63,17 @@ class Reader:
         if len(self.stream.log) <= self._after:
             yield opening
             opening = b""
+        last_write = monotonic()
         for first, batch in self.batches():
-            if data := opening + (wire.encode(self.stream.id, first, batch) if batch else wire.heartbeat):
+            data = opening + wire.encode(self.stream.id, first, batch)
+            if not data and self._is_due(last_write):  # not all events are something on every wire
+                data = wire.heartbeat
+            if data:
+                last_write, opening = monotonic(), b""
                 yield data
-            opening = b""
+
+    def _is_due(self, last_write: float) -> bool:
+        return self._heartbeat_s is not None and monotonic() - last_write >= self._heartbeat_s
 
     def wait_for_content(self, timeout: float) -> Sequence[Event]:
         """What comes after `start`, once there is something; nothing, if `timeout` seconds pass before."""
@@ -80,7 +89,6 @@ class Reader:
         """May be called twice, and by a thread of another."""
         self.stream.log.unsubscribe(self._bell)
         self.stream.leave(self)
-        self._client.release()
 
     def tick(self, now: float) -> None:
         """Look after the client, whose thread may be asleep or blocked."""
@@ -92,48 +100,22 @@ class Client:
     """The far end of a response, watched from outside the thread that writes to it."""
 
     def __init__(self, connection: Any, send_timeout_s: float) -> None:
-        # the plain socket under gevent's, whose methods would wait for data where we only want to look
-        self._socket = None if connection is None else _socket.socket(fileno=connection.fileno())
+        self._connection = connection
         self._send_timeout_s = send_timeout_s
         self._next_peek = 0.0
         self.writing_since: float | None = None
         self.gone = False
 
-    def release(self) -> None:
-        """Let go of the descriptor, which belongs to the server."""
-        connection, self._socket = self._socket, None
-        if connection is not None:
-            connection.detach()
-
-    __del__ = release
-
     def has_left(self, now: float) -> bool:
         """Peek at the connection, twice a second at most; cut one that has not been read from for too long."""
-        connection, since = self._socket, self.writing_since
-        if connection is None or self.gone:
+        since = self.writing_since
+        if self._connection is None or self.gone:
             return self.gone
         if since is not None:
             if now - since > self._send_timeout_s:
                 self.gone = True
-                _shut_down(connection)
+                sockets.shut_down(self._connection)  # a write fails with EPIPE: servers take that for a client gone
         elif now >= self._next_peek:
             self._next_peek = now + PEEK_EVERY_S
-            self.gone = _at_end(connection)
+            self.gone = sockets.has_ended(self._connection)
         return self.gone
-
-
-def _at_end(connection: _socket.socket) -> bool:
-    try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
-def _shut_down(connection: _socket.socket) -> None:
-    """Wakes the blocked write with EPIPE, which servers take for what it is: a client that has gone."""
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

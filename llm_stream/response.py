@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -10,7 +11,6 @@ from flask import Request
 from flask import Response
 from flask import stream_with_context
 
-from .errors import HTTP_STATUSES
 from .errors import InvalidField
 from .errors import LLMStreamError
 from .events import Failure
@@ -23,6 +23,19 @@ from .wire.answer import Answer
 from .wire.answer import answer_of
 from .wire.native import NativeWire
 from .wire.text import TextWire
+
+logger = logging.getLogger("llm_stream")
+
+
+def _statuses(tree: type[LLMStreamError]) -> dict[str, int]:
+    statuses = {tree.code: tree.status}
+    for branch in tree.__subclasses__():
+        statuses |= _statuses(branch)
+    return statuses
+
+
+HTTP_STATUSES = _statuses(LLMStreamError)
+"""The HTTP status of each code."""
 
 WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
 
@@ -80,6 +93,7 @@ def failure_response(failure: Failure, answer: Answer | None = None) -> Response
 
 
 def error_response(error: LLMStreamError) -> Response:
+    logger.info("request refused: %s error_id=%s: %s", error.code, error.error_id, error)
     return failure_response(error.failure())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from flask import Response
@@ -24,6 +25,9 @@ from .wire.sse import event_number
 
 if TYPE_CHECKING:
     from .blueprint import LLMStream
+
+
+logger = logging.getLogger("llm_stream")
 
 
 def add_to(llm: LLMStream) -> None:
@@ -86,7 +90,9 @@ def add_to(llm: LLMStream) -> None:
         if error.response is not None or error.code is None or error.code < 400:
             return error
         code = error.name.lower().replace(" ", "_").replace("'", "")
-        body = {"code": code, "message": error.description, "retryable": False, "error_id": new_error_id()}
+        told = error.description if error.description != type(error).description else f"{error.name}."
+        body = {"code": code, "message": told, "retryable": error.code >= 500, "error_id": new_error_id()}
+        logger.info("request refused: %s error_id=%s", code, body["error_id"])
         answer = response.json_response({"error": body}, error.code)
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
@@ -99,7 +105,7 @@ def _asked(llm: LLMStream) -> chat_request.ChatRequest:
     settings = llm.state.settings
     if not request.is_json:
         raise NotJSON()
-    limit = settings.max_request_bytes
+    limit = min(settings.max_request_bytes, request.max_content_length or settings.max_request_bytes)
     request.max_content_length = limit + 1  # a body that does not say how long it is would be cut, not refused
     try:
         body = request.get_data(cache=False)

@@ -43,7 +43,7 @@ class Settings:
     # who may ask
     public: bool = False
     """Allow everybody, with the client's address as the owner. Off, `authorize` is required."""
-    origins: tuple[str, ...] = ()
+    origins: tuple[Annotated[str, msgspec.Meta(pattern=r"^https?://[^/*]+$")], ...] = ()
     """Origins of other sites that may call, for example `https://app.example.com`."""
 
     # what may be asked
@@ -80,7 +80,7 @@ class Settings:
     send_timeout_s: Deadline = 30.0
     """How long a reader may go without taking what is written to it."""
     on_disconnect: Literal["cancel", "finish"] = "cancel"
-    """What becomes of a stream that nobody reads any more."""
+    """What becomes of a stream that nobody reads any more: `cancel` or `finish`."""
     disconnect_grace_s: Seconds = 5.0
     """How long such a stream waits for a reader to come back before it is cancelled."""
     finish_s: Deadline = 120.0
@@ -144,4 +144,7 @@ def _wrong(reason: str) -> str:
     name, _, inside = where.rstrip("`").partition("[")
     inside = f"[{inside}" if inside else ""
     name, dot, rest = name.partition(".")
-    return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {what}. Lists and tables are written as JSON."
+    written = (
+        " In the environment, lists and tables are written as JSON." if "`array`" in what or "`object`" in what else ""
+    )
+    return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {what}.{written}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flask import Blueprint
 from flask import Config
 from flask import Flask
 from flask import current_app
@@ -43,37 +44,37 @@ class State:
     streams: Streams
 
 
-def current(name: str) -> State:
-    """The state of the `LLMStream` of that name in the current app."""
+def current(llm: Blueprint) -> State:
+    """The state of an `LLMStream` in the current app."""
     try:
-        state: State = current_app.extensions[EXTENSION][name]
+        state: State = current_app.extensions[EXTENSION][llm]
     except KeyError:
-        raise RuntimeError(f"The LLMStream {name!r} is not registered on this app.") from None
+        raise RuntimeError(f"The LLMStream {llm.name!r} is not registered on this app.") from None
     return state
 
 
-def install(app: Flask, name: str, *, model: str | None, is_guarded: bool, hooks: Sequence[Hook]) -> None:
+def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, hooks: Sequence[Hook]) -> None:
     """Read the settings and make the state. Raises `ConfigError`."""
     states = app.extensions.setdefault(EXTENSION, {})
-    if name in states:
+    if llm in states:
         return  # the same one, under a second prefix
     _take_defaults_from_environment(app)
     settings = Settings.from_config(app.config)
     if not is_guarded and not settings.public:
         raise ConfigError(
-            f"Anybody could spend your money: decorate a function with @{name}.authorize that returns who pays,"
+            f"Anybody could spend your money: decorate a function with @{llm.name}.authorize that returns who pays,"
             " or set LLM_STREAM_PUBLIC = True."
         )
     model = model or settings.model
     if model is None:
-        raise ConfigError(f"Which model? LLMStream({name!r}, …, model='…'), or LLM_STREAM_MODEL.")
+        raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
     def settle(stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
         record, usage = account(stream, verdict, settings.prices)
         _tell(app, record, hooks)
         return record, usage
 
-    states[name] = State(app, settings, model, Streams(settings, settle))
+    states[llm] = State(app, settings, model, Streams(settings, settle))
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible()
 

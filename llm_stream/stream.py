@@ -6,21 +6,16 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
 from contextlib import closing
 from time import monotonic
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import Protocol
 
 import msgspec
 
 from .errors import FirstTokenTimeout
 from .errors import IdleTimeout
 from .errors import Interrupted
-from .errors import StreamError
 from .errors import StreamTooLarge
 from .errors import TotalTimeout
 from .events import CONTENT
@@ -34,6 +29,8 @@ from .guard import guard_batches
 from .guard import report
 from .log.memory import MemoryLog
 from .settings import Settings
+from .source import SourceOfEvents
+from .upstream.iterator import IteratorSource
 from .usage.record import UsageRecord
 from .usage.record import utc_now
 
@@ -42,6 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llm_stream")
 
+SPENT = IteratorSource(())
+"""The source of a stream that has come to its end."""
+
 UNWIND_S = 1.0
 """How long a stopped producer may take to come back before the stream is settled without it."""
 
@@ -49,48 +49,6 @@ WRAP_UP_S = 5.0
 """How long a whole answer is kept open for its figures."""
 
 EVENT_OVERHEAD_BYTES = 16
-
-
-class SourceOfEvents(Protocol):
-    """What a producer drains. `batches()` is run by one thread, `interrupt()` may come from another."""
-
-    def batches(self) -> Iterable[Any]: ...
-
-    def interrupt(self) -> None: ...
-
-    @property
-    def messages(self) -> Sequence[Mapping[str, Any]] | None:
-        """What was asked, where that is known."""
-
-    @property
-    def max_output_tokens(self) -> int | None: ...
-
-    @property
-    def asked_model(self) -> str | None:
-        """The model that was asked last: another than the stream's, once a fallback has taken over."""
-
-    @property
-    def upstream_model(self) -> str | None:
-        """The model that the provider says it used."""
-
-    @property
-    def base_url(self) -> str | None: ...
-
-    @property
-    def bought(self) -> bool:
-        """Whether a provider has accepted a call, so that somebody will have to pay for it."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """The provider's figures so far."""
-
-    @property
-    def last_refusal(self) -> StreamError | None:
-        """Why the last attempt failed, if there was one."""
-
-    @property
-    def wrapping_up(self) -> bool:
-        """The answer is whole; what is still awaited are its figures, and the end of the body."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -114,6 +72,7 @@ class Stream:
         *,
         id: str,
         owner: str,
+        key: str | None,
         model: str,
         created: int,
         source: SourceOfEvents,
@@ -122,8 +81,9 @@ class Stream:
     ) -> None:
         self.id = id
         self.owner = owner
+        self.key = key
         self.model = model
-        self.source = source
+        self.source: SourceOfEvents = source
         self.settings = settings
         self.log = MemoryLog()
         self.size = 0
@@ -137,12 +97,13 @@ class Stream:
         self._settle_with = settle
         self._last_content_at = self.started_at
         self._readerless_since = self.started_at
+        self._whole_since: float | None = None
         self._lock = threading.Lock()
         self._verdict: Verdict | None = None
         self._stopped_at = 0.0
         self._closed = False
         self._producer: threading.Thread | None = None
-        self._append([Start(id=id, model=model, created=created)])
+        self.log.append([Start(id=id, model=model, created=created)])
 
     # The producer…
 
@@ -155,13 +116,13 @@ class Stream:
         try:
             self._producer.start()
         except RuntimeError as error:  # no more threads
-            self._settle(Verdict("failed", report(error).failure()))
+            self._producer = None
+            self._settle(_verdict_for(error))
 
     @property
     def at_rest(self) -> bool:
         """Settled, with nobody reading and no thread at work: the clock need not look at it."""
-        producing = self._producer is not None and self._producer.is_alive()
-        return self.settled.is_set() and not self.readers and not producing
+        return self.settled.is_set() and not self.readers and self._producer is None
 
     def _produce(self) -> None:
         try:
@@ -171,9 +132,13 @@ class Stream:
                         self._settle(self._verdict or _verdict_of(batch))
                     elif not self._take(batch):
                         break
+        except Exception as error:
+            self.fail(error)
         finally:
             if not self._closed:  # it was stopped, or its greenlet was killed
-                self._settle(self._verdict or Verdict("interrupted", report(Interrupted()).failure()))
+                self._settle(self._verdict or _verdict_for(Interrupted()))
+            self.source = SPENT  # what is kept of a stream is its log: not its prompt, nor the last response
+            self._producer = None
 
     def _take(self, batch: list[Event]) -> bool:
         """Append what came; whether there may be more."""
@@ -181,18 +146,23 @@ class Stream:
             self._last_content_at = monotonic()
             if self.first_content_at is None:
                 self.first_content_at = self._last_content_at
+        fitting = self._fitting(batch)
         with self._lock:
             if self._closed or self._verdict:
                 return False
-            self._append(batch)
-        if self.size > self.settings.max_stream_bytes:
+            self.log.append(fitting)
+        if len(fitting) < len(batch):
             self.fail(StreamTooLarge())
             return False
         return True
 
-    def _append(self, batch: list[Event]) -> None:
-        self.size += sum(map(_size, batch))
-        self.log.append(batch)
+    def _fitting(self, batch: list[Event]) -> list[Event]:
+        """As many of the events as the log may still hold."""
+        for count, event in enumerate(batch):
+            self.size += _size(event)
+            if self.size > self.settings.max_stream_bytes:
+                return batch[:count]
+        return batch
 
     # The ways to end it…
 
@@ -205,11 +175,11 @@ class Stream:
             self._stopped_at = monotonic()
         self.source.interrupt()
 
-    def fail(self, error: StreamError) -> None:
+    def fail(self, error: Exception) -> None:
         """Stop it because of `error`, which is logged."""
-        if not self._verdict:
-            problem = report(error)
-            self.stop(problem.ending, problem.failure())
+        if not self._verdict and not self._closed:
+            verdict = _verdict_for(error)
+            self.stop(verdict.status, verdict.failure)
 
     def tick(self, now: float) -> None:
         """Look at the clock: deadlines, readers that are gone, a producer that does not come back."""
@@ -223,9 +193,6 @@ class Stream:
         elif self._verdict:
             if now - self._stopped_at > UNWIND_S:  # blocked in something that cannot be interrupted
                 threading.Thread(target=self._settle, args=(self._verdict,), daemon=True).start()
-        elif self.source.wrapping_up:
-            if now - self._last_content_at > min(WRAP_UP_S, self.settings.idle_s):
-                self.source.interrupt()
         else:
             self._check_deadlines(now)
             self._check_readers(now)
@@ -234,6 +201,10 @@ class Stream:
         settings = self.settings
         if now - self.started_at > settings.total_s:
             self.fail(TotalTimeout())
+        elif self.source.wrapping_up:
+            self._whole_since = self._whole_since or now
+            if now - self._whole_since > min(WRAP_UP_S, settings.idle_s):
+                self.source.interrupt()
         elif self.first_content_at is None:
             if now - self.started_at > settings.first_token_s:
                 self.fail(self.source.last_refusal or FirstTokenTimeout())
@@ -254,11 +225,14 @@ class Stream:
             if self._closed:
                 return
             self._closed = True
-        self.record, usage = self._settle_with(self, verdict)
-        failure = [verdict.failure] if verdict.failure else []
-        self._append([*failure, usage, Done(verdict.status, verdict.finish_reason)])
-        self.settled_at = monotonic()
-        self.settled.set()
+        usage = Usage(source="unknown")
+        try:
+            self.record, usage = self._settle_with(self, verdict)
+        finally:
+            failure = [verdict.failure] if verdict.failure else []
+            self.log.append([*failure, usage, Done(verdict.status, verdict.finish_reason)])
+            self.settled_at = monotonic()
+            self.settled.set()
 
     # Its readers…
 
@@ -272,6 +246,11 @@ class Stream:
     def looked_at(self) -> None:
         """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""
         self._readerless_since = monotonic()
+
+
+def _verdict_for(error: Exception) -> Verdict:
+    problem = report(error)
+    return Verdict(problem.ending, problem.failure())
 
 
 def _verdict_of(batch: list[Event]) -> Verdict:

@@ -24,7 +24,7 @@ from .errors import UnknownStream
 from .events import Usage
 from .reader import Reader
 from .settings import Settings
-from .stream import SourceOfEvents
+from .source import SourceOfEvents
 from .stream import Stream
 from .stream import Verdict
 from .usage.record import UsageRecord
@@ -35,6 +35,9 @@ TICK_S = 0.2
 RETRY_AFTER_S = 5.0
 MAX_REMEMBERED = 20_000
 """Ids and keys of forgotten streams that are still known to have been: they are never bought twice."""
+
+STREAM_BYTES = 4096
+"""What a finished stream takes beside its events; measured."""
 
 Settle = Callable[[Stream, Verdict], tuple[UsageRecord, Usage]]
 
@@ -59,7 +62,8 @@ class Streams:
         self._finished: OrderedDict[str, tuple[Stream, int]] = OrderedDict()
         self._finished_bytes = 0
         self._forgotten: OrderedDict[str, str] = OrderedDict()
-        self._claims: OrderedDict[tuple[str, str], Claim] = OrderedDict()
+        self._claims: dict[tuple[str, str], Claim] = {}
+        self._old_claims: OrderedDict[tuple[str, str], Claim] = OrderedDict()
         self._watched: dict[str, Stream] = {}
         self._clock: threading.Thread | None = None
         _every.add(self)
@@ -79,7 +83,7 @@ class Streams:
         """
         with self._lock:
             self._forget_expired()
-            if key and (claim := self._claims.get((owner, key))):
+            if key and (claim := self._claims.get((owner, key)) or self._old_claims.get((owner, key))):
                 if claim.fingerprint != fingerprint:
                     raise KeyConflict()
                 return self._known(owner, claim.stream_id), False
@@ -87,6 +91,7 @@ class Streams:
             stream = Stream(
                 id=secrets.token_hex(10),
                 owner=owner,
+                key=key,
                 model=model,
                 created=int(time()),
                 source=source,
@@ -97,7 +102,6 @@ class Streams:
             self._running[owner] += 1
             if key:
                 self._claims[owner, key] = Claim(stream.id, fingerprint)
-                _trim(self._claims)
         stream.start()
         self._watch(stream)
         return stream, True
@@ -134,8 +138,9 @@ class Streams:
                 self._running[stream.owner] -= 1
                 if not self._running[stream.owner]:
                     del self._running[stream.owner]
-                self._finished[stream.id] = (stream, stream.size)
-                self._finished_bytes += stream.size
+                kept = stream.size + STREAM_BYTES
+                self._finished[stream.id] = (stream, kept)
+                self._finished_bytes += kept
                 self._forget_expired()
 
     # What is kept…
@@ -159,6 +164,9 @@ class Streams:
             self._finished_bytes -= size
             self._forgotten[stream.id] = stream.owner
             _trim(self._forgotten)
+            if stream.key and (claim := self._claims.pop((stream.owner, stream.key), None)):
+                self._old_claims[stream.owner, stream.key] = claim
+                _trim(self._old_claims)
 
     # The clock…
 
@@ -166,9 +174,13 @@ class Streams:
         """Have the clock look at this stream, for as long as there is anything to see."""
         with self._lock:
             self._watched[stream.id] = stream
-            if self._clock is None:
+            if self._clock is None or not self._clock.is_alive():  # after a fork it is not
                 self._clock = threading.Thread(target=self._tick, name="llm_stream clock", daemon=True)
-                self._clock.start()
+                try:
+                    self._clock.start()
+                except RuntimeError:  # no more threads; the next stream tries again
+                    logger.exception("the clock cannot be started: deadlines wait for the next stream")
+                    self._clock = None
 
     def _tick(self) -> None:
         """One thread looks after all deadlines, readers and connections, so that none costs anything per event."""

@@ -117,6 +117,7 @@ class Upstream:
         self.connections = 0
         self._otherwise = otherwise or stand_in
         self._scripts: deque[Script] = deque()
+        self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), _Handler, self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -141,8 +142,15 @@ class Upstream:
         self._thread.start()
 
     def stop(self) -> None:
+        """Take no more requests, also on connections that were kept."""
         self._server.shutdown()
         self._server.server_close()
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # the client was first
 
     def answer(self, *steps: Step, **options: Any) -> None:
         """Queue a script for one request; `options` are `Script`'s."""
@@ -175,8 +183,15 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         upstream = self.server.upstream
         with upstream._lock:
+            upstream._connections.add(self.connection)
             upstream.connections += 1
             self.number = upstream.connections
+
+    def finish(self) -> None:
+        super().finish()
+        upstream = self.server.upstream
+        with upstream._lock:
+            upstream._connections.discard(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -331,8 +346,8 @@ No model is connected, so this is a stand-in: a scripted server inside the demo,
 OpenAI client, one word at a time. Everything else is as it will be with a model.
 
 Try to break it: reload the page while this is being written, and it goes on where it was. Switch the network off \
-and on. Open the same page in a second tab. Press Stop, and the upstream is closed at once; the line below tells \
-what was used until then.
+and on. Duplicate the tab. Press Stop, and the upstream is closed at once; the line below tells what was used until \
+then.
 
 Then set OPENAI_API_KEY, and OPENAI_BASE_URL if your provider is not OpenAI, and start the server again."""
 

@@ -50,6 +50,9 @@ def decoded(*chunks: dict[str, Any]) -> list[Event]:
         (chunk(refusal="no"), [Refusal("no")]),
         (chunk(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), [Delta("ab")]),
         ({"choices": [{"message": {"content": "whole"}}]}, [Delta("whole")]),
+        ({"choices": [{"index": 1, "delta": {"content": "another answer"}, "finish_reason": "stop"}]}, []),
+        (chunk(tool_calls=5), []),
+        ({"choices": [], "x_groq": "x", "usage": {"prompt_tokens_details": [1]}}, []),
     ],
 )
 def test_content(given: dict[str, Any], expected: list[Event]) -> None:
@@ -157,6 +160,9 @@ def test_usage_is_taken_from_wherever_it_comes_and_the_last_counts() -> None:
             Usage(output_tokens=5, reasoning_tokens=4, source="provider", cost=Decimal("0.00014")),
         ),
         ({"completion_tokens": 5, "cost": "nan"}, Usage(output_tokens=5, source="provider")),
+        ({"completion_tokens": 5, "cost": "1e9999999"}, Usage(output_tokens=5, source="provider")),
+        ({"completion_tokens": 5, "cost": -0.0}, Usage(output_tokens=5, source="provider", cost=Decimal(0))),
+        ({"completion_tokens": 5, "prompt_tokens": float("inf")}, Usage(output_tokens=5, source="provider")),
         ({"completion_tokens": 5, "cost": 0}, Usage(output_tokens=5, source="provider", cost=Decimal(0))),
     ],
 )

@@ -64,12 +64,24 @@ def test_ctrl_c_stops_the_upstream_and_still_prints_what_it_cost(upstream: Upstr
     assert errors == ""
 
 
+def test_answer_that_nobody_reads_is_stopped(upstream: Upstream) -> None:
+    gate = Gate()
+    upstream.answer("Hello", gate, *["word " for _ in range(10_000)], Stall())
+    with ask(upstream) as process:
+        read(process, 5)
+        assert process.stdout is not None
+        process.stdout.close()
+        gate.open()
+        assert upstream.requests[0].left.wait(10)
+
+
 def test_failure_is_told_and_is_the_exit_status(upstream: Upstream) -> None:
     upstream.answer(status=401)
     with ask(upstream) as process:
         output, errors = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "upstream_refused" in errors and "Traceback" not in errors
+    assert "HTTP 401" in errors, "whoever asks in a terminal is the operator, and wants the cause"
     assert "tokens in: unknown" in output
 
 

@@ -40,6 +40,16 @@ def test_reader_that_comes_back_within_the_grace_keeps_the_stream_alive(upstream
     assert ending(server) == "completed"
 
 
+def test_going_is_noticed_though_something_was_left_unread(upstream: Upstream, serve: Serve) -> None:
+    server = serve(upstream, disconnect_grace_s=0.2)
+    upstream.answer("Hello", Stall())
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    reading.read_until("Hello")
+    reading.socket.sendall(b"\r\n")
+    reading.close()
+    assert ending(server) == "abandoned"
+
+
 def test_finish_policy_lets_the_stream_run_on_without_a_reader(upstream: Upstream, serve: Serve) -> None:
     server = serve(upstream, on_disconnect="finish", disconnect_grace_s=0.2, finish_s=10)
     gate = Gate()

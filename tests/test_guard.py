@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from llm_stream import Done
 from llm_stream import Event
 from llm_stream import Failure
 from llm_stream import Reasoning
+from llm_stream import Start
 from llm_stream import Usage
 from llm_stream import guard
 
@@ -94,16 +97,38 @@ def test_source_is_closed_with_the_guard() -> None:
     assert closed
 
 
-def test_source_that_goes_on_after_its_end_is_read_to_the_end() -> None:
-    read = []
+def test_source_that_never_ends_after_its_end_is_left() -> None:
+    assert list(guard(itertools.chain(["a", Done("completed")], itertools.repeat("x")))) == [
+        Delta("a"),
+        Done("completed"),
+    ]
 
-    def source() -> Iterator[Any]:
-        yield Done("completed")
-        read.append("the rest")
-        raise RuntimeError("too late to matter")
 
-    assert list(guard(source())) == [Done("completed")]
-    assert read
+class Timeout(BaseException):
+    """As gevent's is."""
+
+
+@pytest.mark.parametrize("error", [Timeout(), SystemExit(1), asyncio.CancelledError()])
+def test_error_that_is_no_exception_is_a_failure_too(error: BaseException) -> None:
+    assert kinds(list(guard(raising("a", error=error)))) == ["delta", "failure", "done"]
+
+
+NONSENSE: Any = [
+    (Delta, [5]),
+    (Done, ["weird"]),
+    (Done, ["completed", "\ud800"]),
+    (Usage, [object()]),
+    (Event, []),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), NONSENSE)
+def test_event_that_no_wire_could_write_is_a_failure(kind: type[Event], fields: list[Any]) -> None:
+    assert kinds(list(guard(["a", kind(*fields)]))) == ["delta", "failure", "done"]
+
+
+def test_half_a_pair_is_replaced_and_a_start_left_out() -> None:
+    assert list(guard(["a\ud800", Start("s", "m", 1)])) == [Delta("a\ufffd"), Done("completed")]
 
 
 items = st.one_of(

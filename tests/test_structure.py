@@ -12,7 +12,7 @@ from .conftest import ROOT
 PACKAGE = ROOT / "llm_stream"
 
 FLASK_SIDE = {"__init__", "blueprint", "routes", "response", "access", "cli", "state"}
-MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/completion", "upstream/refusals"}
+MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/completion", "upstream/call", "upstream/refusals"}
 
 ORDER = [
     {"__init__"},
@@ -25,12 +25,16 @@ ORDER = [
     {"stream"},
     {"usage/account"},
     {"guard"},
-    {"upstream/completion", "upstream/iterator"},
-    {"upstream/client", "upstream/lifeline", "upstream/sse", "upstream/chunks"},
+    {"upstream/iterator"},
+    {"upstream/completion"},
+    {"upstream/call"},
+    {"upstream/client", "upstream/chunks"},
+    {"upstream/transport"},
+    {"upstream/lifeline", "upstream/sse", "upstream/http1"},
     {"upstream/refusals"},
     {"usage/price", "usage/estimate", "usage/record"},
-    {"chat_request", "log/memory"},
-    {"settings"},
+    {"chat_request", "log/memory", "source"},
+    {"settings", "sockets"},
     {"errors"},
     {"events"},
 ]

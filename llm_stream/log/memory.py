@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Lock
 
+from ..events import Done
 from ..events import Event
 
 
@@ -39,6 +40,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._bells: tuple[Bell, ...] = ()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -53,11 +55,18 @@ class MemoryLog:
         """The events with higher numbers."""
         return self._events[number:]
 
+    @property
+    def ended(self) -> bool:
+        """Whether the last event is the last for ever."""
+        return bool(self._events) and isinstance(self._events[-1], Done)
+
     def subscribe(self) -> Bell:
         """A bell that is rung after every append, until it is given to `unsubscribe()`."""
         bell = Bell()
-        self._bells = (*self._bells, bell)
+        with self._lock:
+            self._bells = (*self._bells, bell)
         return bell
 
     def unsubscribe(self, bell: Bell) -> None:
-        self._bells = tuple(other for other in self._bells if other is not bell)
+        with self._lock:
+            self._bells = tuple(other for other in self._bells if other is not bell)

@@ -22,7 +22,7 @@ export class StreamError extends Error {
 
 /**
  * Start a stream without reading it. The key that goes with the request makes it safe to send it again: whatever
- * happens on the way, one answer is bought.
+ * happens on the way, one answer is bought. Give a `key` of your own to find the answer again after a reload.
  *
  * @param {string} prefix where the blueprint is registered
  * @param {object} request `prompt` or `messages`, and `model`, `temperature`, `max_output_tokens`, `tools`
@@ -132,7 +132,8 @@ function pause(ms, signal) {
   });
 }
 
-function newKey() {
+/** A name for a question. Kept, and sent again with it, it finds the answer that was bought, wherever that was lost. */
+export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID() wants https
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

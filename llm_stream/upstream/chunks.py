@@ -23,6 +23,11 @@ from ..events import ToolCall
 from ..events import Usage
 from .refusals import error_in_stream
 
+MAX_TOOL_CALLS = 10_000
+MOST_TOKENS = 2**53
+MOST_MONEY = 1_000_000
+MOST_DECIMALS = 30
+
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
 
@@ -49,8 +54,10 @@ class ChunkDecoder:
         if not choices or not isinstance(choices, list) or not isinstance(choices[0], Mapping):
             return []
         choice = choices[0]
+        if choice.get("index"):  # another of several answers: one was asked for
+            return []
         if choice.get("finish_reason"):
-            self.finish_reason = str(choice["finish_reason"])
+            self.finish_reason = whole(str(choice["finish_reason"]))
         delta = choice.get("delta") or choice.get("message")
         return self._content(delta) if isinstance(delta, Mapping) else []
 
@@ -73,12 +80,12 @@ class ChunkDecoder:
         events: list[Event] = []
         # servers that know both names send the same text under both
         if text := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
-            events.append(Reasoning(_whole(text)))
+            events.append(Reasoning(whole(text)))
         if (content := _text(delta.get("content"))) and (text := self._joined(content)):
             events.append(Delta(text))
         if refusal := _text(delta.get("refusal")):
-            events.append(Refusal(_whole(refusal)))
-        if calls := delta.get("tool_calls"):
+            events.append(Refusal(whole(refusal)))
+        if isinstance(calls := delta.get("tool_calls"), list):
             events += [self._tool_call(call) for call in calls if isinstance(call, Mapping)]
         return events
 
@@ -90,39 +97,43 @@ class ChunkDecoder:
             return text
         if "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return _whole(text)
+        return whole(text)
 
     def _tool_call(self, call: Mapping[str, Any]) -> ToolCall:
         function = call.get("function")
         function = function if isinstance(function, Mapping) else {}
-        call_id = call.get("id") or None
+        call_id = whole(str(call["id"])) if call.get("id") else None
         index = call.get("index")
-        if not isinstance(index, int) or (call_id and self._tool_ids.get(index, call_id) != call_id):
+        if (
+            not isinstance(index, int)
+            or not 0 <= index < MAX_TOOL_CALLS
+            or (call_id and self._tool_ids.get(index, call_id) != call_id)
+        ):
             # no index, or one that another call has already: a new id starts a new call, else it is the last one's
             known = next((i for i, known in self._tool_ids.items() if known == call_id), None)
             index = known if known is not None else self._tool_index + 1 if call_id else max(self._tool_index, 0)
         first = index not in self._tool_ids
         self._tool_index = max(self._tool_index, index)
         self._tool_ids.setdefault(index, str(call_id))
-        arguments = function.get("arguments")
+        arguments, name = function.get("arguments"), function.get("name")
         return ToolCall(
             index=index,
-            arguments=_whole(arguments) if isinstance(arguments, str) else "",
-            id=str(call_id) if first and call_id else None,
-            name=function.get("name") if first else None,
+            arguments=whole(arguments) if isinstance(arguments, str) else "",
+            id=call_id if first else None,
+            name=whole(name) if first and isinstance(name, str) else None,
         )
 
     def _read_usage(self, chunk: Mapping[str, Any]) -> None:
         """Figures are cumulative where they come on every chunk: the last ones count."""
-        given = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        given = chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage")
         if isinstance(given, Mapping):
             self.usage = usage_of(given) or self.usage
 
 
 def usage_of(given: Mapping[str, Any]) -> Usage | None:
     """A provider's usage object, under whatever names; None if there is no figure in it."""
-    prompt_details = given.get("prompt_tokens_details") or given.get("input_tokens_details") or {}
-    output_details = given.get("completion_tokens_details") or given.get("output_tokens_details") or {}
+    prompt_details = _mapping(given.get("prompt_tokens_details") or given.get("input_tokens_details"))
+    output_details = _mapping(given.get("completion_tokens_details") or given.get("output_tokens_details"))
     usage = Usage(
         input_tokens=_count(given, "prompt_tokens", "input_tokens"),
         output_tokens=_count(given, "completion_tokens", "output_tokens"),
@@ -134,6 +145,10 @@ def usage_of(given: Mapping[str, Any]) -> Usage | None:
     return usage if usage.input_tokens is not None or usage.output_tokens is not None else None
 
 
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
 def _first(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)
 
@@ -141,7 +156,7 @@ def _first(*values: int | None) -> int | None:
 def _count(given: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = given.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS:
             return int(value)
     return None
 
@@ -153,7 +168,8 @@ def _money(value: object) -> Decimal | None:
         money = Decimal(str(value))
     except InvalidOperation:
         return None
-    return money if money.is_finite() and money >= 0 else None
+    believable = money.is_finite() and 0 <= money < MOST_MONEY and int(money.as_tuple().exponent) >= -MOST_DECIMALS
+    return abs(money) if believable else None
 
 
 def _error_in(chunk: Mapping[str, Any]) -> Any:
@@ -174,8 +190,8 @@ def _text(content: Any) -> str:
     return ""
 
 
-def _whole(text: str) -> str:
-    """Half a UTF-16 pair cannot be sent to anybody."""
+def whole(text: str) -> str:
+    """The text, without halves of UTF-16 pairs: they cannot be sent to anybody."""
     try:
         text.encode()
     except UnicodeEncodeError:

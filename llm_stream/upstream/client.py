@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from os import getpid
 from threading import Lock
+from urllib.request import getproxies
 
 import httpx2
-import openai
 from openai import DefaultHttpx2Client
 from openai import OpenAI
 from openai._base_client import SyncHttpxClientWrapper
 
 from . import lifeline
+from .transport import LeanTransport
 
 KEEP_ALIVE_CONNECTIONS = 100
 KEEP_ALIVE_S = 60.0  # httpx drops a connection after 5 s, so that every question but the quickest pays for a handshake
@@ -59,12 +60,14 @@ class Client:
 
 
 def _http_client() -> httpx2.Client:
-    limits = httpx2.Limits(
-        max_connections=None,  # LLM_STREAM_MAX_STREAMS is the limit; a second one below it would be a silent queue
-        max_keepalive_connections=KEEP_ALIVE_CONNECTIONS,
-        keepalive_expiry=KEEP_ALIVE_S,
-    )
-    return DefaultHttpx2Client(limits=limits, timeout=openai.DEFAULT_TIMEOUT)
+    if getproxies():  # what goes through a proxy, httpx knows better
+        limits = httpx2.Limits(
+            max_connections=None,  # LLM_STREAM_MAX_STREAMS is the limit; one below it would be a silent queue
+            max_keepalive_connections=KEEP_ALIVE_CONNECTIONS,
+            keepalive_expiry=KEEP_ALIVE_S,
+        )
+        return DefaultHttpx2Client(limits=limits)
+    return DefaultHttpx2Client(transport=LeanTransport(keep_alive=KEEP_ALIVE_CONNECTIONS, keep_alive_s=KEEP_ALIVE_S))
 
 
 def output_limit_name(client: OpenAI) -> str:

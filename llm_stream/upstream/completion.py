@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Any
 
-import msgspec
 from openai import OpenAI
 
 from ..chat_request import ChatRequest
@@ -21,27 +18,19 @@ from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
 from ..errors import UpstreamGarbled
+from ..errors import UpstreamRefused
 from ..errors import UpstreamRejected
-from ..errors import UpstreamTimeout
-from ..errors import UpstreamUnreachable
 from ..events import CONTENT
-from ..events import Event
 from ..events import Reset
 from ..events import Usage
 from ..settings import Settings
-from .chunks import ChunkDecoder
-from .client import output_limit_name
-from .lifeline import Lifeline
+from .call import Batch
+from .call import Call
 from .refusals import translate
-from .sse import Splitter
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 2.0
 LONGEST_RETRY_AFTER_S = 4.0  # a provider that asks for more is not waited for: the reader is told instead
-
-DONE = b"[DONE]"
-
-Batch = list[Event]
 
 
 class Stopped(Exception):
@@ -67,6 +56,7 @@ class Completion:
         self._has_content = False
         self.last_refusal: StreamError | None = None
         self._voided_attempts = 0
+        self._accepted_before = False
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:
@@ -90,7 +80,7 @@ class Completion:
 
     @property
     def bought(self) -> bool:
-        return self._voided_attempts > 0 or (self._call is not None and self._call.accepted)
+        return self._accepted_before or (self._call is not None and self._call.accepted)
 
     @property
     def usage(self) -> Usage | None:
@@ -123,7 +113,11 @@ class Completion:
                 yield [reset]
 
     def _attempt(self) -> Iterator[Batch]:
-        client = self._get_client()
+        try:
+            client = self._get_client()
+        except Exception as error:  # the operator's trouble, however it shows
+            raise UpstreamRefused() from error
+        self._accepted_before = self.bought
         call = self._call = Call(client, self._request, self._models[0])
         if self._stopped.is_set():  # the stop came while there was no call to cut
             raise Stopped()
@@ -174,121 +168,3 @@ def _worth_a_retry(problem: StreamError) -> bool:
     return (
         isinstance(problem, UpstreamError) and problem.retryable and type(problem) not in (UpstreamCut, UpstreamGarbled)
     )
-
-
-class BrokenOff(UpstreamCut):
-    """The connection broke in the middle of the answer, as against an answer that ended too early."""
-
-
-class Call:
-    """One HTTP request to the upstream, from the first byte sent to the last byte read."""
-
-    def __init__(self, client: OpenAI, request: ChatRequest, model: str) -> None:
-        self.lifeline = Lifeline()
-        self.decoder = ChunkDecoder()
-        self.base_url = str(client.base_url)
-        self._opening = _opening(client, request, model)
-        self._answered = False
-        self._refused = False
-        self._done = False
-        self._error: StreamError | None = None
-
-    @property
-    def accepted(self) -> bool:
-        """The request is on its way and was not refused: the provider may be at work on it."""
-        return self.lifeline.connected and not self._refused
-
-    def batches(self) -> Iterator[Batch]:
-        self.lifeline.attach()
-        try:
-            with self._opening as response:
-                self._answered = True
-                if stream := response.http_response.extensions.get("network_stream"):
-                    self.lifeline.hold(stream)
-                yield from self._events(response)
-        except StreamError:
-            raise
-        except Exception as error:
-            problem = translate(error)
-            if not self._answered:
-                self._refused = not self.lifeline.is_cut and not isinstance(problem, UpstreamTimeout)
-            elif self._done or self.decoder.finish_reason is not None:
-                if not self._done:
-                    yield self.decoder.end()
-                return  # it broke after the answer was whole
-            elif isinstance(problem, UpstreamUnreachable):
-                problem = BrokenOff()
-            raise problem from error
-        finally:
-            self.lifeline.let_go()
-
-    def _events(self, response: Any) -> Iterator[Batch]:
-        """Read to the end of the body, past `[DONE]`: only then is the connection used again."""
-        splitter = Splitter()
-        json_body: list[bytes] | None = [] if _is_json(response) else None
-        for chunk in response.iter_bytes():
-            if self._done:
-                continue
-            if json_body is not None:
-                json_body.append(chunk)
-                continue
-            if batch := self._decode(splitter.feed(chunk)):
-                yield batch
-            if self._error:
-                raise self._error
-        if not self._done:
-            rest = splitter.end() if json_body is None else [b"".join(json_body)]
-            yield self._decode([*rest, DONE])
-            if self._error:
-                raise self._error
-
-    def _decode(self, payloads: list[bytes]) -> Batch:
-        """The events in the data of one read. An error ends the answer, but not before what came ahead of it."""
-        batch: Batch = []
-        try:
-            for payload in payloads:
-                if payload.startswith(DONE):
-                    self._done = True
-                    batch += self.decoder.end()
-                    break
-                batch += self.decoder.events(_json_object(payload))
-        except StreamError as error:
-            self._error = error
-        return batch
-
-
-def _opening(client: OpenAI, request: ChatRequest, model: str) -> AbstractContextManager[Any]:
-    """Entering it sends the request; leaving it closes the response."""
-    options: dict[str, Any] = {
-        "model": model,
-        "messages": request.messages,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "extra_headers": {"Accept-Encoding": "identity"},  # a compressor would hold tokens back
-        output_limit_name(client): request.max_output_tokens,
-    }
-    if request.temperature is not None:
-        options["temperature"] = request.temperature
-    if request.tools is not None:
-        options["tools"] = request.tools
-    create: Callable[..., AbstractContextManager[Any]] = client.chat.completions.with_streaming_response.create
-    return create(**options)
-
-
-def _is_json(response: Any) -> bool:
-    """Some servers ignore `stream` and answer in one piece, errors included."""
-    return str(response.headers.get("content-type", "")).startswith("application/json")
-
-
-def _json_object(payload: bytes) -> dict[str, Any]:
-    """Raises `UpstreamGarbled`."""
-    try:
-        try:
-            value = msgspec.json.decode(payload)
-        except msgspec.DecodeError:
-            value = json.loads(payload)  # knows half a UTF-16 pair, which some servers send
-    except (ValueError, RecursionError) as error:
-        raise UpstreamGarbled() from error
-    if not isinstance(value, dict):
-        raise UpstreamGarbled()
-    return value

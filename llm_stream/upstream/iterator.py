@@ -6,9 +6,15 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from ..errors import StreamError
+from ..events import KINDS
+from ..events import Done
+from ..events import Event
 from ..events import Start
 from ..events import Usage
+from .chunks import whole
 from .completion import Stopped
 
 
@@ -30,18 +36,37 @@ class IteratorSource:
         self._stopped = False
 
     def batches(self) -> Iterator[Any]:
+        """What the iterable gives, until its first `Done`: what follows that may never end.
+
+        Raises `Stopped`, whatever the iterable raises, and what msgspec raises for an event that no wire could write.
+        """
         items = iter(self._iterable)
         try:
             for item in items:
                 if self._stopped:
                     raise Stopped()
-                if isinstance(item, Usage):
-                    self.usage = item
-                if not isinstance(item, Start):  # the stream has one of its own
-                    yield item
+                sound = _checked(item)
+                if isinstance(sound, Usage):
+                    self.usage = sound
+                yield sound
+                if isinstance(sound, Done):
+                    return
         finally:
             if close := getattr(items, "close", None):
                 close()
 
     def interrupt(self) -> None:
         self._stopped = True
+
+
+def _checked(item: Any) -> Any:
+    """The item, if its text can be sent and its fields are of their types."""
+    if isinstance(item, str):
+        return whole(item)
+    if isinstance(item, list):
+        return [_checked(each) for each in item]
+    if isinstance(item, Start):  # whoever numbers the events makes it
+        return None
+    if isinstance(item, Event):
+        return msgspec.json.decode(msgspec.json.encode(item), type=KINDS[item.type])
+    return item

@@ -7,10 +7,10 @@ HTTP client's streams report, before each read, to the lifeline of the call they
 
 from __future__ import annotations
 
-import socket
 from contextvars import ContextVar
-from os import dup
 from typing import Any
+
+from .. import sockets
 
 _current: ContextVar[Lifeline | None] = ContextVar("llm_stream_lifeline", default=None)
 
@@ -23,9 +23,13 @@ class Lifeline:
         self.connected = False
         self._stream: Any = None
 
-    def attach(self) -> None:
-        """Make this the lifeline of all that the calling thread does from here on."""
-        _current.set(self)
+    def __enter__(self) -> Lifeline:
+        """Make this the lifeline of what the calling thread sends until the matching exit."""
+        self._before = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._before)
 
     def hold(self, stream: Any) -> None:
         """`stream` (a network stream of httpcore's) is about to be used for this call."""
@@ -33,7 +37,7 @@ class Lifeline:
             self._stream = stream
             self.connected = True
         if self.is_cut:  # the cut came while the connection was still being made
-            _shut_down(stream)
+            _cut(stream)
 
     def let_go(self) -> None:
         """The call is over; its connection may already serve another."""
@@ -42,20 +46,17 @@ class Lifeline:
     def cut(self) -> None:
         self.is_cut = True
         if (stream := self._stream) is not None:
-            _shut_down(stream)
+            _cut(stream)
 
 
-def _shut_down(stream: Any) -> None:
-    """Wake whoever blocks on the stream. Its own thread then closes it."""
-    connection = stream.get_extra_info("socket")
-    if connection is None:
-        return
-    try:
-        # a second descriptor of the same connection: the first may belong to TLS, or to gevent, or be closed just now
-        with socket.socket(fileno=dup(connection.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # closed already
+def current() -> Lifeline | None:
+    """The lifeline of the call that the calling thread is making."""
+    return _current.get()
+
+
+def _cut(stream: Any) -> None:
+    if (connection := stream.get_extra_info("socket")) is not None:
+        sockets.shut_down(connection)
 
 
 def watch(http_client: Any) -> None:
@@ -69,6 +70,9 @@ def watch(http_client: Any) -> None:
         backend = getattr(pool, "_network_backend", None)
         if pool is not None and backend is not None and not isinstance(backend, _WatchedBackend):
             pool._network_backend = _WatchedBackend(backend)
+            for connection in pool.connections:  # made before, so that nobody would know its socket
+                if connection.is_idle():
+                    connection.close()
 
 
 class _WatchedBackend:

@@ -1,6 +1,6 @@
 """What went wrong upstream, in our own words: the only place that names the SDK's and the transport's exceptions.
 
-The provider's message is for the log. What a reader is told depends on the status and the code alone.
+What a reader is told, and what is logged, depends on the status and the code alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..errors import UpstreamUnreachable
 
 CONTEXT_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
 LONGEST_LOGGED = 300
+LONGEST_RETRY_AFTER_S = 86_400
 
 
 def translate(error: Exception) -> StreamError:
@@ -50,19 +51,18 @@ def error_in_stream(error: Any) -> UpstreamError:
     if status is None and code == "rate_limit_exceeded":
         status = 429
     ours = _of_status(status or 500, code)
-    ours.__cause__ = RuntimeError(f"error in the stream: code={code!r} {_short(fields.get('message'))}")
+    ours.__cause__ = RuntimeError(f"error in the stream: code={code!r}")
     return ours
 
 
 def describe(error: BaseException | None) -> str:
-    """One line for the operator's log: what the provider said, without what it was asked."""
+    """One line for the operator's log. The provider's message is left out: it may repeat the prompt."""
     if error is None:
         return "no further cause"
     if isinstance(error, openai.APIStatusError):
-        body = error.body if isinstance(error.body, Mapping) else {}
         return (
             f"HTTP {error.status_code} code={error.code!r} type={error.type!r} param={error.param!r}"
-            f" request_id={error.request_id!r} {_short(body.get('message'))}"
+            f" request_id={error.request_id!r}"
         )
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
         return f"{type(error.__cause__).__name__}: {_short(error.__cause__)}"
@@ -94,9 +94,11 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds. Dates are not read: no provider in use sends them."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * unit)
+            seconds = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
+        if 0 <= seconds <= LONGEST_RETRY_AFTER_S:
+            return seconds
     return None
 
 

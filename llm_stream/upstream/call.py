@@ -1,0 +1,170 @@
+"""One HTTP request to the upstream: bytes → data → events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx2
+import msgspec
+from openai import OpenAI
+from openai import Stream
+
+from ..chat_request import ChatRequest
+from ..errors import StreamError
+from ..errors import UpstreamCut
+from ..errors import UpstreamGarbled
+from ..errors import UpstreamTimeout
+from ..errors import UpstreamUnreachable
+from ..events import Event
+from .chunks import ChunkDecoder
+from .client import output_limit_name
+from .lifeline import Lifeline
+from .refusals import translate
+from .sse import MAX_EVENT_BYTES
+from .sse import Splitter
+
+DONE = b"[DONE]"
+
+Batch = list[Event]
+
+
+class BrokenOff(UpstreamCut):
+    """The connection broke in the middle of the answer, as against an answer that ended too early."""
+
+
+class Call:
+    """One HTTP request to the upstream, from the first byte sent to the last byte read."""
+
+    def __init__(self, client: OpenAI, request: ChatRequest, model: str) -> None:
+        self.lifeline = Lifeline()
+        self.decoder = ChunkDecoder()
+        self.base_url = str(client.base_url)
+        self._client = client
+        self._request = request
+        self._model = model
+        self._answered = False
+        self._refused = False
+        self._done = False
+        self._error: StreamError | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """The request is on its way and was not refused: the provider may be at work on it."""
+        return self.lifeline.connected and not self._refused
+
+    def batches(self) -> Iterator[Batch]:
+        try:
+            with self.lifeline:
+                response = _send(self._client, self._request, self._model)
+            with closing(response):
+                self._answered = True
+                if stream := response.extensions.get("network_stream"):
+                    self.lifeline.hold(stream)
+                yield from self._events(response)
+        except StreamError:
+            raise
+        except Exception as error:
+            problem = translate(error)
+            if not self._answered:
+                self._refused = not self.lifeline.is_cut and not isinstance(problem, UpstreamTimeout)
+            elif self._done or self.decoder.finish_reason is not None:
+                if not self._done:
+                    yield self.decoder.end()
+                return  # it broke after the answer was whole
+            elif isinstance(problem, UpstreamUnreachable):
+                problem = BrokenOff()
+            raise problem from error
+        finally:
+            self.lifeline.let_go()
+
+    def _events(self, response: httpx2.Response) -> Iterator[Batch]:
+        """Read to the end of the body, past `[DONE]`: only then is the connection used again."""
+        splitter = Splitter()
+        json_body = b"" if _is_json(response) else None
+        for chunk in _body_of(response):
+            if self._done:
+                continue
+            if json_body is not None:
+                json_body += chunk
+                if len(json_body) > MAX_EVENT_BYTES:
+                    raise UpstreamGarbled()
+                continue
+            if batch := self._decode(splitter.feed(chunk)):
+                yield batch
+            if self._error:
+                raise self._error
+        self.lifeline.let_go()  # from here on the connection may serve another call
+        if not self._done:
+            rest = splitter.end() if json_body is None else [json_body]
+            yield self._decode([*rest, DONE])
+            if self._error:
+                raise self._error
+
+    def _decode(self, payloads: list[bytes]) -> Batch:
+        """The events in the data of one read. An error ends the answer, but not before what came ahead of it."""
+        batch: Batch = []
+        try:
+            for payload in payloads:
+                if payload.startswith(DONE):
+                    self._done = True
+                    batch += self.decoder.end()
+                    break
+                batch += self.decoder.events(_json_object(payload))
+        except StreamError as error:
+            self._error = error
+        return batch
+
+
+class Raw(Stream[Any]):
+    """In the place of the SDK's stream of models, which cost more than all else together: the response as it is."""
+
+    def __init__(self, *, response: httpx2.Response, **_: Any) -> None:
+        self.response = response
+
+
+def _send(client: OpenAI, request: ChatRequest, model: str) -> httpx2.Response:
+    """Raises what the SDK raises; the caller closes the response."""
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": request.messages,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        output_limit_name(client): request.max_output_tokens,
+    }
+    if request.temperature is not None:
+        body["temperature"] = request.temperature
+    if request.tools is not None:
+        body["tools"] = request.tools
+    identity: dict[str, Any] = {"headers": {"Accept-Encoding": "identity"}}  # a compressor would hold tokens back
+    post: Callable[..., Raw] = client.post
+    return post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=Raw, options=identity).response
+
+
+def _body_of(response: httpx2.Response) -> Iterator[bytes]:
+    """The bytes of each read."""
+    if response.headers.get("content-encoding", "identity") == "identity":
+        return iter(response.stream)  # type: ignore[arg-type]
+    return response.iter_bytes()  # it was compressed all the same
+
+
+def _is_json(response: httpx2.Response) -> bool:
+    """Some servers ignore `stream` and answer in one piece, errors included."""
+    return response.headers.get("content-type", "").startswith("application/json")
+
+
+def _json_object(payload: bytes) -> dict[str, Any]:
+    """Raises `UpstreamGarbled`."""
+    try:
+        try:
+            value = msgspec.json.decode(payload)
+        except msgspec.DecodeError:
+            value = json.loads(payload)  # knows half a UTF-16 pair, which some servers send
+    except (ValueError, RecursionError) as error:
+        raise UpstreamGarbled() from error
+    if not isinstance(value, dict):
+        raise UpstreamGarbled()
+    return value

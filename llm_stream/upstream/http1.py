@@ -1,0 +1,181 @@
+"""HTTP/1.1 as bytes: heads, and the framing of bodies. Knows nothing of sockets.
+
+https://www.rfc-editor.org/rfc/rfc9112
+"""
+
+from __future__ import annotations
+
+import re
+
+import httpx2
+
+MAX_HEAD_BYTES = 65536
+MAX_LINE_BYTES = 4096
+"""Of a chunk's size with its extensions, or of one trailer."""
+
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?")
+HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def head_of(request: httpx2.Request) -> bytes:
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    for name, value in request.headers.raw:
+        if b"\r" in value or b"\n" in value or not HEADER_NAME.fullmatch(name):
+            raise httpx2.LocalProtocolError(f"illegal header {name!r}")
+        lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def parse_head(head: bytes) -> tuple[bytes, int, Headers]:
+    first, *lines = head.split(b"\r\n")
+    status = STATUS_LINE.fullmatch(first)
+    if status is None:
+        raise httpx2.RemoteProtocolError("this is not an HTTP/1.1 response")
+    headers = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not HEADER_NAME.fullmatch(name):
+            raise httpx2.RemoteProtocolError("a header is malformed")
+        headers.append((name, value.strip(b" \t")))
+    return status[1], int(status[2]), headers
+
+
+def body_of(method: str, status: int, headers: Headers) -> Body:
+    """https://www.rfc-editor.org/rfc/rfc9112#section-6.3"""
+    if method == "HEAD" or status in (204, 304):
+        return NoBody()
+    codings = _values(headers, b"transfer-encoding")
+    if codings:
+        if codings != [b"chunked"]:
+            raise httpx2.RemoteProtocolError("the transfer coding is not known")
+        return ChunkedBody()
+    sizes = set(_values(headers, b"content-length"))
+    if not sizes:
+        return Body()
+    size = sizes.pop()
+    if sizes or not size.isdigit():
+        raise httpx2.RemoteProtocolError("the content length is not valid")
+    return SizedBody(int(size))
+
+
+def stays_open(version: bytes, headers: Headers) -> bool:
+    wishes = _values(headers, b"connection")
+    return b"close" not in wishes and (version == b"1" or b"keep-alive" in wishes)
+
+
+def _values(headers: Headers, wanted: bytes) -> list[bytes]:
+    """All values of a header, in lower case; a list in one line is as good as one in several."""
+    return [
+        value.strip().lower()
+        for name, line in headers
+        if name.lower() == wanted
+        for value in line.split(b",")
+        if value.strip()
+    ]
+
+
+class Body:
+    """Framed by the end of the connection; the others know their own end."""
+
+    ends_itself = False
+    excess = False
+    """Bytes have come that belong to no response of ours."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def at_end(self) -> None:
+        """The connection has ended. Raises `RemoteProtocolError` if that is too early."""
+        self.done = True
+
+
+class NoBody(Body):
+    ends_itself = True
+
+    def __init__(self) -> None:
+        self.done = True
+
+
+class SizedBody(Body):
+    """Framed by Content-Length."""
+
+    ends_itself = True
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.done = size == 0
+
+    def feed(self, data: bytes) -> bytes:
+        payload = data[: self._left]
+        self.excess = len(data) > self._left
+        self._left -= len(payload)
+        self.done = self._left == 0
+        return payload
+
+    def at_end(self) -> None:
+        raise httpx2.RemoteProtocolError("the connection ended in the middle of the body")
+
+
+class ChunkedBody(Body):
+    """Framed by chunks. Gives the payload of all the chunks of a read in one piece."""
+
+    ends_itself = True
+
+    def __init__(self) -> None:
+        self.done = False
+        self._left = 0  # of the chunk's payload
+        self._after_payload = False
+        self._in_trailers = False
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Raises `RemoteProtocolError`."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        pieces: list[bytes] = []
+        at = 0
+        while not self.done:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                self._after_payload = True
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._keep_rest(data[at:])
+                break
+            self._read_line(data[at:end])
+            at = end + 2
+        self.excess = self.done and at < len(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def at_end(self) -> None:
+        raise httpx2.RemoteProtocolError("the connection ended in the middle of a chunked body")
+
+    def _read_line(self, line: bytes) -> None:
+        if self._after_payload:
+            if line:
+                raise httpx2.RemoteProtocolError("a chunk is longer than its size")
+            self._after_payload = False
+        elif self._in_trailers:
+            self.done = not line
+        else:
+            size = line.partition(b";")[0].strip(b" \t")
+            if not CHUNK_SIZE.fullmatch(size):
+                raise httpx2.RemoteProtocolError("a chunk has no valid size")
+            self._left = int(size, 16)
+            self._in_trailers = self._left == 0
+
+    def _keep_rest(self, rest: bytes) -> None:
+        if len(rest) > MAX_LINE_BYTES:
+            raise httpx2.RemoteProtocolError("a line between chunks is too long")
+        self._rest = rest
