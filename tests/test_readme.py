@@ -29,7 +29,7 @@ def test_smallest_program_answers(upstream: Upstream, monkeypatch: pytest.Monkey
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     program: dict[str, Any] = {"__name__": "smallest"}
-    exec(block("python", "app.register_blueprint"), program)
+    exec(block("python", "def owner"), program)
     upstream.answer("Hello")
     app: Flask = program["app"]
     assert b'"text":"Hello"' in app.test_client().get("/llm/chat?prompt=Hello").data
@@ -48,6 +48,12 @@ def test_bytes_that_curl_shows_are_those_that_are_sent(upstream: Upstream, serve
     line = block("", "status=completed").strip().replace("8a8b35a6a342e491b341", stream_id)
     logged = next(line for line in server.log.splitlines() if "status=completed" in line)
     assert re.sub(r"=\d+\.\d+s", "", logged).endswith(re.sub(r"=\d+\.\d+s", "", line))
+
+
+def test_example_of_a_test_passes() -> None:
+    program: dict[str, Any] = {"__name__": "example"}
+    exec(block("python", "def test_"), program)
+    program["test_answer_that_breaks_off"]()
 
 
 def test_examples_are_python() -> None:

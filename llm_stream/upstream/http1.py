@@ -169,7 +169,7 @@ class ChunkedBody(Body):
         elif self._in_trailers:
             self.done = not line
         else:
-            size = line.partition(b";")[0].strip(b" \t")
+            size = line.partition(b";")[0].rstrip(b" \t")
             if not CHUNK_SIZE.fullmatch(size):
                 raise httpx2.RemoteProtocolError("a chunk has no valid size")
             self._left = int(size, 16)

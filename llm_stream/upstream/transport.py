@@ -130,10 +130,10 @@ class LeanTransport(httpx2.BaseTransport):
             connection.send(message, timeouts.get("write"))
             connection.set_read_timeout(timeouts.get("read"))
             version, status, headers, rest = connection.read_head()
+            body = http1.body_of(request.method, status, headers)
         except BaseException:
             connection.close()
             raise
-        body = http1.body_of(request.method, status, headers)
         keep = body.ends_itself and http1.stays_open(version, headers)
         stream = BodyStream(self, connection, body, rest, keep)
         extensions = {"http_version": b"HTTP/1." + version, "network_stream": stream}
