@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 from typing import Any
 
 from . import sockets
-from .events import Done
 from .events import Event
 from .stream import Stream
 from .wire import Wire
@@ -29,6 +29,7 @@ class Reader:
         self._after = after
         self._heartbeat_s = stream.settings.heartbeat_s or None
         self._client = Client(connection, stream.settings.send_timeout_s)
+        self._last_write = monotonic()
         self._bell = stream.log.subscribe()
         stream.join(self)
 
@@ -37,21 +38,22 @@ class Reader:
 
         Ends after `Done`. Raises `ConnectionResetError` when the client has gone.
         """
+        log, client = self.stream.log, self._client
         try:
             while True:
-                ended = self.stream.log.ended
-                batch = self.stream.log.after(self._after)
-                if self._client.gone:
+                ended = log.ended
+                batch = log.after(self._after)
+                if client.gone:
                     raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
-                if ended and not batch:
-                    return
-                if batch or not self._bell.wait(self._heartbeat_s):
+                if batch or self._is_due(monotonic()):
                     first, self._after = self._after + 1, self._after + len(batch)
-                    self._client.writing_since = monotonic()
+                    client.writing_since = self._last_write = monotonic()
                     yield first, batch
-                    self._client.writing_since = None
-                    if batch and isinstance(batch[-1], Done):
-                        return
+                    client.writing_since = None
+                elif ended:
+                    return
+                else:
+                    self._bell.wait(None)  # the clock rings for heartbeats: a timeout would be a timer per event
         finally:
             self.close()
 
@@ -63,17 +65,17 @@ class Reader:
         if len(self.stream.log) <= self._after:
             yield opening
             opening = b""
-        last_write = monotonic()
+        last_data = monotonic()
         for first, batch in self.batches():
             data = opening + wire.encode(self.stream.id, first, batch)
-            if not data and self._is_due(last_write):  # not all events are something on every wire
-                data = wire.heartbeat
+            if not data and self._last_write - last_data >= (self._heartbeat_s or inf):
+                data = wire.heartbeat  # also where events come that are nothing on this wire
             if data:
-                last_write, opening = monotonic(), b""
+                last_data, opening = self._last_write, b""
                 yield data
 
-    def _is_due(self, last_write: float) -> bool:
-        return self._heartbeat_s is not None and monotonic() - last_write >= self._heartbeat_s
+    def _is_due(self, now: float) -> bool:
+        return self._heartbeat_s is not None and now - self._last_write >= self._heartbeat_s
 
     def wait_for_content(self, timeout: float) -> Sequence[Event]:
         """What comes after `start`, once there is something; nothing, if `timeout` seconds pass before."""
@@ -92,7 +94,7 @@ class Reader:
 
     def tick(self, now: float) -> None:
         """Look after the client, whose thread may be asleep or blocked."""
-        if self._client.has_left(now):
+        if self._client.has_left(now) or self._is_due(now):
             self._bell.ring()
 
 

@@ -66,6 +66,7 @@ def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, af
 
 def event_stream(reader: Reader, wire: Wire) -> Response:
     response = Response(stream_with_context(reader.written(wire)), mimetype=sse.MIMETYPE, headers=sse.HEADERS)
+    response.direct_passthrough = True  # it is bytes: nothing needs to look at each piece again
     response.call_on_close(reader.close)  # a generator that was never begun has no `finally`
     return response
 

@@ -19,6 +19,7 @@ from .errors import Interrupted
 from .errors import StreamTooLarge
 from .errors import TotalTimeout
 from .events import CONTENT
+from .events import Delta
 from .events import Done
 from .events import Event
 from .events import Failure
@@ -48,7 +49,8 @@ UNWIND_S = 1.0
 WRAP_UP_S = 5.0
 """How long a whole answer is kept open for its figures."""
 
-EVENT_OVERHEAD_BYTES = 16
+EVENT_BYTES = 88
+"""What an event takes beside its text; measured."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -261,4 +263,8 @@ def _verdict_of(batch: list[Event]) -> Verdict:
 
 
 def _size(event: Event) -> int:
-    return len(msgspec.json.encode(event)) + EVENT_OVERHEAD_BYTES
+    """About what it takes in memory; text that is not ASCII takes more than its length."""
+    if type(event) is Delta:
+        text = event.text
+        return EVENT_BYTES + (len(text) if text.isascii() else 4 * len(text))
+    return EVENT_BYTES + len(msgspec.json.encode(event))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import httpx2
-import msgspec
 from openai import OpenAI
 from openai import Stream
 
@@ -113,7 +111,7 @@ class Call:
                     self._done = True
                     batch += self.decoder.end()
                     break
-                batch += self.decoder.events(_json_object(payload))
+                batch += self.decoder.feed(payload)
         except StreamError as error:
             self._error = error
         return batch
@@ -154,17 +152,3 @@ def _body_of(response: httpx2.Response) -> Iterator[bytes]:
 def _is_json(response: httpx2.Response) -> bool:
     """Some servers ignore `stream` and answer in one piece, errors included."""
     return response.headers.get("content-type", "").startswith("application/json")
-
-
-def _json_object(payload: bytes) -> dict[str, Any]:
-    """Raises `UpstreamGarbled`."""
-    try:
-        try:
-            value = msgspec.json.decode(payload)
-        except msgspec.DecodeError:
-            value = json.loads(payload)  # knows half a UTF-16 pair, which some servers send
-    except (ValueError, RecursionError) as error:
-        raise UpstreamGarbled() from error
-    if not isinstance(value, dict):
-        raise UpstreamGarbled()
-    return value

@@ -6,13 +6,18 @@ Written against what providers send, not against what the reference says they se
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from decimal import InvalidOperation
 from typing import Any
+from typing import Literal
+
+import msgspec
 
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
+from ..errors import UpstreamGarbled
 from ..events import Delta
 from ..events import Done
 from ..events import Event
@@ -32,6 +37,33 @@ INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
 
 
+class _PlainDelta(msgspec.Struct, gc=False):
+    """Text, and nothing else: a field of another type, or one more of those that matter, does not fit."""
+
+    content: str
+    reasoning: None = None
+    reasoning_content: None = None
+    refusal: None = None
+    tool_calls: None = None
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    delta: _PlainDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+
+
+class _PlainChunk(msgspec.Struct, gc=False):
+    choices: tuple[_PlainChoice]
+    usage: None = None
+    error: None = None
+    x_groq: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_PlainChunk).decode
+"""Nearly all chunks of an answer are plain; read so, they cost a third."""
+
+
 class ChunkDecoder:
     """Reads the chunks of one answer, in order."""
 
@@ -42,6 +74,16 @@ class ChunkDecoder:
         self._tool_ids: dict[int, str] = {}
         self._tool_index = -1
         self._half = ""
+
+    def feed(self, payload: bytes) -> list[Event]:
+        """The events of one chunk, as it was sent. Raises `UpstreamError`."""
+        if self.model is not None and not self._half:
+            try:
+                (choice,) = _decode_plain(payload).choices
+                return [Delta(choice.delta.content)] if choice.delta.content else []
+            except (msgspec.DecodeError, ValueError):
+                pass  # it is more than a piece of text
+        return self.events(_json_object(payload))
 
     def events(self, chunk: Mapping[str, Any]) -> list[Event]:
         """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
@@ -170,6 +212,20 @@ def _money(value: object) -> Decimal | None:
         return None
     believable = money.is_finite() and 0 <= money < MOST_MONEY and int(money.as_tuple().exponent) >= -MOST_DECIMALS
     return abs(money) if believable else None
+
+
+def _json_object(payload: bytes) -> dict[str, Any]:
+    """Raises `UpstreamGarbled`."""
+    try:
+        try:
+            value = msgspec.json.decode(payload)
+        except msgspec.DecodeError:
+            value = json.loads(payload)  # knows half a UTF-16 pair, which some servers send
+    except (ValueError, RecursionError) as error:
+        raise UpstreamGarbled() from error
+    if not isinstance(value, dict):
+        raise UpstreamGarbled()
+    return value
 
 
 def _error_in(chunk: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterator
 from time import monotonic
+from time import sleep
 from typing import Any
 
 import httpx2
@@ -21,6 +22,10 @@ from . import http1
 from .lifeline import current as current_lifeline
 
 READ_BYTES = 65536
+LONG_S = 300.0
+READS_PER_TURN = 2
+"""An upstream that always has data would keep its greenlet going, and all others waiting."""
+
 
 Origin = tuple[bytes, bytes, int]
 
@@ -172,7 +177,8 @@ class Connection:
         self._used, self._was_used = True, self._used
 
     def set_read_timeout(self, timeout: float | None) -> None:
-        self.socket.settimeout(timeout)
+        """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
+        self.socket.settimeout(timeout if timeout is not None and timeout < LONG_S else None)
 
     def read(self) -> bytes:
         """What there is, but something; nothing only at the end."""
@@ -230,12 +236,16 @@ class BodyStream(httpx2.SyncByteStream):
         if connection is None:
             return
         self._rest = b""
+        reads = 0
         try:
             while True:
                 if data and (payload := body.feed(data)):
                     yield payload
                 if body.done:
                     break
+                reads += 1
+                if not reads % READS_PER_TURN:
+                    sleep(0)
                 if not (data := connection.read()):
                     body.at_end()
                     break
