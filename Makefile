@@ -1,8 +1,8 @@
-# make run: serve the demo at http://127.0.0.1:8000 · make test · make check
+# make run: serve the demo at http://127.0.0.1:8000 · make test · make check · make bench
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check format clean
+.PHONY: run test check format bench clean
 
 run: .venv/ready
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -24,6 +24,9 @@ format: .venv/ready
 	$(PYTHON) -m venv .venv || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,12 +9,15 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from . import greenlets
 from . import sockets
+from .events import Done
 from .events import Event
+from .log.memory import Bell
 from .stream import Stream
 from .wire import Wire
 
-PEEK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.5
 
 
 class Reader:
@@ -30,7 +33,12 @@ class Reader:
         self._heartbeat_s = stream.settings.heartbeat_s or None
         self._client = Client(connection, stream.settings.send_timeout_s)
         self._last_write = monotonic()
-        self._bell = stream.log.subscribe()
+        self._bell = Bell()
+        self._wire: Wire | None = None
+        self._writer: greenlets.Writer | None = None
+        self._may_write_past = stream.settings.fast_path
+        self._is_parked = False
+        stream.log.subscribe(self._appended)
         stream.join(self)
 
     def batches(self) -> Iterator[tuple[int, Sequence[Event]]]:
@@ -53,12 +61,16 @@ class Reader:
                 elif ended:
                     return
                 else:
+                    self._is_parked = self._writer is not None
                     self._bell.wait(None)  # the clock rings for heartbeats: a timeout would be a timer per event
+                    self._is_parked = False
+                    self._write_rest()
         finally:
             self.close()
 
     def written(self, wire: Wire) -> Iterator[bytes]:
         """The same, as bytes of `wire`."""
+        self._wire = wire
         if self._after:
             wire.resume(self.stream.log.after(self._after - 1)[0])
         opening = wire.opening()
@@ -73,9 +85,42 @@ class Reader:
             if data:
                 last_data, opening = self._last_write, b""
                 yield data
+                if self._may_write_past:
+                    self._may_write_past = False  # looked at once
+                    self._writer = greenlets.writer_past(greenlets.caller())
 
     def _is_due(self, now: float) -> bool:
         return self._heartbeat_s is not None and now - self._last_write >= self._heartbeat_s
+
+    def _appended(self, first: int, events: Sequence[Event]) -> None:
+        """Wake the reader's thread; or, where it has nothing to do but to pass them on, do that here."""
+        if not (self._is_parked and self._after == first - 1 and self._write_past(first, events)):
+            self._bell.ring()
+
+    def _write_past(self, first: int, events: Sequence[Event]) -> bool:
+        """Write to the client from the producer's greenlet; whether the reader's own can go on sleeping."""
+        assert self._wire is not None and self._writer is not None
+        try:
+            data = self._wire.encode(self.stream.id, first, events)
+            is_taken = not data or self._writer.write(data)
+        except OSError:
+            self._client.gone = True
+            return False
+        except Exception:  # the reader's trouble, in its own greenlet: the producer has other readers
+            self._writer = None
+            return False
+        self._after += len(events)
+        if data:
+            self._last_write = monotonic()
+        if not is_taken:
+            self._is_parked = False
+        return is_taken and not isinstance(events[-1], Done)
+
+    def _write_rest(self) -> None:
+        if self._writer is not None and self._writer.has_rest:
+            self._client.writing_since = monotonic()
+            self._writer.flush()
+            self._client.writing_since = None
 
     def wait_for_content(self, timeout: float) -> Sequence[Event]:
         """What comes after `start`, once there is something; nothing, if `timeout` seconds pass before."""
@@ -89,7 +134,8 @@ class Reader:
 
     def close(self) -> None:
         """May be called twice, and by a thread of another."""
-        self.stream.log.unsubscribe(self._bell)
+        self._is_parked = False
+        self.stream.log.unsubscribe(self._appended)
         self.stream.leave(self)
 
     def tick(self, now: float) -> None:
@@ -104,12 +150,12 @@ class Client:
     def __init__(self, connection: Any, send_timeout_s: float) -> None:
         self._connection = connection
         self._send_timeout_s = send_timeout_s
-        self._next_peek = 0.0
+        self._next_look = 0.0
         self.writing_since: float | None = None
         self.gone = False
 
     def has_left(self, now: float) -> bool:
-        """Peek at the connection, twice a second at most; cut one that has not been read from for too long."""
+        """Look at the connection, twice a second at most; cut one that has not been read from for too long."""
         since = self.writing_since
         if self._connection is None or self.gone:
             return self.gone
@@ -117,7 +163,7 @@ class Client:
             if now - since > self._send_timeout_s:
                 self.gone = True
                 sockets.shut_down(self._connection)  # a write fails with EPIPE: servers take that for a client gone
-        elif now >= self._next_peek:
-            self._next_peek = now + PEEK_EVERY_S
+        elif now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
             self.gone = sockets.has_ended(self._connection)
         return self.gone

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+from types import GeneratorType
 from typing import Any
+from typing import cast
 
 import msgspec
 from flask import Request
 from flask import Response
 from flask import stream_with_context
 
+from . import greenlets
 from .errors import InvalidField
 from .errors import LLMStreamError
 from .events import Failure
@@ -65,9 +68,10 @@ def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, af
 
 
 def event_stream(reader: Reader, wire: Wire) -> Response:
-    response = Response(stream_with_context(reader.written(wire)), mimetype=sse.MIMETYPE, headers=sse.HEADERS)
-    response.direct_passthrough = True  # it is bytes: nothing needs to look at each piece again
-    response.call_on_close(reader.close)  # a generator that was never begun has no `finally`
+    pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(reader.written(wire)))
+    body = greenlets.Pieces(pieces, reader.close)
+    response = Response(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
+    response.direct_passthrough = True  # it is bytes: nobody needs to look at each piece again
     return response
 
 

@@ -86,6 +86,9 @@ class Settings:
     finish_s: Deadline = 120.0
     """With `finish`: how long it may run on without a reader."""
 
+    fast_path: bool = True
+    """Under gunicorn with gevent, write to a reader from the producer's greenlet where nothing stands between."""
+
     # logs
     log_url: str = "memory://"
     """Where logs are kept; `memory://` is the memory of one worker."""

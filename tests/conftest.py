@@ -18,6 +18,7 @@ from time import sleep
 from typing import Any
 
 import httpx2
+import hypothesis
 import pytest
 from flask import Flask
 from openai import OpenAI
@@ -25,6 +26,11 @@ from openai import OpenAI
 from llm_stream import LLMStream
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+
+# no timings in tests; and CI, which nobody watches, tries the same examples each time
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 15.0

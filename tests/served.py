@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 from flask import Flask
 from flask import Response
@@ -56,7 +57,30 @@ def create_app() -> Flask:
 
         return llm.respond(lines())
 
+    stand_between(app, os.environ.get("STANDS_BETWEEN"))
     return app
+
+
+def stand_between(app: Flask, what: str | None) -> None:
+    """Somebody between the stream and the server who changes every byte, in the ways that people do it."""
+    inner: Any = app.wsgi_app
+
+    def generated(environ: Any, start_response: Any) -> Iterator[bytes]:
+        for piece in inner(environ, start_response):
+            yield piece.upper()
+
+    def mapped(environ: Any, start_response: Any) -> Iterator[bytes]:
+        return map(bytes.upper, inner(environ, start_response))
+
+    def rewritten(response: Response) -> Response:
+        pieces: Any = response.response
+        response.response = map(bytes.upper, pieces)
+        return response
+
+    if what == "after_request":
+        app.after_request(rewritten)
+    elif what is not None:
+        app.wsgi_app = {"generator": generated, "map": mapped}[what]  # type: ignore[method-assign]
 
 
 app = create_app()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from llm_stream.testing import read_events
+
 from .conftest import ROOT
+from .conftest import eventually
+from .conftest import free_port
+from .conftest import text_of
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +26,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, "-w", str(folder), str(ROOT)], check=True)
     (path,) = folder.glob("flask_llm_stream-*.whl")
     return path
+
+
+def test_requirements_alone_serve_the_demo(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    pip = [str(tmp_path / "venv/bin/pip"), "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", str(ROOT / "requirements.txt")], check=True)
+    port = free_port()
+    environment = {"PATH": "/usr/bin:/bin", "PORT": str(port), "HOME": str(tmp_path)}
+    gunicorn = [str(tmp_path / "venv/bin/gunicorn"), "-c", "gunicorn.conf.py", "wsgi:app"]
+    with subprocess.Popen(gunicorn, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            eventually(lambda: is_listening(port) or process.poll() is not None, "the demo", 30)
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            body = httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=20).text
+            assert "No model is connected" in text_of(read_events(body.encode()))
+        finally:
+            process.terminate()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_wheel_holds_the_package_its_types_and_its_static_files_and_nothing_else(wheel: Path) -> None:

@@ -22,6 +22,7 @@ Serve = Callable[..., Server]
 
 SERVERS = {
     "gevent": GUNICORN,
+    "gevent, portable": ["env", "LLM_STREAM_FAST_PATH=false", *GUNICORN],
     "gthread": [*GUNICORN, "--worker-class", "gthread", "--threads", "20"],
     "flask run": ["{bin}/flask", "--app", "tests.served:app", "run", "--port", "{port}"],
 }

@@ -51,7 +51,7 @@ def test_last_event_counts_without_its_blank_line() -> None:
 
 
 @given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n"), min_size=1), min_size=1),
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1), min_size=1),
     st.sampled_from([b"\n", b"\r\n", b"\r"]),
     st.data(),
 )

@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from llm_stream import Done
 from llm_stream import LLMStream
+from llm_stream.log.memory import Bell
 from llm_stream.log.memory import MemoryLog
 from llm_stream.streams import STREAM_BYTES
 from llm_stream.testing import Cut
@@ -171,10 +172,15 @@ def test_no_bell_is_lost_when_readers_come_and_go() -> None:
 
     def come_and_go() -> None:
         for _ in range(2000):
-            bell = log.subscribe()
-            if bell not in log._bells:
+            bell = Bell()
+
+            def ring(*_: object, bell: Bell = bell) -> None:
+                bell.ring()
+
+            log.subscribe(ring)
+            if ring not in log._subscribers:
                 missing.append(bell)
-            log.unsubscribe(bell)
+            log.unsubscribe(ring)
 
     threads = [threading.Thread(target=come_and_go) for _ in range(4)]
     for thread in threads:
@@ -182,7 +188,7 @@ def test_no_bell_is_lost_when_readers_come_and_go() -> None:
     for thread in threads:
         thread.join()
     sys.setswitchinterval(before)
-    assert not missing and not log._bells
+    assert not missing and not log._subscribers
 
 
 def test_reader_that_comes_after_the_last_event_ends(make_app: MakeApp, upstream: Upstream) -> None:

@@ -34,7 +34,7 @@ ORDER = [
     {"upstream/refusals"},
     {"usage/price", "usage/estimate", "usage/record"},
     {"chat_request", "log/memory", "source"},
-    {"settings", "sockets"},
+    {"settings", "sockets", "greenlets"},
     {"errors"},
     {"events"},
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from threading import Lock
 
@@ -34,39 +35,44 @@ class Bell:
         return rung
 
 
+Subscriber = Callable[[int, Sequence[Event]], None]
+"""Is told of every append: the number of the first event, and the events."""
+
+
 class MemoryLog:
     """Numbered, append-only. Event n is the n-th appended, from 1; one thread appends at a time."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self._bells: tuple[Bell, ...] = ()
+        self._subscribers: tuple[Subscriber, ...] = ()
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._events)
-
-    def append(self, events: Sequence[Event]) -> None:
-        """All of them at once: a reader never sees half."""
-        self._events.extend(events)
-        for bell in self._bells:
-            bell.ring()
-
-    def after(self, number: int) -> list[Event]:
-        """The events with higher numbers."""
-        return self._events[number:]
 
     @property
     def ended(self) -> bool:
         """Whether the last event is the last for ever."""
         return bool(self._events) and isinstance(self._events[-1], Done)
 
-    def subscribe(self) -> Bell:
-        """A bell that is rung after every append, until it is given to `unsubscribe()`."""
-        bell = Bell()
-        with self._lock:
-            self._bells = (*self._bells, bell)
-        return bell
+    def append(self, events: Sequence[Event]) -> None:
+        """All of them at once: a reader never sees half."""
+        if not events:
+            return
+        first = len(self._events) + 1
+        self._events.extend(events)
+        for tell in self._subscribers:
+            tell(first, events)
 
-    def unsubscribe(self, bell: Bell) -> None:
+    def after(self, number: int) -> list[Event]:
+        """The events with higher numbers."""
+        return self._events[number:]
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """It is called in the appending thread, which it must not keep."""
         with self._lock:
-            self._bells = tuple(other for other in self._bells if other is not bell)
+            self._subscribers = (*self._subscribers, subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        with self._lock:
+            self._subscribers = tuple(other for other in self._subscribers if other != subscriber)

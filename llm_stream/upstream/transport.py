@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Iterator
 from time import monotonic
 from time import sleep
@@ -17,6 +18,7 @@ from typing import Any
 
 import httpx2
 
+from .. import greenlets
 from .. import sockets
 from . import http1
 from .lifeline import current as current_lifeline
@@ -156,6 +158,9 @@ class Connection:
         self.origin = origin
         self.socket = sock
         self.idle_since = 0.0
+        self.takes_turns = False
+        """Whether each read gives the other greenlets a turn."""
+        self._recv: Callable[[int], bytes] = sock.recv
         self._used = False
 
     def get_extra_info(self, info: str) -> Any:
@@ -178,12 +183,15 @@ class Connection:
 
     def set_read_timeout(self, timeout: float | None) -> None:
         """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
-        self.socket.settimeout(timeout if timeout is not None and timeout < LONG_S else None)
+        is_short = timeout is not None and timeout < LONG_S
+        self.socket.settimeout(timeout if is_short else None)
+        fast = None if is_short else greenlets.read_of(self.socket)
+        self._recv, self.takes_turns = fast or self.socket.recv, fast is not None
 
     def read(self) -> bytes:
         """What there is, but something; nothing only at the end."""
         try:
-            return self.socket.recv(READ_BYTES)
+            return self._recv(READ_BYTES)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error)) from error
         except ssl.SSLEOFError:  # closed without TLS's own goodbye: whether that is too early, the body knows
@@ -244,7 +252,7 @@ class BodyStream(httpx2.SyncByteStream):
                 if body.done:
                     break
                 reads += 1
-                if not reads % READS_PER_TURN:
+                if not connection.takes_turns and not reads % READS_PER_TURN:
                     sleep(0)
                 if not (data := connection.read()):
                     body.at_end()

@@ -1,0 +1,407 @@
+"""Measures what a token, a request and an open stream cost, here and in what people would pick instead.
+
+    make bench                      about ten minutes; writes results.json, the tables of README.md and capacity.svg
+    python benchmarks/run.py --short    every scenario once, small: a smoke test that judges no time
+
+The servers take turns, on a core of their own where the machine has two; the mock upstream and the load are on the
+other. CPU is the run time of all threads of the server's process tree, from /proc, which the machine's other load does
+not change much; ratios between servers of one run are worth more than any figure by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+UPSTREAM_PORT, SERVER_PORT = 9100, 9200
+UPSTREAM = f"http://127.0.0.1:{UPSTREAM_PORT}/v1"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, TOOL_CORE = CORES[0], CORES[-1]
+
+
+OPENAI_BODY = '{"model":"%s","stream":true,"messages":[{"role":"user","content":"x"}]}'
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    command: list[str]
+    path: str
+    burst_tokens: int
+    capacities: tuple[int, ...]
+    body: str = '{"prompt":"x","model":"%s"}'
+    environment: dict[str, str] = field(default_factory=dict)
+    leaves_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything: enough to mean something, or enough to run."""
+
+    rounds: int
+    burst_streams: int
+    paced_tokens: int
+    requests: int
+    open_streams: int
+    readers: int
+
+
+FULL = Size(rounds=2, burst_streams=64, paced_tokens=350, requests=200, open_streams=1000, readers=1000)
+SHORT = Size(rounds=1, burst_streams=4, paced_tokens=60, requests=5, open_streams=20, readers=20)
+
+
+def servers(with_peers: bool, short: bool) -> list[Server]:
+    models = [f"bench-n{tokens}-d{delay}" for tokens in range(1, 2001) for delay in (0,)]
+    models += [f"bench-n{tokens}-d{delay}" for tokens in range(1, 1001) for delay in (20, 1000)]
+    ours = {
+        "OPENAI_BASE_URL": UPSTREAM,
+        "OPENAI_API_KEY": "none",
+        "PORT": str(SERVER_PORT),
+        "LLM_STREAM_MODELS": json.dumps(models),
+        "LLM_STREAM_MAX_STREAMS": "2000",
+        "LLM_STREAM_MAX_STREAMS_PER_OWNER": "2000",
+    }
+    gunicorn = [str(Path(sys.executable).parent / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py")]
+    capacities = (20, 40) if short else (100, 200, 400, 600, 800, 1000)
+    found = [Server("flask-llm-stream", [*gunicorn, "wsgi:app"], "/llm/chat", 2000, capacities, environment=ours)]
+    if with_peers:
+        few = (25, 50, 75, 100)
+        python = peer_environment("blog") / "bin"
+        uvicorn = [str(python / "uvicorn"), "fastapi_blog:app", "--port", str(SERVER_PORT), "--log-level", "warning"]
+        flask = [str(python / "gunicorn"), "-k", "gevent", "-b", f"127.0.0.1:{SERVER_PORT}", "--no-control-socket"]
+        peer = {"UPSTREAM": UPSTREAM, "PYTHONPATH": str(HERE / "peers")}
+        found += [
+            Server("FastAPI, blog pattern", uvicorn, "/chat", 300, few, environment=peer),
+            Server("Flask, blog pattern", [*flask, "flask_blog:app"], "/chat", 300, few, environment=peer),
+            litellm(peer_environment("litellm")),
+        ]
+        if shutil.which("nginx"):
+            found.append(nginx())
+    return found
+
+
+def litellm(peers: Path) -> Server:
+    """Its proxy, as installed; a thousand streams are left out, as it does not carry them."""
+    config = Path(tempfile.gettempdir()) / "llm-stream-bench-litellm.yaml"
+    model = {"model": "openai/*", "api_base": UPSTREAM, "api_key": "none"}
+    config.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": model}]}))
+    command = [str(peers / "bin/litellm"), "--config", str(config), "--port", str(SERVER_PORT), "--host", "127.0.0.1"]
+    keyless = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}  # it listens on loopback
+    path, sweep = "/v1/chat/completions", (10, 20, 40)
+    return Server("LiteLLM proxy", command, path, 100, sweep, OPENAI_BODY, keyless, leaves_out=("memory",))
+
+
+def nginx() -> Server:
+    """Bytes in, bytes out: what the kernel asks for, and so the limit."""
+    folder = Path(tempfile.mkdtemp(prefix="llm-stream-bench-nginx-"))
+    paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    (folder / "nginx.conf").write_text(
+        f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log;"
+        f"events {{ worker_connections 8192; }} http {{ access_log off; client_body_temp_path {folder}/body; {paths}"
+        f"upstream model {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 100; }}"
+        f"server {{ listen 127.0.0.1:{SERVER_PORT}; location / {{ proxy_pass http://model; proxy_buffering off;"
+        f'proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}'
+    )
+    command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    return Server("nginx, bytes only", command, "/v1/chat/completions", 2000, (400, 1000), OPENAI_BODY)
+
+
+class Running:
+    """A server at work, and what it has used."""
+
+    def __init__(self, server: Server, process: subprocess.Popen[bytes], tools: Path) -> None:
+        self.server = server
+        self._process = process
+        self._tools = tools
+
+    def _processes(self) -> list[int]:
+        found, waiting = [], [self._process.pid]
+        while waiting:
+            pid = waiting.pop()
+            found.append(pid)
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            waiting += map(int, children)
+        return found
+
+    def cpu_us(self) -> float:
+        return sum(
+            int(stat.read_text().split()[0]) / 1000
+            for pid in self._processes()
+            for stat in Path(f"/proc/{pid}/task").glob("*/schedstat")
+        )
+
+    def memory_kib(self) -> int:
+        """Proportional set size."""
+        total = 0
+        for pid in self._processes():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+        return total
+
+    def load(
+        self, streams: int, tokens: int, delay_ms: int = 0, rate: int = 0, requests: int = 1, body: str = ""
+    ) -> Load:
+        body = body or self.server.body % f"bench-n{tokens}-d{delay_ms}"
+        return Load(self._tools, SERVER_PORT, self.server.path, body, streams, tokens, delay_ms, rate, requests)
+
+
+class Load:
+    """The load generator at work."""
+
+    def __init__(self, tools: Path, port: int, path: str, body: str, *numbers: float) -> None:
+        command = [str(tools / "load"), str(port), path, body, *map(str, numbers)]
+        self._process = subprocess.Popen(pinned(TOOL_CORE, command), stdout=subprocess.PIPE)
+
+    def result(self) -> dict[str, Any]:
+        output, _ = self._process.communicate(timeout=150)
+        result: dict[str, Any] = json.loads(output)
+        return result
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    return ["taskset", "-c", str(core), *command]
+
+
+@contextmanager
+def running(server: Server, tools: Path) -> Iterator[Running]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "LLM_STREAM_"))}
+    with open(tools / "server.log", "ab") as log:
+        process = subprocess.Popen(
+            pinned(SERVER_CORE, server.command),
+            cwd=ROOT,
+            env=environment | server.environment,
+            stdout=log,
+            stderr=log,
+        )
+    run = Running(server, process, tools)
+    try:
+        for _ in range(600):
+            time.sleep(0.1)
+            if process.poll() is not None:
+                raise SystemExit(f"{server.name} does not start: see {tools / 'server.log'}")
+            try:
+                if run.load(1, 2).result()["whole"]:
+                    break
+            except subprocess.TimeoutExpired:
+                continue
+        run.load(4, 20, requests=5).result()
+        yield run
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def tool_chain() -> Iterator[Path]:
+    """The mock upstream at work, and the folder of the load generator."""
+    folder = Path(tempfile.mkdtemp(prefix="llm-stream-bench-"))
+    for name in ("upstream", "load"):
+        source = str(HERE / f"{name}.c")
+        subprocess.run(["cc", "-O2", "-w", "-o", str(folder / name), source], check=True)
+    upstream = subprocess.Popen(pinned(TOOL_CORE, [str(folder / "upstream"), str(UPSTREAM_PORT)]))
+    time.sleep(0.3)
+    try:
+        yield folder
+    finally:
+        upstream.kill()
+        upstream.wait()
+
+
+def upstream_stats() -> dict[str, int]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{UPSTREAM_PORT}/stats") as response:
+        stats: dict[str, int] = json.load(response)
+        return stats
+
+
+# The scenarios: each takes a running server and returns its figures…
+
+
+def burst(run: Running, size: Size) -> dict[str, float]:
+    """All as fast as they go; the last stream's first token tells whether one greenlet keeps the others waiting."""
+    tokens = run.server.burst_tokens
+    before = run.cpu_us()
+    result = run.load(size.burst_streams, tokens).result()
+    used = run.cpu_us() - before
+    return whole(result) | {
+        "burst: CPU µs/token": used / (size.burst_streams * tokens),
+        "burst: first token of the last stream, ms": result["ttft"]["max"],
+    }
+
+
+def paced(run: Running, size: Size) -> dict[str, float]:
+    """40 streams of 50 tokens/s, each token alone; the CPU of a window in the middle."""
+    load = run.load(40, size.paced_tokens, 20)
+    time.sleep(1.5 if size is FULL else 0.4)
+    before, started = run.cpu_us(), time.monotonic()
+    time.sleep(4 if size is FULL else 0.3)
+    used, seconds = run.cpu_us() - before, time.monotonic() - started
+    result = load.result()
+    return whole(result) | {
+        "paced: CPU µs/token": used / (seconds * 40 * 50),
+        "paced: lag p99, ms": result["lag"]["p99"],
+    }
+
+
+def request(run: Running, size: Size) -> dict[str, float]:
+    """One after another: the time to the first token, its CPU, and the connections it takes upstream."""
+    connections = upstream_stats()["connections"]
+    before = run.cpu_us()
+    result = run.load(1, 10, requests=size.requests).result()
+    used = run.cpu_us() - before
+    return whole(result) | {
+        "request: CPU ms": used / size.requests / 1000,
+        "request: first token p50, ms": result["ttft"]["p50"],
+        "request: first token p99, ms": result["ttft"]["p99"],
+        "request: upstream connections made": upstream_stats()["connections"] - connections - 1,
+    }
+
+
+def memory(run: Running, size: Size) -> dict[str, float]:
+    """Streams of a token a second, all open at once."""
+    before = run.memory_kib()
+    load = run.load(size.open_streams, 14 if size is FULL else 3, 1000, rate=120)
+    time.sleep(size.open_streams / 120 + 1.5)
+    most = run.memory_kib()
+    return whole(load.result()) | {"memory: KiB per open stream": (most - before) / size.open_streams}
+
+
+def public_shape(run: Running, size: Size) -> dict[str, float]:
+    """128 streams of 64 tokens, 20 ms apart, as public gateway benchmarks have it."""
+    streams = 128 if size is FULL else 8
+    result = run.load(streams, 64, 20, rate=200).result()
+    return whole(result) | {
+        "128 × 64 × 20 ms: first token p99, ms": result["ttft"]["p99"],
+        "128 × 64 × 20 ms: longest delay, ms": result["lag"]["max"],
+    }
+
+
+def resume(run: Running, size: Size) -> dict[str, float]:
+    """Readers of one stream that come back all at once and read it from its beginning."""
+    body = '{"prompt":"x","model":"bench-n300-d0","key":"resume"}'
+    run.load(1, 300, body=body).result()
+    before = run.cpu_us()
+    result = run.load(size.readers, 300, body=body).result()
+    used = run.cpu_us() - before
+    return whole(result) | {
+        f"resume: {size.readers} readers have caught up after, s": result["seconds"],
+        "resume: CPU µs per replayed event": used / (size.readers * 303),
+    }
+
+
+def whole(result: dict[str, Any]) -> dict[str, float]:
+    """Every answer must have come as a whole, or the figures mean nothing; an overloaded peer is told apart by this."""
+    return {"broken answers": result["broken"] + result["unfinished"]}
+
+
+def capacity(run: Running, streams: int) -> dict[str, float]:
+    tokens = 400 if streams >= 100 else 250
+    load = run.load(streams, tokens, 20, rate=150)
+    result = load.result()
+    return {"streams": streams, "p99": result["lag"]["p99"], "p50": result["lag"]["p50"], **whole(result)}
+
+
+def direct(tools: Path, size: Size) -> dict[str, float]:
+    """The instruments alone: what they measure where there is no server."""
+    tokens, streams = 2000, size.burst_streams
+    body = '{"model":"bench-n%d-d%d"}'
+    fast = Load(tools, UPSTREAM_PORT, "/v1/chat/completions", body % (tokens, 0), streams, tokens, 0, 0, 1).result()
+    many = size.open_streams
+    slow = Load(tools, UPSTREAM_PORT, "/v1/chat/completions", body % (100, 20), many, 100, 20, 500, 1).result()
+    one = Load(tools, UPSTREAM_PORT, "/v1/chat/completions", body % (10, 0), 1, 10, 0, 0, size.requests).result()
+    return {
+        "tokens per second": fast["tokens"] / fast["seconds"],
+        f"lag p99 of {many} streams, ms": slow["lag"]["p99"],
+        "first token p50, ms": one["ttft"]["p50"],
+        "first token p99, ms": one["ttft"]["p99"],
+    }
+
+
+SCENARIOS = (burst, paced, request, public_shape, memory)
+OURS_ONLY = (resume,)
+
+
+def measure(with_peers: bool, size: Size) -> dict[str, Any]:
+    figures: dict[str, dict[str, list[float]]] = {}
+    sweeps: dict[str, list[dict[str, float]]] = {}
+    with tool_chain() as tools:
+        instruments = direct(tools, size)
+        competitors = servers(with_peers, size is SHORT)
+        for turn in range(size.rounds):
+            for server in competitors:
+                print(f"round {turn + 1} of {size.rounds}: {server.name}", file=sys.stderr)
+                rows = figures.setdefault(server.name, {})
+                ours = server is competitors[0]
+                for scenario in (*SCENARIOS, *(OURS_ONLY if ours else ())):
+                    if scenario.__name__ in server.leaves_out:
+                        continue
+                    with running(server, tools) as run:
+                        for name, value in scenario(run, size).items():
+                            rows.setdefault(name, []).append(value)
+        for server in competitors:
+            print(f"capacity: {server.name}", file=sys.stderr)
+            for streams in server.capacities:
+                with running(server, tools) as run:
+                    sweeps.setdefault(server.name, []).append(capacity(run, streams))
+                if sweeps[server.name][-1]["p99"] > 500 or sweeps[server.name][-1]["broken answers"]:
+                    break
+        shutil.rmtree(tools)
+    medians = {name: {row: statistics.median(values) for row, values in rows.items()} for name, rows in figures.items()}
+    for name, rows in figures.items():
+        medians[name]["broken answers"] = sum(rows["broken answers"])
+    return {"instruments": instruments, "figures": medians, "all": figures, "capacity": sweeps}
+
+
+def peer_environment(name: str) -> Path:
+    """The venv of `requirements-NAME.txt`, made once."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"flask-llm-stream-{name}"
+    requirements = HERE / f"requirements-{name}.txt"
+    wanted = requirements.read_text()
+    done = home / "installed"
+    if not done.exists() or done.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        pip = [str(home / "bin/pip"), "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-r", str(requirements)], check=True)
+        done.write_text(wanted)
+    return home
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="every scenario once, small, without the peers")
+    parser.add_argument("--no-peers", action="store_true", help="measure this project only")
+    options = parser.parse_args()
+    results = measure(not options.short and not options.no_peers, SHORT if options.short else FULL)
+    if options.short:
+        broken = sum(rows["broken answers"] for rows in results["figures"].values())
+        print(json.dumps(results["figures"], indent=2, ensure_ascii=False))
+        raise SystemExit(f"{broken} answers were broken" if broken else 0)
+    (HERE / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    from report import write
+
+    write(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Writing past WSGI: only where nothing stands between, and with nothing lost when a client is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from llm_stream.testing import Gate
+from llm_stream.testing import Pause
+from llm_stream.testing import Upstream
+from llm_stream.testing import read_events
+
+from .conftest import Connection
+from .conftest import Server
+from .conftest import eventually
+from .conftest import text_of
+
+Serve = Callable[..., Server]
+
+WORDS = [f"word-{n} " for n in range(50)]
+
+
+def slowly(words: list[str]) -> list[str | Pause]:
+    """Each by itself, so that the reader sleeps in between."""
+    return [step for word in words for step in (word, Pause(0.005))]
+
+
+@pytest.mark.parametrize("what", ["generator", "map", "after_request"])
+def test_whoever_stands_between_sees_every_byte(upstream: Upstream, serve: Serve, what: str) -> None:
+    server = serve(upstream, STANDS_BETWEEN=what)
+    upstream.answer(*slowly(WORDS))
+    body = server.get("/llm/chat?prompt=hi").text
+    assert body == body.upper()
+    assert body.count("WORD-") == len(WORDS)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_client_that_reads_late_gets_everything_in_order(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, max_stream_bytes=100_000_000, fast_path=fast_path)
+    blocks = [f"<{n}>" + "x" * 40_000 for n in range(300)]
+    upstream.answer(*[step for block in blocks for step in (block, Pause(0.001))])
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close", read_buffer=4096)
+    eventually(lambda: upstream.requests and upstream.requests[0].ended.is_set(), "the end of the upstream's answer")
+    body = dechunked(reading.read_to_end())
+    assert text_of(read_events(body.encode())) == "".join(blocks)
+    assert server.records()[0]["status"] == "completed"
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_two_readers_of_which_one_is_slow(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, max_stream_bytes=100_000_000, fast_path=fast_path)
+    gate = Gate()
+    blocks = [f"<{n}>" + "x" * 40_000 for n in range(200)]
+    upstream.answer("Hello", gate, *[step for block in blocks for step in (block, Pause(0.001))])
+    url = server.post("/llm/streams", prompt="hi").json()["url"]
+    slow = Connection.get(server.port, url, "Connection: close", read_buffer=4096)
+    slow.read_until("Hello")
+    quick = Connection.get(server.port, url, "Connection: close")
+    quick.read_until("Hello")
+    gate.open()
+    first = dechunked(quick.read_to_end())
+    assert dechunked(slow.read_to_end()) == first
+    assert text_of(read_events(first.encode())) == "Hello" + "".join(blocks)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_old_client_gets_no_chunks(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, fast_path=fast_path)
+    upstream.answer(*slowly(WORDS))
+    reading = Connection(server.port, "GET /llm/chat?prompt=hi HTTP/1.0\n\n")
+    head, _, body = reading.read_to_end().partition("\r\n\r\n")
+    assert "Transfer-Encoding" not in head
+    assert text_of(read_events(body.encode())) == "".join(WORDS)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_connection_serves_one_request_after_another(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, fast_path=fast_path)
+    for n in range(3):
+        upstream.answer(f"answer {n} ", *slowly(WORDS))
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    for n in range(3):
+        text = reading.read_until("0\r\n\r\n")
+        assert f"answer {n} " in text and "event: done" in text
+        reading.received = b""
+        if n < 2:
+            reading.socket.sendall(b"GET /llm/chat?prompt=hi HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def dechunked(response: str) -> str:
+    """The body of a response of ASCII."""
+    rest = response.partition("\r\n\r\n")[2]
+    body = []
+    while rest:
+        size, _, rest = rest.partition("\r\n")
+        body.append(rest[: int(size, 16)])
+        rest = rest[int(size, 16) + 2 :]
+    return "".join(body)
