@@ -6,11 +6,8 @@ python benchmarks/layers.py --count     instructions per token, by valgrind: ind
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -37,7 +34,6 @@ FRAME: dict[str, Any] = {
     "system_fingerprint": "fp_0123456789",
 }
 READ_BYTES = 65536
-FEW, MANY = 500, 2500
 
 
 def answer(tokens: int) -> list[bytes]:
@@ -91,37 +87,11 @@ def timed(reads: list[bytes], tokens: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in rounds.items()}
 
 
-def run_once(tokens: int) -> None:
-    given: list[Any] = in_bursts(answer(MANY)[:tokens])
-    for _, layer in layers():
-        given = layer(given)
-
-
-def instructions(tokens: int) -> int:
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, __file__]
-    command += ["--run", str(tokens)]
-    environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    assert found is not None, done.stderr
-    return int(found[1])
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", action="store_true")
-    parser.add_argument("--run", type=int, metavar="TOKENS", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.run is not None:
-        run_once(options.run)
-    elif options.count:
-        # the whole answer is made in both runs, so that the difference is the path alone
-        print(json.dumps({"instructions per token": (instructions(MANY) - instructions(FEW)) // (MANY - FEW)}))
-    else:
-        tokens = 2000
-        chunks = answer(tokens)
-        figures = {"in bursts": timed(in_bursts(chunks), tokens), "token by token": timed(chunks, tokens)}
-        print(json.dumps(figures, indent=2))
+    tokens = 2000
+    chunks = answer(tokens)
+    figures = {"in bursts": timed(in_bursts(chunks), tokens), "token by token": timed(chunks, tokens)}
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

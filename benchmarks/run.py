@@ -49,6 +49,7 @@ class Server:
     body: str = '{"prompt":"x","model":"%s"}'
     environment: dict[str, str] = field(default_factory=dict)
     leaves_out: tuple[str, ...] = ()
+    folder: Path = HERE / "peers"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Size:
     readers: int
 
 
-FULL = Size(rounds=2, burst_streams=64, paced_tokens=350, requests=200, open_streams=1000, readers=1000)
+FULL = Size(rounds=1, burst_streams=64, paced_tokens=350, requests=200, open_streams=1000, readers=1000)
 SHORT = Size(rounds=1, burst_streams=4, paced_tokens=60, requests=5, open_streams=20, readers=20)
 
 
@@ -80,7 +81,11 @@ def servers(with_peers: bool, short: bool) -> list[Server]:
     }
     gunicorn = [str(Path(sys.executable).parent / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py")]
     capacities = (20, 40) if short else (100, 200, 400, 600, 800, 1000)
-    found = [Server("flask-llm-stream", [*gunicorn, "wsgi:app"], "/llm/chat", 2000, capacities, environment=ours)]
+    found = [
+        Server(
+            "flask-llm-stream", [*gunicorn, "wsgi:app"], "/llm/chat", 2000, capacities, environment=ours, folder=ROOT
+        )
+    ]
     if with_peers:
         few = (25, 50, 75, 100)
         python = peer_environment("blog") / "bin"
@@ -186,7 +191,7 @@ def running(server: Server, tools: Path) -> Iterator[Running]:
     with open(tools / "server.log", "ab") as log:
         process = subprocess.Popen(
             pinned(SERVER_CORE, server.command),
-            cwd=ROOT,
+            cwd=server.folder,
             env=environment | server.environment,
             stdout=log,
             stderr=log,

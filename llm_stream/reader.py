@@ -79,7 +79,7 @@ class Reader:
             opening = b""
         last_data = monotonic()
         for first, batch in self.batches():
-            data = opening + wire.encode(self.stream.id, first, batch)
+            data = opening + self._encoded(wire, first, batch)
             if not data and self._last_write - last_data >= (self._heartbeat_s or inf):
                 data = wire.heartbeat  # also where events come that are nothing on this wire
             if data:
@@ -88,6 +88,16 @@ class Reader:
                 if self._may_write_past:
                     self._may_write_past = False  # looked at once
                     self._writer = greenlets.writer_past(greenlets.caller())
+
+    def _encoded(self, wire: Wire, first: int, events: Sequence[Event]) -> bytes:
+        """The bytes of the events, encoded once for all readers that are at the same place."""
+        if not wire.is_the_same_for_all:
+            return wire.encode(self.stream.id, first, events)
+        place = (type(wire), first, len(events))
+        last = self.stream.last_written
+        if last is None or last[:3] != place:
+            last = self.stream.last_written = (*place, wire.encode(self.stream.id, first, events))
+        return last[3]
 
     def _is_due(self, now: float) -> bool:
         return self._heartbeat_s is not None and now - self._last_write >= self._heartbeat_s
@@ -101,7 +111,7 @@ class Reader:
         """Write to the client from the producer's greenlet; whether the reader's own can go on sleeping."""
         assert self._wire is not None and self._writer is not None
         try:
-            data = self._wire.encode(self.stream.id, first, events)
+            data = self._encoded(self._wire, first, events)
             is_taken = not data or self._writer.write(data)
         except OSError:
             self._client.gone = True

@@ -96,6 +96,8 @@ class Stream:
         self.record: UsageRecord | None = None
         self.settled = threading.Event()
         self.readers: set[Reader] = set()
+        self.last_written: tuple[type, int, int, bytes] | None = None
+        """What a reader has just written: its wire, first event, number of events, and bytes. The next may want it."""
         self._settle_with = settle
         self._last_content_at = self.started_at
         self._readerless_since = self.started_at
@@ -244,6 +246,8 @@ class Stream:
     def leave(self, reader: Reader) -> None:
         self._readerless_since = monotonic()
         self.readers.discard(reader)
+        if not self.readers:
+            self.last_written = None
 
     def looked_at(self) -> None:
         """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""

@@ -13,6 +13,8 @@ class Wire(Protocol):
     """Turns the events of one reader into bytes. An instance serves one response."""
 
     heartbeat: ClassVar[bytes]
+    is_the_same_for_all: ClassVar[bool] = False
+    """Whether the bytes of an event depend on nothing but the event and its number."""
 
     def opening(self) -> bytes:
         """The first bytes, which let the headers go out."""

@@ -15,6 +15,7 @@ _json = msgspec.json.Encoder().encode
 
 class NativeWire(Wire):
     heartbeat = sse.HEARTBEAT
+    is_the_same_for_all = True
 
     def opening(self) -> bytes:
         return sse.RETRY
