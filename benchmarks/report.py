@@ -8,7 +8,7 @@ from typing import Any
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
-COLOURS = ["#0b6b53", "#c4622d", "#5560a8", "#8a8a80"]
+COLOURS = ["#0b6b53", "#c4622d", "#5560a8", "#8a8a80", "#b04a8a"]
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 380, 70, 50
 LIMIT_MS = 50.0
 
@@ -62,7 +62,7 @@ def plot(capacity: dict[str, list[dict[str, float]]]) -> str:
     from math import log10
 
     def x(streams: float) -> float:
-        return LEFT + (log10(streams) - 1.2) / (3.1 - 1.2) * (WIDTH - LEFT - 20)
+        return LEFT + (log10(streams) - 0.9) / (3.1 - 0.9) * (WIDTH - LEFT - 20)
 
     def y(ms: float) -> float:
         return HEIGHT - BOTTOM - (log10(max(ms, 0.5)) + 0.3) / (4 + 0.3) * (HEIGHT - BOTTOM - 20)
@@ -76,7 +76,7 @@ def plot(capacity: dict[str, list[dict[str, float]]]) -> str:
         dash = ' stroke-dasharray="4 3"' if ms == LIMIT_MS else ""
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y(ms):.0f}" y2="{y(ms):.0f}" stroke="#ddd"{dash}/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y(ms) + 4:.0f}" text-anchor="end">{ms} ms</text>')
-    for streams in (25, 50, 100, 200, 400, 800):
+    for streams in (10, 25, 50, 100, 200, 400, 1000):
         parts.append(f'<text x="{x(streams):.0f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{streams}</text>')
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">streams of 50 tokens/s, one core</text>')
     parts.append(f'<text x="{LEFT}" y="14">lag of a token, p99</text>')
