@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
+from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
 from typing import cast
@@ -16,6 +18,7 @@ from flask import stream_with_context
 from . import greenlets
 from .errors import InvalidField
 from .errors import LLMStreamError
+from .events import Event
 from .events import Failure
 from .reader import Reader
 from .stream import Stream
@@ -50,24 +53,66 @@ def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, af
     """Follow `stream` into a response, in the form that `request` asks for.
 
     A GET is an event stream from its first moment, because `EventSource` cannot see a status. A POST is held until
-    the upstream has said something, `LLM_STREAM_STATUS_HOLD_S` at most, so that its refusal can be one.
+    the upstream has said something, so that its refusal can be one.
     """
-    reader = streams.follow(stream, after=after, connection=_connection_of(request))
+    if wants_json(request):
+        return whole_answer(streams, stream, request, after=after)
+    refuse = failure_response if request.method == "POST" and not after else None
+    return event_stream(streams, stream, request, wire, after=after, refuse=refuse)
+
+
+def event_stream(
+    streams: Streams,
+    stream: Stream,
+    request: Request,
+    wire: Wire,
+    *,
+    after: int = 0,
+    refuse: Callable[[Failure], Response] | None = None,
+) -> Response:
+    """The events after number `after` on `wire`.
+
+    With `refuse` the status is held back, `LLM_STREAM_STATUS_HOLD_S` at most: where a failure comes first, `refuse`
+    makes the response of it.
+    """
+    reader = _reader(streams, stream, request, after)
     try:
-        if wants_json(request):
-            return _whole_answer(reader)
-        if request.method == "POST" and not after:
+        if refuse is not None:
             events = reader.wait_for_content(stream.settings.status_hold_s)
             if events and isinstance(events[0], Failure):
                 reader.close()
-                return failure_response(events[0])
-        return event_stream(reader, wire)
+                return refuse(events[0])
+        return _followed(reader, wire)
     except BaseException:
         reader.close()
         raise
 
 
-def event_stream(reader: Reader, wire: Wire) -> Response:
+def whole_answer(
+    streams: Streams,
+    stream: Stream,
+    request: Request,
+    *,
+    after: int = 0,
+    render: Callable[[Sequence[Event]], Response] | None = None,
+) -> Response:
+    """Wait for the end, then one JSON answer: by `render`, which is given all events, or in the form of our own."""
+    reader = _reader(streams, stream, request, after)
+    try:
+        for _ in reader.batches():
+            pass
+    except ConnectionResetError:
+        return Response(status=CLIENT_CLOSED_REQUEST)
+    finally:
+        reader.close()
+    return (render or _in_json)(stream.log.after(0))
+
+
+def _reader(streams: Streams, stream: Stream, request: Request, after: int) -> Reader:
+    return streams.follow(stream, after=after, connection=_connection_of(request))
+
+
+def _followed(reader: Reader, wire: Wire) -> Response:
     pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(reader.written(wire)))
     body = greenlets.Pieces(pieces, reader.close)
     response = Response(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
@@ -121,13 +166,7 @@ def wire_of(name: str | None) -> Wire:
         raise InvalidField(f"The parameter 'format' must be one of: {', '.join(WIRES)}.") from None
 
 
-def _whole_answer(reader: Reader) -> Response:
-    try:
-        for _ in reader.batches():
-            pass
-    except ConnectionResetError:
-        return Response(status=CLIENT_CLOSED_REQUEST)
-    events = reader.stream.log.after(0)
+def _in_json(events: Sequence[Event]) -> Response:
     whole = answer_of(events)
     for event in events[-3:]:
         if isinstance(event, Failure):
