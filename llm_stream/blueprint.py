@@ -198,7 +198,7 @@ class LLMStream(Blueprint):
         """Start a stream, or find the one that the key stands for. Raises `LLMStreamError`."""
         ours = self.state
         if asked is not None:
-            made: SourceOfEvents = Completion(self._client.get, asked, ours.settings)
+            made: SourceOfEvents = Completion(self._client.endpoint, asked, ours.settings)
             fingerprint = asked.fingerprint() if asked.key else b""
             stream, new = ours.streams.start(owner, asked.model, made, key=asked.key, fingerprint=fingerprint)
         else:

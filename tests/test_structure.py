@@ -13,7 +13,7 @@ PACKAGE = ROOT / "llm_stream"
 
 FLASK_SIDE = {"__init__", "blueprint", "response", "access", "cli", "state"}
 FLASK_ROOM = "routes/"
-MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/completion", "upstream/call", "upstream/refusals"}
+MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/endpoint", "upstream/refusals"}
 
 ORDER = [
     {"__init__"},
@@ -32,8 +32,10 @@ ORDER = [
     {"upstream/iterator"},
     {"upstream/completion"},
     {"upstream/call"},
-    {"upstream/client", "upstream/chunks"},
+    {"upstream/client"},
+    {"upstream/endpoint", "upstream/chunks"},
     {"upstream/transport"},
+    {"upstream/connection"},
     {"upstream/lifeline", "upstream/sse", "upstream/http1"},
     {"upstream/refusals"},
     {"usage/price", "usage/estimate", "usage/record"},

@@ -340,7 +340,7 @@ def test_proxies_of_the_environment_are_used(monkeypatch: pytest.MonkeyPatch, va
         monkeypatch.setenv(variable, "http://proxy.example:3128")
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     clients = Client(None)
-    made: Callable[..., object] = clients.get()._client._transport_for_url
+    made: Callable[..., object] = clients.endpoint()._client._client._transport_for_url
     is_lean = isinstance(made(httpx2.URL("https://api.example/")), LeanTransport)
     assert is_lean is (variable is None)
     clients.close()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import httpx2
-from openai import OpenAI
-from openai import Stream
 
 from ..chat_request import ChatRequest
 from ..errors import StreamError
@@ -19,7 +15,8 @@ from ..errors import UpstreamTimeout
 from ..errors import UpstreamUnreachable
 from ..events import Event
 from .chunks import ChunkDecoder
-from .client import output_limit_name
+from .endpoint import Body
+from .endpoint import Endpoint
 from .lifeline import Lifeline
 from .refusals import translate
 from .sse import MAX_EVENT_BYTES
@@ -37,11 +34,11 @@ class BrokenOff(UpstreamCut):
 class Call:
     """One HTTP request to the upstream, from the first byte sent to the last byte read."""
 
-    def __init__(self, client: OpenAI, request: ChatRequest, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, request: ChatRequest, model: str) -> None:
         self.lifeline = Lifeline()
         self.decoder = ChunkDecoder()
-        self.base_url = str(client.base_url)
-        self._client = client
+        self.base_url = endpoint.base_url
+        self._endpoint = endpoint
         self._request = request
         self._model = model
         self._answered = False
@@ -57,7 +54,7 @@ class Call:
     def batches(self) -> Iterator[Batch]:
         try:
             with self.lifeline:
-                response = _send(self._client, self._request, self._model)
+                response = self._endpoint.post(_body(self._endpoint, self._request, self._model))
             with closing(response):
                 self._answered = True
                 if stream := response.extensions.get("network_stream"):
@@ -117,29 +114,19 @@ class Call:
         return batch
 
 
-class Raw(Stream[Any]):
-    """In the place of the SDK's stream of models, which cost more than all else together: the response as it is."""
-
-    def __init__(self, *, response: httpx2.Response, **_: Any) -> None:
-        self.response = response
-
-
-def _send(client: OpenAI, request: ChatRequest, model: str) -> httpx2.Response:
-    """Raises what the SDK raises; the caller closes the response."""
-    body: dict[str, Any] = {
+def _body(endpoint: Endpoint, request: ChatRequest, model: str) -> Body:
+    body: Body = {
         "model": model,
         "messages": request.messages,
         "stream": True,
         "stream_options": {"include_usage": True},
-        output_limit_name(client): request.max_output_tokens,
+        endpoint.output_limit_name: request.max_output_tokens,
     }
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.tools is not None:
         body["tools"] = request.tools
-    identity: dict[str, Any] = {"headers": {"Accept-Encoding": "identity"}}  # a compressor would hold tokens back
-    post: Callable[..., Raw] = client.post
-    return post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=Raw, options=identity).response
+    return body
 
 
 def _body_of(response: httpx2.Response) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from openai import OpenAI
 from openai._base_client import SyncHttpxClientWrapper
 
 from . import lifeline
+from .endpoint import Endpoint
 from .transport import LeanTransport
 
 KEEP_ALIVE_CONNECTIONS = 100
@@ -30,48 +31,45 @@ class Client:
         self._given = given
         self._lock = Lock()
         self._pid: int | None = None
-        self._client: OpenAI | None = None
+        self._endpoint: Endpoint | None = None
 
-    def get(self) -> OpenAI:
+    def endpoint(self) -> Endpoint:
         """Raises `openai.OpenAIError` where no key is configured."""
         with self._lock:
-            if self._client is None or self._pid != getpid():
-                self._client, self._pid = self._make(), getpid()
-            return self._client
+            if self._endpoint is None or self._pid != getpid():
+                self._endpoint, self._pid = self._make(), getpid()
+            return self._endpoint
 
     def close(self) -> None:
-        """Close its connections; the next `get()` makes a new client."""
+        """Close its connections; the next `endpoint()` makes a new client."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.close()
 
-    def _make(self) -> OpenAI:
+    def _make(self) -> Endpoint:
         given = self._given
+        # what goes through a proxy, httpx knows better
+        lean = None if getproxies() else LeanTransport(keep_alive=KEEP_ALIVE_CONNECTIONS, keep_alive_s=KEEP_ALIVE_S)
         if given is None:
-            client = OpenAI(http_client=_http_client())
+            client = OpenAI(http_client=_http_client(lean))
         else:
             client = given if isinstance(given, OpenAI) else given()
             if type(client._client) is SyncHttpxClientWrapper:  # the SDK's own default: nobody chose it
-                client = client.with_options(http_client=_http_client(), timeout=client.timeout)
+                client = client.with_options(http_client=_http_client(lean), timeout=client.timeout)
+            else:
+                lean = None
         lifeline.watch(client._client)
         # retries are ours: the SDK would sleep through a stop, and knows nothing of the first-token deadline
-        return client.with_options(max_retries=0)
+        return Endpoint(client.with_options(max_retries=0), lean)
 
 
-def _http_client() -> httpx2.Client:
-    if getproxies():  # what goes through a proxy, httpx knows better
+def _http_client(lean: LeanTransport | None) -> httpx2.Client:
+    if lean is None:
         limits = httpx2.Limits(
             max_connections=None,  # LLM_STREAM_MAX_STREAMS is the limit; one below it would be a silent queue
             max_keepalive_connections=KEEP_ALIVE_CONNECTIONS,
             keepalive_expiry=KEEP_ALIVE_S,
         )
         return DefaultHttpx2Client(limits=limits)
-    return DefaultHttpx2Client(transport=LeanTransport(keep_alive=KEEP_ALIVE_CONNECTIONS, keep_alive_s=KEEP_ALIVE_S))
-
-
-def output_limit_name(client: OpenAI) -> str:
-    """OpenAI has renamed `max_tokens`; most compatible servers know only the old name, and would ignore the limit."""
-    host = client.base_url.host
-    renamed = host.endswith(("openai.com", "azure.com"))
-    return "max_completion_tokens" if renamed else "max_tokens"
+    return DefaultHttpx2Client(transport=lean)

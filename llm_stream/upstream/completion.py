@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from openai import OpenAI
-
 from ..chat_request import ChatRequest
 from ..errors import StreamError
 from ..errors import UpstreamCut
@@ -26,6 +24,7 @@ from ..events import Usage
 from ..settings import Settings
 from .call import Batch
 from .call import Call
+from .endpoint import Endpoint
 from .refusals import translate
 
 FIRST_BACKOFF_S = 0.25
@@ -43,9 +42,9 @@ class Completion:
     `batches()` is run by one thread; `interrupt()` may be called from any other.
     """
 
-    def __init__(self, get_client: Callable[[], OpenAI], request: ChatRequest, settings: Settings) -> None:
+    def __init__(self, get_endpoint: Callable[[], Endpoint], request: ChatRequest, settings: Settings) -> None:
         self._request = request
-        self._get_client = get_client
+        self._get_endpoint = get_endpoint
         self._settings = settings
         self._models = [request.model, *settings.fallback_models]
         self._retries_left = settings.retries
@@ -114,11 +113,11 @@ class Completion:
 
     def _attempt(self) -> Iterator[Batch]:
         try:
-            client = self._get_client()
+            endpoint = self._get_endpoint()
         except Exception as error:  # the operator's trouble, however it shows
             raise UpstreamRefused() from error
         self._accepted_before = self.bought
-        call = self._call = Call(client, self._request, self._models[0])
+        call = self._call = Call(endpoint, self._request, self._models[0])
         if self._stopped.is_set():  # the stop came while there was no call to cut
             raise Stopped()
         for batch in call.batches():

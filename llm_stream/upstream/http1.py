@@ -21,12 +21,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def head_of(request: httpx2.Request) -> bytes:
+    """The lines up to the length of the body."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     for name, value in request.headers.raw:
         if b"\r" in value or b"\n" in value or not HEADER_NAME.fullmatch(name):
             raise httpx2.LocalProtocolError(f"illegal header {name!r}")
+        if name.lower() == b"content-length":
+            continue
         lines.append(b"%b: %b" % (name, value))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"\r\n".join(lines) + b"\r\n"
 
 
 def parse_head(head: bytes) -> tuple[bytes, int, Headers]:

@@ -7,10 +7,8 @@ see `LeanTransport._can_do`. https://www.rfc-editor.org/rfc/rfc9112
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
 from collections.abc import Iterator
 from time import monotonic
 from time import sleep
@@ -18,18 +16,15 @@ from typing import Any
 
 import httpx2
 
-from .. import greenlets
-from .. import sockets
 from . import http1
+from .connection import Connection
+from .connection import DeadConnection
+from .connection import Origin
+from .connection import connect
 from .lifeline import current as current_lifeline
 
-READ_BYTES = 65536
-LONG_S = 300.0
 READS_PER_TURN = 2
 """An upstream that always has data would keep its greenlet going, and all others waiting."""
-
-
-Origin = tuple[bytes, bytes, int]
 
 
 class LeanTransport(httpx2.BaseTransport):
@@ -47,16 +42,21 @@ class LeanTransport(httpx2.BaseTransport):
         """Raises httpx's own exceptions."""
         if not self._can_do(request):
             return self._stock_transport().handle_request(request)
-        timeouts = request.extensions.get("timeout", {})
-        body = b"".join(request.stream)  # type: ignore[arg-type]
-        message = http1.head_of(request) + body
-        origin = _origin_of(request.url)
-        while kept := self._take_idle(origin):
+        return self.send(Prepared(request), b"".join(request.stream))  # type: ignore[arg-type]
+
+    def prepare(self, request: httpx2.Request) -> Prepared | None:
+        """What to `send()` with other bodies; None for a request that goes to httpx's own transport."""
+        return Prepared(request) if self._can_do(request) else None
+
+    def send(self, prepared: Prepared, body: bytes) -> httpx2.Response:
+        """Raises httpx's own exceptions."""
+        message = prepared.message(body)
+        while kept := self._take_idle(prepared.origin):
             try:
-                return self._exchange(kept, request, message, timeouts)
+                return self._exchange(kept, prepared, message)
             except DeadConnection:
                 continue  # it was closed before it saw this request: nothing has been answered, or bought
-        return self._exchange(self._connect(origin, timeouts), request, message, timeouts)
+        return self._exchange(self._connect(prepared), prepared, message)
 
     def close(self) -> None:
         """Connections that are in use are closed when they are given back."""
@@ -106,125 +106,45 @@ class LeanTransport(httpx2.BaseTransport):
             connection.close()
         return None
 
-    def _connect(self, origin: Origin, timeouts: dict[str, float | None]) -> Connection:
-        scheme, host, port = origin
-        try:
-            plain = socket.create_connection((host.decode("ascii"), port), timeouts.get("connect"))
-        except TimeoutError as error:
-            raise httpx2.ConnectTimeout(str(error)) from error
-        except OSError as error:
-            raise httpx2.ConnectError(str(error)) from error
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if scheme == b"http":
-                return Connection(origin, plain)
-            if self._ssl_context is None:
-                self._ssl_context = httpx2.create_ssl_context()
-            return Connection(origin, self._ssl_context.wrap_socket(plain, server_hostname=host.decode("ascii")))
-        except TimeoutError as error:
-            plain.close()
-            raise httpx2.ConnectTimeout(str(error)) from error
-        except OSError as error:  # ssl.SSLError is one
-            plain.close()
-            raise httpx2.ConnectError(str(error)) from error
+    def _connect(self, prepared: Prepared) -> Connection:
+        if self._ssl_context is None and prepared.origin[0] == b"https":
+            self._ssl_context = httpx2.create_ssl_context()
+        return connect(prepared.origin, self._ssl_context, prepared.timeouts.get("connect"))
 
-    def _exchange(
-        self, connection: Connection, request: httpx2.Request, message: bytes, timeouts: dict[str, float | None]
-    ) -> httpx2.Response:
+    def _exchange(self, connection: Connection, prepared: Prepared, message: bytes) -> httpx2.Response:
+        timeouts = prepared.timeouts
         try:
             if lifeline := current_lifeline():
                 lifeline.hold(connection)
             connection.send(message, timeouts.get("write"))
             connection.set_read_timeout(timeouts.get("read"))
             version, status, headers, rest = connection.read_head()
-            body = http1.body_of(request.method, status, headers)
+            body = http1.body_of(prepared.request.method, status, headers)
         except BaseException:
             connection.close()
             raise
         keep = body.ends_itself and http1.stays_open(version, headers)
         stream = BodyStream(self, connection, body, rest, keep)
         extensions = {"http_version": b"HTTP/1." + version, "network_stream": stream}
-        return httpx2.Response(status, headers=headers, stream=stream, extensions=extensions)
+        return httpx2.Response(status, headers=headers, stream=stream, extensions=extensions, request=prepared.request)
 
 
-class DeadConnection(httpx2.RemoteProtocolError):
-    """A kept connection was closed by the other side, before it answered with a single byte."""
+class Prepared:
+    """A request without its body."""
 
+    def __init__(self, request: httpx2.Request) -> None:
+        self.request = request
+        self.origin = _origin_of(request.url)
+        self.head = http1.head_of(request)
+        self.timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
 
-class Connection:
-    """A socket, and what it has been used for."""
+    def message(self, body: bytes) -> bytes:
+        length = b"Content-Length: %d\r\n" % len(body) if body or self.request.method == "POST" else b""
+        return self.head + length + b"\r\n" + body
 
-    def __init__(self, origin: Origin, sock: socket.socket) -> None:
-        self.origin = origin
-        self.socket = sock
-        self.idle_since = 0.0
-        self.takes_turns = False
-        """Whether each read gives the other greenlets a turn."""
-        self._recv: Callable[[int], bytes] = sock.recv
-        self._used = False
-
-    def get_extra_info(self, info: str) -> Any:
-        """As httpcore's network streams have it."""
-        return self.socket if info == "socket" else None
-
-    def has_something_to_say(self) -> bool:
-        """Of an idle connection: only that it is being closed."""
-        return sockets.peek(self.socket) is not None
-
-    def send(self, message: bytes, timeout: float | None) -> None:
-        try:
-            self.socket.settimeout(timeout)
-            self.socket.sendall(message)
-        except TimeoutError as error:
-            raise httpx2.WriteTimeout(str(error)) from error
-        except OSError:
-            pass  # the other side may have answered, and closed, before it had read everything
-        self._used, self._was_used = True, self._used
-
-    def set_read_timeout(self, timeout: float | None) -> None:
-        """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
-        is_short = timeout is not None and timeout < LONG_S
-        self.socket.settimeout(timeout if is_short else None)
-        fast = None if is_short else greenlets.read_of(self.socket)
-        self._recv, self.takes_turns = fast or self.socket.recv, fast is not None
-
-    def read(self) -> bytes:
-        """What there is, but something; nothing only at the end."""
-        try:
-            return self._recv(READ_BYTES)
-        except TimeoutError as error:
-            raise httpx2.ReadTimeout(str(error)) from error
-        except ssl.SSLEOFError:  # closed without TLS's own goodbye: whether that is too early, the body knows
-            return b""
-        except OSError as error:
-            raise httpx2.ReadError(str(error)) from error
-
-    def read_head(self) -> tuple[bytes, int, http1.Headers, bytes]:
-        """Version (`0` or `1`), status, headers, and what was read beyond them."""
-        data = b""
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if end >= 0:
-                version, status, headers = http1.parse_head(data[:end])
-                data = data[end + 4 :]
-                if status >= 200:
-                    return version, status, headers, data
-                continue  # 100 and 103 announce the real one
-            if len(data) > http1.MAX_HEAD_BYTES:
-                raise httpx2.RemoteProtocolError("the response's head is too large")
-            try:
-                more = self.read()
-            except httpx2.ReadError:
-                if self._was_used and not data:
-                    raise DeadConnection("a kept connection was reset") from None
-                raise
-            if not more:
-                dead = DeadConnection if self._was_used and not data else httpx2.RemoteProtocolError
-                raise dead("the server disconnected without sending a response")
-            data += more
-
-    def close(self) -> None:
-        self.socket.close()
+    def is_like(self, other: Prepared) -> bool:
+        """Whether they differ in nothing but their bodies."""
+        return (self.origin, self.head, self.timeouts) == (other.origin, other.head, other.timeouts)
 
 
 class BodyStream(httpx2.SyncByteStream):

@@ -1,0 +1,118 @@
+"""One connection to an upstream: made, written to, read from; with httpx's exceptions."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+
+from .. import greenlets
+from .. import sockets
+from . import http1
+
+READ_BYTES = 65536
+LONG_S = 300.0
+
+Origin = tuple[bytes, bytes, int]
+"""Scheme, host, port."""
+
+
+class DeadConnection(httpx2.RemoteProtocolError):
+    """A kept connection was closed by the other side, before it answered with a single byte."""
+
+
+class Connection:
+    """A socket, and what it has been used for."""
+
+    def __init__(self, origin: Origin, sock: socket.socket) -> None:
+        self.origin = origin
+        self.socket = sock
+        self.idle_since = 0.0
+        self.takes_turns = False
+        """Whether each read gives the other greenlets a turn."""
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._used = False
+
+    def get_extra_info(self, info: str) -> Any:
+        """As httpcore's network streams have it."""
+        return self.socket if info == "socket" else None
+
+    def has_something_to_say(self) -> bool:
+        """Of an idle connection: only that it is being closed."""
+        return sockets.peek(self.socket) is not None
+
+    def send(self, message: bytes, timeout: float | None) -> None:
+        try:
+            self.socket.settimeout(timeout)
+            self.socket.sendall(message)
+        except TimeoutError as error:
+            raise httpx2.WriteTimeout(str(error)) from error
+        except OSError:
+            pass  # the other side may have answered, and closed, before it had read everything
+        self._used, self._was_used = True, self._used
+
+    def set_read_timeout(self, timeout: float | None) -> None:
+        """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
+        is_short = timeout is not None and timeout < LONG_S
+        self.socket.settimeout(timeout if is_short else None)
+        fast = None if is_short else greenlets.read_of(self.socket)
+        self._recv, self.takes_turns = fast or self.socket.recv, fast is not None
+
+    def read(self) -> bytes:
+        """What there is, but something; nothing only at the end."""
+        try:
+            return self._recv(READ_BYTES)
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout(str(error)) from error
+        except ssl.SSLEOFError:  # closed without TLS's own goodbye: whether that is too early, the body knows
+            return b""
+        except OSError as error:
+            raise httpx2.ReadError(str(error)) from error
+
+    def read_head(self) -> tuple[bytes, int, http1.Headers, bytes]:
+        """Version (`0` or `1`), status, headers, and what was read beyond them."""
+        data = b""
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                version, status, headers = http1.parse_head(data[:end])
+                data = data[end + 4 :]
+                if status >= 200:
+                    return version, status, headers, data
+                continue  # 100 and 103 announce the real one
+            if len(data) > http1.MAX_HEAD_BYTES:
+                raise httpx2.RemoteProtocolError("the response's head is too large")
+            try:
+                more = self.read()
+            except httpx2.ReadError:
+                if self._was_used and not data:
+                    raise DeadConnection("a kept connection was reset") from None
+                raise
+            if not more:
+                dead = DeadConnection if self._was_used and not data else httpx2.RemoteProtocolError
+                raise dead("the server disconnected without sending a response")
+            data += more
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def connect(origin: Origin, ssl_context: ssl.SSLContext | None, timeout: float | None) -> Connection:
+    """Raises httpx's `ConnectTimeout` and `ConnectError`."""
+    scheme, host, port = origin
+    plain = None
+    try:
+        plain = socket.create_connection((host.decode("ascii"), port), timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if scheme == b"http":
+            return Connection(origin, plain)
+        assert ssl_context is not None
+        return Connection(origin, ssl_context.wrap_socket(plain, server_hostname=host.decode("ascii")))
+    except OSError as error:  # TimeoutError is one, and ssl.SSLError
+        if plain is not None:
+            plain.close()
+        kind = httpx2.ConnectTimeout if isinstance(error, TimeoutError) else httpx2.ConnectError
+        raise kind(str(error)) from error
