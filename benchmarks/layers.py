@@ -1,16 +1,21 @@
 """What each layer of the hot path costs, without sockets: a long answer, read in bursts or token by token.
 
-python benchmarks/layers.py             microseconds per token, layer by layer
-python benchmarks/layers.py --count     instructions per token, by valgrind: independent of the machine's mood
+python benchmarks/layers.py               microseconds per token, layer by layer, and of other JSON decoders
+python benchmarks/layers.py --count       instructions per token, by valgrind: independent of the machine's mood
+python benchmarks/layers.py --record      the same, kept in instructions.json for the tests to compare with
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from llm_stream.events import Event  # noqa: E402
 from llm_stream.guard import guard_batches  # noqa: E402
 from llm_stream.log.memory import MemoryLog  # noqa: E402
+from llm_stream.upstream import chunks  # noqa: E402
 from llm_stream.upstream.chunks import ChunkDecoder  # noqa: E402
 from llm_stream.upstream.http1 import ChunkedBody  # noqa: E402
 from llm_stream.upstream.sse import Splitter  # noqa: E402
@@ -34,20 +40,21 @@ FRAME: dict[str, Any] = {
     "system_fingerprint": "fp_0123456789",
 }
 READ_BYTES = 65536
+RECORDED = Path(__file__).parent / "instructions.json"
 
 
 def answer(tokens: int) -> list[bytes]:
     """The HTTP chunks of an answer."""
-    chunks = []
-    for n in range(tokens):
-        choice = {"index": 0, "delta": {"content": f"#{n} "}, "logprobs": None, "finish_reason": None}
-        data = b"data: " + json.dumps(FRAME | {"choices": [choice], "usage": None}).encode() + b"\n\n"
-        chunks.append(b"%x\r\n%b\r\n" % (len(data), data))
-    return chunks
+    choice = {"index": 0, "delta": {"content": "#NUMBER "}, "logprobs": None, "finish_reason": None}
+    data = b"data: " + json.dumps(FRAME | {"choices": [choice], "usage": None}).encode() + b"\n\n"
+    frame = data.replace(b"%", b"%%").replace(b"NUMBER", b"%06d")
+    piece = b"%x\r\n%b\r\n" % (len(frame % 0), frame)  # made once: else making it would be what is counted
+    pieces = [piece % number for number in range(tokens)]
+    return pieces
 
 
-def in_bursts(chunks: list[bytes]) -> list[bytes]:
-    whole = b"".join(chunks)
+def in_bursts(pieces: list[bytes]) -> list[bytes]:
+    whole = b"".join(pieces)
     return [whole[at : at + READ_BYTES] for at in range(0, len(whole), READ_BYTES)]
 
 
@@ -87,11 +94,84 @@ def timed(reads: list[bytes], tokens: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in rounds.items()}
 
 
+def decoders(tokens: int) -> dict[str, float]:
+    """Microseconds to decode one chunk, by what is installed."""
+    payload = answer(1)[0].partition(b"\r\n")[2][6:-4]
+    times = {}
+    for name, decode in _decoders():
+        rounds = []
+        for _ in range(7):
+            started = time.perf_counter()
+            for _ in range(tokens):
+                decode(payload)
+            rounds.append((time.perf_counter() - started) / tokens * 1e6)
+        times[name] = statistics.median(rounds)
+    return times
+
+
+def _decoders() -> Iterator[tuple[str, Callable[[bytes], Any]]]:
+    import jiter
+    import msgspec
+
+    yield "json, all of it", json.loads
+    yield "jiter, all of it", jiter.from_json
+    yield "msgspec, all of it", msgspec.json.decode
+    yield "msgspec, by type", chunks._decode_plain
+    try:
+        import orjson
+    except ImportError:
+        return
+    yield "orjson, all of it", orjson.loads
+
+
+MODES: dict[str, Callable[[list[bytes]], list[bytes]]] = {"in bursts": in_bursts, "token by token": list}
+
+
+def instructions() -> dict[str, float]:
+    """Instructions per token, in each mode."""
+    return {mode: _instructions_of(mode, 1000) for mode in MODES}
+
+
+def _instructions_of(mode: str, tokens: int) -> float:
+    tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--instr-atstart=no"]
+    command = [*tool, sys.executable, str(Path(__file__)), "--run", mode, str(tokens)]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    (line,) = (line for line in done.stderr.splitlines() if "Collected" in line)
+    return int(line.rpartition(":")[2]) / tokens
+
+
+def run(mode: str, tokens: int) -> None:
+    """To be counted: without what is done once, and without the garbage collector, which looks at all that is there."""
+    given: list[Any] = MODES[mode](answer(tokens))
+    for turn in ("warm", "counted"):
+        made = given
+        gc.collect()
+        gc.disable()
+        if turn == "counted":
+            _count("on")
+        for _, layer in layers():
+            made = layer(made)
+    _count("off")
+
+
+def _count(switch: str) -> None:
+    subprocess.run(["callgrind_control", "-i", switch, str(os.getpid())], check=True, capture_output=True)
+
+
 def main() -> None:
+    if "--run" in sys.argv:
+        run(sys.argv[2], int(sys.argv[3]))
+        return
+    if "--count" in sys.argv or "--record" in sys.argv:
+        counted = instructions()
+        print(json.dumps(counted, indent=2))
+        if "--record" in sys.argv:
+            RECORDED.write_text(json.dumps(counted, indent=2) + "\n")
+        return
     tokens = 2000
-    chunks = answer(tokens)
-    figures = {"in bursts": timed(in_bursts(chunks), tokens), "token by token": timed(chunks, tokens)}
-    print(json.dumps(figures, indent=2))
+    figures = {mode: timed(read(answer(tokens)), tokens) for mode, read in MODES.items()}
+    print(json.dumps(figures | {"decoding one chunk": decoders(tokens)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -117,5 +117,5 @@ KINDS: dict[str, type[Event]] = {
     kind.type: kind for kind in (Start, Delta, Reasoning, Refusal, ToolCall, Reset, Failure, Usage, Done)
 }
 
-CONTENT = (Delta, Reasoning, Refusal, ToolCall)
+CONTENT = frozenset((Delta, Reasoning, Refusal, ToolCall))
 """The events that a model's own words arrive in."""

@@ -1,11 +1,14 @@
 """The fast path under gevent: from the upstream's socket to the reader's without a switch between greenlets.
 
-Everything here has a portable twin, and is used only where it is safe: `read_of` for `socket.recv`, a `Writer` for
-handing bytes to WSGI. Nothing of gevent is imported; what is not one of its sockets gets None.
+Everything here has a portable twin, and is used only where it is safe: a `Watch` for a thread that waits, `read_of` for
+`socket.recv`, a `Writer` for handing bytes to WSGI. Nothing of gevent is imported; what is not one of its sockets gets
+None.
 """
 
 from __future__ import annotations
 
+import _thread
+import ssl
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -14,6 +17,61 @@ from types import GeneratorType
 from typing import Any
 
 GEVENT_SOCKET = "gevent._socket3"
+GEVENT_SSL_SOCKET = "gevent.ssl"
+
+
+def spawn(function: Callable[..., Any], *args: Any) -> None:
+    """Run it in a greenlet of its own; for the event loop, where the start of a `threading.Thread` would block."""
+    _thread.start_new_thread(function, args)
+
+
+class Watch:
+    """The event loop's eye on a socket of gevent's, kept open: to open and close it costs more than a look."""
+
+    def __init__(self, connection: Any, callback: Callable[[], None]) -> None:
+        self._loop = connection.hub.loop
+        self._callback = callback
+        self._tls: Any = getattr(connection, "_sslobj", None)
+        self._recv = connection._sock.recv
+        self._watcher = self._loop.io(connection.fileno(), 1)
+        self._watcher.start(callback)
+
+    def read(self, size: int) -> bytes | None:
+        """What there is; None if there is nothing. Raises `OSError`."""
+        if self._tls is not None:
+            return self._read_records(size)
+        try:
+            data: bytes = self._recv(size)
+        except BlockingIOError:
+            return None
+        return data
+
+    def _read_records(self, size: int) -> bytes | None:
+        """A record of TLS after another. What has been decrypted already, the loop cannot see on the socket."""
+        records: list[bytes] = []
+        try:
+            while size > 0 and (record := self._tls.read(size)):
+                records.append(record)
+                size -= len(record)
+        except ssl.SSLWantReadError:
+            return b"".join(records) or None
+        except OSError:
+            if not records:
+                raise
+        if size <= 0:
+            self._loop.run_callback(self._callback)
+        return b"".join(records)
+
+    def stop(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+
+
+def watch(connection: Any, callback: Callable[[], None]) -> Watch | None:
+    """Have the event loop call `callback` whenever there may be something to read."""
+    if type(connection).__module__ not in (GEVENT_SOCKET, GEVENT_SSL_SOCKET):
+        return None
+    return Watch(connection, callback)
 
 
 def read_of(connection: Any) -> Callable[[int], bytes] | None:

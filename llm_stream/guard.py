@@ -16,12 +16,15 @@ from .events import Done
 from .events import Event
 from .events import Failure
 from .events import Usage
+from .source import Waits
 from .upstream.chunks import ChunkDecoder
 from .upstream.completion import Stopped
 from .upstream.iterator import IteratorSource
 from .upstream.refusals import describe
 
 logger = logging.getLogger("llm_stream")
+
+ONLY_TEXT = frozenset((Delta,))
 
 
 def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
@@ -36,10 +39,11 @@ def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
     when it is closed itself, or has seen the end.
     """
     for batch in guard_batches(IteratorSource(source).batches()):
-        yield from batch
+        if not isinstance(batch, Waits):
+            yield from batch
 
 
-def guard_batches(source: Iterable[Any]) -> Generator[list[Event], None, None]:
+def guard_batches(source: Iterable[Any]) -> Generator[list[Event] | Waits, None, None]:
     """The same for a source of our own, whose events are sound; the last batch is the terminal one.
 
     The events that came together are kept together. After its `Done` the source is read to its end: it may have the
@@ -63,10 +67,12 @@ def guard_batches(source: Iterable[Any]) -> Generator[list[Event], None, None]:
             yield reading.end(problem.failure(), Done(status=problem.ending))
 
 
-def _guarded(items: Iterator[Any], reading: _Reading) -> Generator[list[Event], None, None]:
+def _guarded(items: Iterator[Any], reading: _Reading) -> Generator[list[Event] | Waits, None, None]:
     try:
         for item in items:
-            if batch := reading.take(item):
+            if isinstance(item, Waits):
+                yield item
+            elif batch := reading.take(item):
                 yield batch
             if reading.done:
                 break
@@ -105,6 +111,8 @@ class _Reading:
 
     def take(self, item: Any) -> list[Event]:
         """The events of one item, less the terminal ones, which are kept for the end."""
+        if type(item) is list and self.done is None and ONLY_TEXT.issuperset(map(type, item)):
+            return item
         given = item if isinstance(item, list) else [item]
         batch: list[Event] = []
         for event in chain.from_iterable(map(self._events_of, given)):

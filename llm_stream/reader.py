@@ -91,7 +91,7 @@ class Reader:
 
     def _encoded(self, wire: Wire, first: int, events: Sequence[Event]) -> bytes:
         """The bytes of the events, encoded once for all readers that are at the same place."""
-        if not wire.is_the_same_for_all:
+        if not wire.is_the_same_for_all or len(self.stream.readers) == 1:
             return wire.encode(self.stream.id, first, events)
         place = (type(wire), first, len(events))
         last = self.stream.last_written

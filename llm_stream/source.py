@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -12,10 +13,35 @@ from .errors import StreamError
 from .events import Usage
 
 
-class SourceOfEvents(Protocol):
-    """What a producer drains. `batches()` is run by one thread, `interrupt()` may come from another."""
+class Watchable(Protocol):
+    """A connection that an event loop can watch. None of this waits."""
 
-    def batches(self) -> Iterable[Any]: ...
+    def watch(self, callback: Callable[[], None]) -> bool:
+        """Call `callback` whenever there may be something to read, until `unwatch()`; False if no loop is at hand."""
+
+    def unwatch(self) -> None: ...
+
+    def read_ahead(self) -> bool:
+        """Have what there is ready for the source's next read; False if there is nothing yet.
+
+        Raises `OSError`, and `EOFError` at the end: the source will find the same.
+        """
+
+
+class Waits:
+    """What a source gives in the place of a batch when it is about to wait: for `connection`, or for anything."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Watchable | None = None) -> None:
+        self.connection = connection
+
+
+class SourceOfEvents(Protocol):
+    """What a producer drains. One thread at a time runs `batches()`, `interrupt()` may come from another."""
+
+    def batches(self) -> Iterable[Any]:
+        """What came together, as a list; or `Waits`."""
 
     def interrupt(self) -> None: ...
 

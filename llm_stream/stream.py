@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from time import monotonic
 from typing import TYPE_CHECKING
 from typing import Any
@@ -26,9 +24,9 @@ from .events import Failure
 from .events import Start
 from .events import Status
 from .events import Usage
-from .guard import guard_batches
 from .guard import report
 from .log.memory import MemoryLog
+from .producer import Producer
 from .settings import Settings
 from .source import SourceOfEvents
 from .upstream.iterator import IteratorSource
@@ -106,47 +104,28 @@ class Stream:
         self._verdict: Verdict | None = None
         self._stopped_at = 0.0
         self._closed = False
-        self._producer: threading.Thread | None = None
+        self._producer: Producer | None = None
         self.log.append([Start(id=id, model=model, created=created)])
 
     # The producer…
 
     def start(self) -> None:
-        """Begin to drain the source, in a thread that sees the caller's context (its request, its trace)."""
-        context = contextvars.copy_context()
-        self._producer = threading.Thread(
-            target=context.run, args=(self._produce,), name=f"llm_stream {self.id}", daemon=True
-        )
+        """Begin to drain the source."""
+        producer = self._producer = Producer(self)
         try:
-            self._producer.start()
+            producer.start()
         except RuntimeError as error:  # no more threads
             self._producer = None
             self._settle(_verdict_for(error))
 
     @property
     def at_rest(self) -> bool:
-        """Settled, with nobody reading and no thread at work: the clock need not look at it."""
+        """Settled, with nobody reading and no producer at work: the clock need not look at it."""
         return self.settled.is_set() and not self.readers and self._producer is None
 
-    def _produce(self) -> None:
-        try:
-            with closing(guard_batches(self.source.batches())) as batches:
-                for batch in batches:
-                    if isinstance(batch[-1], Done):
-                        self._settle(self._verdict or _verdict_of(batch))
-                    elif not self._take(batch):
-                        break
-        except Exception as error:
-            self.fail(error)
-        finally:
-            if not self._closed:  # it was stopped, or its greenlet was killed
-                self._settle(self._verdict or _verdict_for(Interrupted()))
-            self.source = SPENT  # what is kept of a stream is its log: not its prompt, nor the last response
-            self._producer = None
-
-    def _take(self, batch: list[Event]) -> bool:
-        """Append what came; whether there may be more."""
-        if any(isinstance(event, CONTENT) for event in batch):
+    def take(self, batch: list[Event]) -> bool:
+        """Append what came; whether there may be more. Does not block. Raises `StreamTooLarge`."""
+        if not CONTENT.isdisjoint(map(type, batch)):
             self._last_content_at = monotonic()
             if self.first_content_at is None:
                 self.first_content_at = self._last_content_at
@@ -156,12 +135,26 @@ class Stream:
                 return False
             self.log.append(fitting)
         if len(fitting) < len(batch):
-            self.fail(StreamTooLarge())
-            return False
+            raise StreamTooLarge()
         return True
+
+    def settle_as(self, batch: list[Event]) -> None:
+        """The source has come to its end, with these last events."""
+        self._settle(self._verdict or _verdict_of(batch))
+
+    def unwound(self) -> None:
+        """The producer is done, one way or another."""
+        if not self._closed:  # it was stopped, or its greenlet was killed
+            self._settle(self._verdict or _verdict_for(Interrupted()))
+        self.source = SPENT  # what is kept of a stream is its log: not its prompt, nor the last response
+        self._producer = None
 
     def _fitting(self, batch: list[Event]) -> list[Event]:
         """As many of the events as the log may still hold."""
+        size = self.size + sum(map(_size, batch))
+        if size <= self.settings.max_stream_bytes:
+            self.size = size
+            return batch
         for count, event in enumerate(batch):
             self.size += _size(event)
             if self.size > self.settings.max_stream_bytes:

@@ -1,16 +1,18 @@
-"""A TCP proxy that can be told to lose its connections."""
+"""A TCP proxy that can be told to lose its connections, and can speak TLS to whoever connects."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 
 
 class Proxy:
     """Passes bytes between its own port and another, until `cut()`."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
+        self._tls = tls
         self._pairs: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -43,6 +45,8 @@ class Proxy:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            if self._tls:
+                near = self._tls.wrap_socket(near, server_side=True)
             far = socket.create_connection(("127.0.0.1", self._target))
             self._pairs += [near, far]
             for source, sink in ((near, far), (far, near)):

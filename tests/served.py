@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
+from time import sleep
 from typing import Any
 
 from flask import Flask
@@ -21,8 +23,16 @@ from llm_stream import UsageRecord
 from llm_stream import streams
 
 
+class Waiting(logging.Handler):
+    """Logs over the network wait, and under gevent nothing may wait in the event loop."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sleep(0.001)
+
+
 def create_app() -> Flask:
     app = wsgi.create_app()
+    logging.getLogger("llm_stream").addHandler(Waiting())
     llm: LLMStream = app.blueprints["llm"]  # type: ignore[assignment]
 
     @llm.on_usage
@@ -32,6 +42,7 @@ def create_app() -> Flask:
 
     @llm.on_usage
     def keep(record: UsageRecord) -> None:
+        sleep(0.001)  # as a database would
         with open(os.environ["RECORDS"], "a") as records:
             records.write(app.json.dumps({k: v if v is None else str(v) for k, v in asdict(record).items()}) + "\n")
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import trustme
 
+from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
+from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
@@ -15,6 +20,7 @@ from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
 from .conftest import text_of
+from .proxy import Proxy
 
 Serve = Callable[..., Server]
 
@@ -86,6 +92,66 @@ def test_connection_serves_one_request_after_another(upstream: Upstream, serve: 
         reading.received = b""
         if n < 2:
             reading.socket.sendall(b"GET /llm/chat?prompt=hi HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_silent_model_keeps_no_thread(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, fast_path=fast_path)
+    gates = [Gate() for _ in range(3)]
+    upstream.answer("one ", gates[0], "two ", gates[1], "three", gates[2])
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close")
+    for gate, word in zip(gates, ("one ", "two ", "three"), strict=True):
+        reading.read_until(word)
+        producers = [name for name in server.get("/worker").json()["threads"] if name != "llm_stream clock"]
+        assert len(producers) == (0 if fast_path else 1)
+        gate.open()
+    assert "event: done" in reading.read_to_end()
+    assert server.records()[0]["status"] == "completed"
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("segment", [None, 7])
+def test_upstream_over_tls(
+    upstream: Upstream, serve: Serve, tmp_path: Path, fast_path: bool, segment: int | None
+) -> None:
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    blocks = [f"<{n}>" + "é" * 100_000 for n in range(3)]
+    with Proxy(int(upstream.base_url.split(":")[2].split("/")[0]), tls) as proxy:
+        server = serve(
+            upstream,
+            fast_path=fast_path,
+            OPENAI_BASE_URL=f"https://127.0.0.1:{proxy.port}/v1",
+            SSL_CERT_FILE=str(tmp_path / "authority.pem"),
+        )
+        for _ in range(4):
+            upstream.answer(*slowly(WORDS[:10]), *([] if segment else blocks), segment=segment)
+            text = text_of(read_events(server.post("/llm/chat", prompt="hi").content))
+            assert text == "".join(WORDS[:10] + ([] if segment else blocks))
+        assert upstream.connections == 1
+        upstream.answer("Hel", Cut())
+        assert server.records()[-1]["status"] == "completed"
+        events = read_events(server.post("/llm/chat", prompt="hi").content)
+        assert [data["code"] for _, kind, data in events if kind == "failure"] == ["upstream_cut"]
+        upstream.answer("Hel", Stall())
+        url = server.post("/llm/streams", prompt="hi").json()["url"]
+        eventually(lambda: "Hel" in server.get(url, Accept="application/json").text)
+        server.post(f"{url}/cancel")
+        assert upstream.requests[-1].left.wait(5)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_answer_that_breaks_off_is_asked_for_again_if_wanted(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, fast_path=fast_path, retry_after_content=True)
+    upstream.answer(*slowly(WORDS[:5]), Cut())
+    upstream.answer(status=500)
+    upstream.answer(*slowly(WORDS[:7]))
+    events = read_events(server.get("/llm/chat?prompt=hi").content)
+    kinds = [kind for _, kind, _ in events]
+    assert kinds.count("reset") == 1
+    assert text_of(events[kinds.index("reset") :]) == "".join(WORDS[:7])
+    assert server.records()[0]["status"] == "completed"
 
 
 def dechunked(response: str) -> str:

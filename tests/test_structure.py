@@ -27,6 +27,7 @@ ORDER = [
     {"reader"},
     {"wire/__init__", "wire/sse", "wire/native", "wire/text", "wire/answer"},
     {"stream"},
+    {"producer"},
     {"usage/account"},
     {"guard"},
     {"upstream/iterator"},

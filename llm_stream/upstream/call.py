@@ -14,6 +14,7 @@ from ..errors import UpstreamGarbled
 from ..errors import UpstreamTimeout
 from ..errors import UpstreamUnreachable
 from ..events import Event
+from ..source import Waits
 from .chunks import ChunkDecoder
 from .endpoint import Body
 from .endpoint import Endpoint
@@ -51,7 +52,7 @@ class Call:
         """The request is on its way and was not refused: the provider may be at work on it."""
         return self.lifeline.connected and not self._refused
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch | Waits]:
         try:
             with self.lifeline:
                 response = self._endpoint.post(_body(self._endpoint, self._request, self._model))
@@ -59,7 +60,7 @@ class Call:
                 self._answered = True
                 if stream := response.extensions.get("network_stream"):
                     self.lifeline.hold(stream)
-                yield from self._events(response)
+                yield from self._events(response, Waits(getattr(stream, "watchable", None)))
         except StreamError:
             raise
         except Exception as error:
@@ -76,11 +77,14 @@ class Call:
         finally:
             self.lifeline.let_go()
 
-    def _events(self, response: httpx2.Response) -> Iterator[Batch]:
+    def _events(self, response: httpx2.Response, waits: Waits) -> Iterator[Batch | Waits]:
         """Read to the end of the body, past `[DONE]`: only then is the connection used again."""
         splitter = Splitter()
         json_body = b"" if _is_json(response) else None
         for chunk in _body_of(response):
+            if not chunk:
+                yield waits
+                continue
             if self._done:
                 continue
             if json_body is not None:

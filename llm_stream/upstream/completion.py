@@ -22,6 +22,7 @@ from ..events import CONTENT
 from ..events import Reset
 from ..events import Usage
 from ..settings import Settings
+from ..source import Waits
 from .call import Batch
 from .call import Call
 from .endpoint import Endpoint
@@ -95,13 +96,14 @@ class Completion:
         if call := self._call:
             call.lifeline.cut()
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch | Waits]:
         """The events of each socket read; the last batch ends with `Done`. Raises `StreamError` or `Stopped`."""
         while True:
             try:
                 yield from self._attempt()
                 return
             except Exception as error:
+                yield Waits()  # whatever follows may
                 if self._stopped.is_set():
                     raise Stopped() from error
                 problem = translate(error)
@@ -111,7 +113,7 @@ class Completion:
             if reset:
                 yield [reset]
 
-    def _attempt(self) -> Iterator[Batch]:
+    def _attempt(self) -> Iterator[Batch | Waits]:
         try:
             endpoint = self._get_endpoint()
         except Exception as error:  # the operator's trouble, however it shows
@@ -121,8 +123,8 @@ class Completion:
         if self._stopped.is_set():  # the stop came while there was no call to cut
             raise Stopped()
         for batch in call.batches():
-            if not self._has_content and any(isinstance(event, CONTENT) for event in batch):
-                self._has_content = True
+            if not self._has_content and not isinstance(batch, Waits):
+                self._has_content = not CONTENT.isdisjoint(map(type, batch))
             yield batch
 
     def _prepare_next_attempt(self, problem: StreamError) -> Reset | None:

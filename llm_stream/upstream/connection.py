@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 import httpx2
@@ -15,6 +16,8 @@ from . import http1
 
 READ_BYTES = 65536
 LONG_S = 300.0
+READS_PER_TURN = 2
+"""An upstream that always has data would keep its greenlet going, and all others waiting."""
 
 Origin = tuple[bytes, bytes, int]
 """Scheme, host, port."""
@@ -31,10 +34,14 @@ class Connection:
         self.origin = origin
         self.socket = sock
         self.idle_since = 0.0
-        self.takes_turns = False
-        """Whether each read gives the other greenlets a turn."""
+        self.may_be_watched = False
+        """Whether whoever reads may wait for the socket in a way of their own: no timeout is to be kept."""
+        self._takes_turns = False
+        self._reads = 0
         self._recv: Callable[[int], bytes] = sock.recv
         self._used = False
+        self._ahead: bytes | None = None
+        self._watch: greenlets.Watch | None = None
 
     def get_extra_info(self, info: str) -> Any:
         """As httpcore's network streams have it."""
@@ -57,12 +64,19 @@ class Connection:
     def set_read_timeout(self, timeout: float | None) -> None:
         """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
         is_short = timeout is not None and timeout < LONG_S
+        self.may_be_watched = not is_short
         self.socket.settimeout(timeout if is_short else None)
         fast = None if is_short else greenlets.read_of(self.socket)
-        self._recv, self.takes_turns = fast or self.socket.recv, fast is not None
+        self._recv, self._takes_turns = fast or self.socket.recv, fast is not None
 
     def read(self) -> bytes:
         """What there is, but something; nothing only at the end."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
+        self._reads += 1
+        if not self._takes_turns and not self._reads % READS_PER_TURN:
+            sleep(0)
         try:
             return self._recv(READ_BYTES)
         except TimeoutError as error:
@@ -96,7 +110,26 @@ class Connection:
                 raise dead("the server disconnected without sending a response")
             data += more
 
+    def watch(self, callback: Callable[[], None]) -> bool:
+        """See `source.Watchable`."""
+        self._watch = greenlets.watch(self.socket, callback)
+        return self._watch is not None
+
+    def unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def read_ahead(self) -> bool:
+        assert self._watch is not None
+        data = self._watch.read(READ_BYTES)
+        if data == b"":
+            raise EOFError
+        self._ahead = data
+        return data is not None
+
     def close(self) -> None:
+        self.unwatch()
         self.socket.close()
 
 

@@ -6,6 +6,7 @@ https://www.rfc-editor.org/rfc/rfc9112
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import httpx2
 
@@ -125,6 +126,15 @@ class SizedBody(Body):
         raise httpx2.RemoteProtocolError("the connection ended in the middle of the body")
 
 
+@lru_cache(1024)
+def _size_of(line: bytes) -> int:
+    """The size of a chunk; those of an answer are much the same."""
+    size = line.partition(b";")[0].rstrip(b" \t")
+    if not CHUNK_SIZE.fullmatch(size):
+        raise httpx2.RemoteProtocolError("a chunk has no valid size")
+    return int(size, 16)
+
+
 class ChunkedBody(Body):
     """Framed by chunks. Gives the payload of all the chunks of a read in one piece."""
 
@@ -151,7 +161,10 @@ class ChunkedBody(Body):
                 self._left -= len(piece)
                 if self._left:
                     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                self._after_payload = True
+                if data.startswith(b"\r\n", at):
+                    at += 2
+                else:
+                    self._after_payload = True
             end = data.find(b"\r\n", at)
             if end < 0:
                 self._keep_rest(data[at:])
@@ -172,10 +185,7 @@ class ChunkedBody(Body):
         elif self._in_trailers:
             self.done = not line
         else:
-            size = line.partition(b";")[0].rstrip(b" \t")
-            if not CHUNK_SIZE.fullmatch(size):
-                raise httpx2.RemoteProtocolError("a chunk has no valid size")
-            self._left = int(size, 16)
+            self._left = _size_of(line)
             self._in_trailers = self._left == 0
 
     def _keep_rest(self, rest: bytes) -> None:

@@ -20,6 +20,8 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
+        if not self._rest and _is_one_line(chunk):
+            return [chunk[6:-2]]
         text = self._rest + chunk
         if b"\r" in text:
             text, held = (text[:-1], b"\r") if text.endswith(b"\r") else (text, b"")  # half a CRLF, perhaps
@@ -37,6 +39,17 @@ class Splitter:
         rest, self._rest = self._rest, b""
         data = _data_of(rest.rstrip(b"\r\n"))
         return [data] if data else []
+
+
+def _is_one_line(chunk: bytes) -> bool:
+    """Whether this is what most reads bring: one event, of one line of data, with some in it."""
+    return (
+        chunk.startswith(b"data: ")
+        and chunk.endswith(b"\n\n")
+        and chunk.count(b"\n") == 2
+        and b"\r" not in chunk
+        and len(chunk) > 8
+    )
 
 
 def _data_of(block: bytes) -> bytes:

@@ -11,7 +11,6 @@ import ssl
 from collections import deque
 from collections.abc import Iterator
 from time import monotonic
-from time import sleep
 from typing import Any
 
 import httpx2
@@ -22,9 +21,6 @@ from .connection import DeadConnection
 from .connection import Origin
 from .connection import connect
 from .lifeline import current as current_lifeline
-
-READS_PER_TURN = 2
-"""An upstream that always has data would keep its greenlet going, and all others waiting."""
 
 
 class LeanTransport(httpx2.BaseTransport):
@@ -148,13 +144,17 @@ class Prepared:
 
 
 class BodyStream(httpx2.SyncByteStream):
-    """The body of one response: iterate it to the end, and the connection is kept; close it before, and it is not."""
+    """The body of one response: iterate it to the end, and the connection is kept; close it before, and it is not.
+
+    An empty piece says that what comes next has to be waited for.
+    """
 
     def __init__(
         self, transport: LeanTransport, connection: Connection, body: http1.Body, rest: bytes, keep: bool
     ) -> None:
         self._transport = transport
         self._connection: Connection | None = connection
+        self.watchable = connection if connection.may_be_watched else None
         self._body = body
         self._rest = rest
         self._keep = keep
@@ -164,16 +164,14 @@ class BodyStream(httpx2.SyncByteStream):
         if connection is None:
             return
         self._rest = b""
-        reads = 0
         try:
             while True:
                 if data and (payload := body.feed(data)):
                     yield payload
                 if body.done:
                     break
-                reads += 1
-                if not connection.takes_turns and not reads % READS_PER_TURN:
-                    sleep(0)
+                if connection.may_be_watched:
+                    yield b""  # nothing yet
                 if not (data := connection.read()):
                     body.at_end()
                     break
@@ -182,6 +180,7 @@ class BodyStream(httpx2.SyncByteStream):
             raise
         if self._keep and not body.excess:
             self._connection = None
+            connection.unwatch()
             self._transport.give_back(connection)
         else:
             self.close()

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..events import KINDS
 from ..events import Event
 from . import Wire
 from . import sse
 
 _json = msgspec.json.Encoder().encode
+
+HEADS = {kind: b"event: %b\ndata: " % name.encode() for name, kind in KINDS.items()}
 
 
 class NativeWire(Wire):
@@ -26,6 +29,6 @@ class NativeWire(Wire):
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         name = stream_id.encode()
         return b"".join(
-            b"id: %b-%d\nevent: %b\ndata: %b\n\n" % (name, number, event.type.encode(), _json(event))
+            b"id: %b-%d\n%b%b\n\n" % (name, number, HEADS[type(event)], _json(event))
             for number, event in enumerate(events, first)
         )

@@ -1,0 +1,107 @@
+"""What fills a stream from its source: a thread; and under gevent, between reads, the event loop itself."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from typing import TYPE_CHECKING
+from typing import Any
+
+from .events import Done
+from .greenlets import spawn
+from .guard import guard_batches
+from .source import Waits
+from .source import Watchable
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+
+class Producer:
+    """Drains a stream's source, from its call to its end.
+
+    Between two reads of a call there is nothing to keep a greenlet for, and to wake one is most of what a token costs.
+    So a source says when it is about to wait for a connection (`Waits`); if that is one that the event loop can watch,
+    the thread ends there, and the loop takes what comes: it reads, decodes, appends, which never blocks. What may
+    block (the settling, a retry, anything that is wrong) is given to a thread again. Only one of them is ever at work.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._context = contextvars.copy_context()
+        self._batches = guard_batches(stream.source.batches())
+        self._may_use_loop = stream.settings.fast_path
+        self._watched: Watchable | None = None
+
+    def start(self) -> None:
+        """Begin, in a thread that sees the caller's context (its request, its trace). Raises `RuntimeError`."""
+        name = f"llm_stream {self._stream.id}"
+        threading.Thread(target=self._context.run, args=(self._run,), name=name, daemon=True).start()
+
+    # In a thread…
+
+    def _run(self, batch: list[Any] | Waits | None = None, error: Exception | None = None) -> None:
+        """To the end, or until the event loop can go on. `batch` and `error` are what the loop has left."""
+        is_over = True
+        try:
+            if error is not None:
+                raise error
+            is_over = self._drain(batch)
+        except Exception as problem:
+            self._stream.fail(problem)
+        finally:
+            if is_over:
+                try:
+                    self._batches.close()
+                finally:
+                    self._stream.unwound()
+
+    def _drain(self, batch: list[Any] | Waits | None) -> bool:
+        """Whether this was all."""
+        while True:
+            if isinstance(batch, Waits):
+                if self._leave_to_loop(batch):
+                    return False
+            elif batch and isinstance(batch[-1], Done):
+                self._stream.settle_as(batch)
+            elif batch and not self._stream.take(batch):
+                return True
+            try:
+                batch = next(self._batches)
+            except StopIteration:
+                return True
+
+    def _leave_to_loop(self, waits: Waits) -> bool:
+        if not self._may_use_loop or waits.connection is None or not waits.connection.watch(self._readable):
+            return False
+        self._watched = waits.connection
+        return True
+
+    # In the event loop…
+
+    def _readable(self) -> None:
+        connection, batch = self._watched, None
+        if connection is None:
+            return
+        try:
+            if not connection.read_ahead():
+                return
+            for batch in self._batches:
+                if isinstance(batch, Waits):
+                    if batch.connection is connection:
+                        return
+                    break
+                if isinstance(batch[-1], Done) or not self._stream.take(batch):
+                    break
+        except (OSError, EOFError):
+            self._go_on_in_thread(None, None)
+        except Exception as error:
+            self._go_on_in_thread(None, error)
+        else:
+            self._go_on_in_thread(batch, None)
+
+    def _go_on_in_thread(self, batch: list[Any] | Waits | None, error: Exception | None) -> None:
+        if self._watched is not None:
+            self._watched.unwatch()
+            self._watched = None
+        spawn(self._context.run, self._run, batch, error)
