@@ -35,7 +35,17 @@ def tables(results: dict[str, Any]) -> str:
         "",
         "The instruments alone: " + ", ".join(f"{k} {shown(v)}" for k, v in results["instruments"].items()) + ".",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *profile(results["layers"])]) + "\n"
+
+
+def profile(layers: dict[str, dict[str, float]]) -> list[str]:
+    """Where the microseconds of a token go, less those of the kernel and of gevent."""
+    ways = [way for way in layers if way != "decoding one chunk"]
+    lines = ["", "| µs/token, without sockets | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
+    for layer in layers[ways[0]]:
+        lines.append(f"| {layer} | " + " | ".join(f"{layers[way][layer]:.2f}" for way in ways) + " |")
+    decoders = ", ".join(f"{name} {time:.2f}" for name, time in layers["decoding one chunk"].items())
+    return [*lines, "", f"Decoding the JSON of one chunk, µs: {decoders}."]
 
 
 def carried(sweep: list[dict[str, float]]) -> float | None:

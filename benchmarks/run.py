@@ -378,6 +378,13 @@ def measure(with_peers: bool, size: Size) -> dict[str, Any]:
     return {"instruments": instruments, "figures": medians, "all": figures, "capacity": sweeps}
 
 
+def layers() -> dict[str, dict[str, float]]:
+    """Microseconds per token of what is ours, without sockets."""
+    output = subprocess.check_output(pinned(SERVER_CORE, [sys.executable, str(HERE / "layers.py")]))
+    figures: dict[str, dict[str, float]] = json.loads(output)
+    return figures
+
+
 def peer_environment(name: str) -> Path:
     """The venv of `requirements-NAME.txt`, made once."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"flask-llm-stream-{name}"
@@ -402,6 +409,7 @@ def main() -> None:
         broken = sum(rows["broken answers"] for rows in results["figures"].values())
         print(json.dumps(results["figures"], indent=2, ensure_ascii=False))
         raise SystemExit(f"{broken} answers were broken" if broken else 0)
+    results["layers"] = layers()
     (HERE / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     from report import write
 
