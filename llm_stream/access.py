@@ -39,6 +39,11 @@ def check_site(request: Request, settings: Settings) -> None:
         raise CrossSite()
 
 
+def is_browser(request: Request) -> bool:
+    """Browsers send `Origin` with every POST, and most say more. (`Sec-Fetch-Mode` comes from Node's fetch as well.)"""
+    return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+
+
 def allow_origin(request: Request, response: Response, settings: Settings) -> Response:
     """Let the pages of `LLM_STREAM_ORIGINS` read the answer."""
     if not settings.origins:

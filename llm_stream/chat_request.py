@@ -36,6 +36,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int
     temperature: float | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] = {}
+    """What else the upstream is asked, by the names that it knows; none of them is looked at."""
     key: str | None = None
 
     def fingerprint(self) -> bytes:

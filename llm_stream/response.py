@@ -21,6 +21,8 @@ from .errors import LLMStreamError
 from .events import Event
 from .events import Failure
 from .reader import Reader
+from .statuses import CLIENT_CLOSED_REQUEST
+from .statuses import status_of
 from .stream import Stream
 from .streams import Streams
 from .wire import Wire
@@ -32,21 +34,7 @@ from .wire.text import TextWire
 
 logger = logging.getLogger("llm_stream")
 
-
-def _statuses(tree: type[LLMStreamError]) -> dict[str, int]:
-    statuses = {tree.code: tree.status}
-    for branch in tree.__subclasses__():
-        statuses |= _statuses(branch)
-    return statuses
-
-
-HTTP_STATUSES = _statuses(LLMStreamError)
-"""The HTTP status of each code."""
-
 WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
-
-CLIENT_CLOSED_REQUEST = 499
-"""Nobody is there to read it; the name and the number are nginx's."""
 
 
 def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, after: int = 0) -> Response:
@@ -136,15 +124,23 @@ def failure_response(failure: Failure, answer: Answer | None = None) -> Response
     body = msgspec.to_builtins(failure)
     retry_after = body.pop("retry_after", None)
     kept = msgspec.to_builtins(answer) if answer else {}
-    response = json_response(kept | {"error": body}, HTTP_STATUSES.get(failure.code, 500))
+    return refusal(kept | {"error": body}, status_of(failure.code), retry_after)
+
+
+def refusal(body: Any, status: int, retry_after: float | None) -> Response:
+    response = json_response(body, status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(retry_after))
     return response
 
 
 def error_response(error: LLMStreamError) -> Response:
-    logger.info("request refused: %s error_id=%s: %s", error.code, error.error_id, error)
+    log_refusal(error)
     return failure_response(error.failure())
+
+
+def log_refusal(error: LLMStreamError) -> None:
+    logger.info("request refused: %s error_id=%s: %s", error.code, error.error_id, error)
 
 
 def json_response(body: Any, status: int = 200) -> Response:

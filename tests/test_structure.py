@@ -19,12 +19,13 @@ ORDER = [
     {"__init__"},
     {"blueprint", "cli", "worker"},
     {"routes/__init__"},
-    {"routes/native"},
-    {"routes/body"},
+    {"routes/native", "routes/openai"},
+    {"routes/body", "routes/aborted"},
     {"state"},
     {"response", "access", "signals"},
     {"streams"},
     {"reader"},
+    {"wire/openai"},
     {"wire/__init__", "wire/sse", "wire/native", "wire/text", "wire/answer"},
     {"stream"},
     {"producer"},
@@ -40,14 +41,15 @@ ORDER = [
     {"upstream/lifeline", "upstream/sse", "upstream/http1"},
     {"upstream/refusals"},
     {"usage/price", "usage/estimate", "usage/record"},
+    {"requests/openai"},
     {"chat_request", "log/memory", "source"},
-    {"settings", "sockets", "greenlets"},
+    {"settings", "sockets", "greenlets", "statuses"},
     {"errors"},
     {"events"},
 ]
 """A module imports from its own row and the rows below it only."""
 
-STANDS_ALONE = {"testing", "upstream/__init__", "usage/__init__", "log/__init__"}
+STANDS_ALONE = {"testing", "upstream/__init__", "usage/__init__", "log/__init__", "requests/__init__"}
 
 
 def name_of(path: Path) -> str:

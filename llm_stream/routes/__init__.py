@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+import msgspec
 from flask import Response
 from flask import request
 from werkzeug.exceptions import HTTPException
 
 from .. import access
 from .. import response
-from ..errors import new_error_id
+from . import aborted
 from . import native
+from . import openai
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
-
-logger = logging.getLogger("llm_stream")
 
 
 def add_to(llm: LLMStream) -> None:
     """Give the blueprint its routes, and errors in JSON."""
     native.add_to(llm)
+    openai.add_to(llm)
 
     @llm.after_request
     def allow_origin(answer: Response) -> Response:
@@ -31,14 +31,7 @@ def add_to(llm: LLMStream) -> None:
     @llm.errorhandler(HTTPException)
     def in_json(error: HTTPException) -> Response | HTTPException:
         """What `authorize` aborts with, in the one form that errors have; a response of its own stays as it is."""
-        if error.response is not None or error.code is None or error.code < 400:
+        if aborted.speaks_for_itself(error):
             return error
-        code = error.name.lower().replace(" ", "_").replace("'", "")
-        told = error.description if error.description != type(error).description else f"{error.name}."
-        body = {"code": code, "message": told, "retryable": error.code >= 500, "error_id": new_error_id()}
-        logger.info("request refused: %s error_id=%s", code, body["error_id"])
-        answer = response.json_response({"error": body}, error.code)
-        for name, value in error.get_headers():
-            if name.lower() not in ("content-type", "content-length"):
-                answer.headers[name] = value
-        return answer
+        body = msgspec.to_builtins(aborted.failure_of(error))
+        return aborted.with_headers_of(error, response.json_response({"error": body}, error.code or 500))

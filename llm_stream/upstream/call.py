@@ -120,6 +120,7 @@ class Call:
 
 def _body(endpoint: Endpoint, request: ChatRequest, model: str) -> Body:
     body: Body = {
+        **request.options,
         "model": model,
         "messages": request.messages,
         "stream": True,

@@ -1,0 +1,1 @@
+"""What other protocols ask, read as a ChatRequest."""

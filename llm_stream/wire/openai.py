@@ -1,0 +1,216 @@
+"""OpenAI's wire: chat completion chunks, or one whole chat completion, as its own clients read them.
+
+An event stream of `data:` lines and comments only: an `id:` or a `retry:` line makes openai-python stumble over the
+next comment.
+https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..events import Delta
+from ..events import Done
+from ..events import Event
+from ..events import Failure
+from ..events import Reasoning
+from ..events import Refusal
+from ..events import Reset
+from ..events import Start
+from ..events import ToolCall
+from ..events import Usage
+from ..statuses import status_of
+from . import Wire
+from . import sse
+from .answer import answer_of
+
+END = b"data: [DONE]\n\n"
+
+FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
+"""Those that its clients know; providers have more."""
+
+ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+ERROR_CODES = {"context_too_long": "context_length_exceeded"}
+"""Where frameworks look for OpenAI's word: they shorten the conversation and ask again."""
+
+BROKEN_OFF = "The answer broke off and was begun again, which cannot be told here. Please try again."
+STOPPED = "The answer was stopped before it was whole."
+
+_json = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class OpenAIWire(Wire):
+    heartbeat = sse.HEARTBEAT
+
+    def __init__(self, *, include_usage: bool = False) -> None:
+        self._include_usage = include_usage
+        self._head = b""
+        self._failure: Failure | None = None
+        self._usage: Usage | None = None
+        self._has_tool_calls = False
+        self._ended = False
+
+    def opening(self) -> bytes:
+        return b""
+
+    def resume(self, last: Event) -> None:
+        """Events have no numbers here: an answer is always read from its start."""
+
+    def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
+        return b"".join(self._frame(stream_id, event) for event in events if not self._ended)
+
+    def _frame(self, stream_id: str, event: Event) -> bytes:
+        if isinstance(event, Delta):
+            return self._chunk({"content": event.text})
+        if isinstance(event, Reasoning):
+            return self._chunk({"reasoning_content": event.text})
+        if isinstance(event, Refusal):
+            return self._chunk({"refusal": event.text})
+        if isinstance(event, ToolCall):
+            self._has_tool_calls = True
+            return self._chunk({"tool_calls": [_fragment(stream_id, event)]})
+        if isinstance(event, Start):
+            self._head = _json(_identity(event, "chat.completion.chunk"))[:-1]
+            return self._chunk({"role": "assistant", "content": ""})
+        if isinstance(event, Reset):
+            self._failure = Failure(event.reason, BROKEN_OFF, retryable=True, error_id=stream_id)
+            return self._end(None)
+        if isinstance(event, Done):
+            self._failure = self._failure or early_end(stream_id, event)
+            return self._end(event)
+        self._keep(event)
+        return b""
+
+    def _keep(self, event: Event) -> None:
+        """What is told at the end: the figures first, because an error is the last thing that clients read."""
+        if isinstance(event, Failure):
+            self._failure = event
+        elif isinstance(event, Usage):
+            self._usage = event
+
+    def _end(self, done: Done | None) -> bytes:
+        self._ended = True
+        frames = []
+        if done and not self._failure:
+            frames.append(self._chunk({}, finish_reason(done, self._has_tool_calls)))
+        if self._include_usage and self._usage and (usage := usage_of(self._usage)):
+            frames.append(b'%b,"choices":[],"usage":%b}\n\n' % (b"data: " + self._head, _json(usage)))
+        if self._failure:
+            error = error_of(self._failure, status_of(self._failure.code))
+            frames.append(b"data: %b\n\n" % _json(error))
+        return b"".join([*frames, END])
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        return b'data: %b,"choices":[{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]%b}\n\n' % (
+            self._head,
+            _json(delta),
+            _json(reason),
+            b',"usage":null' if self._include_usage else b"",
+        )
+
+
+def completion_of(events: Sequence[Event]) -> dict[str, Any]:
+    """A whole answer that ended well, as a chat completion."""
+    start = events[0]
+    assert isinstance(start, Start)
+    answer = answer_of(events)
+    calls = [_whole_call(start.id, index, call) for index, call in enumerate(answer.tool_calls)]
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": answer.text or (None if calls or answer.refusal else ""),
+        "refusal": answer.refusal or None,
+    }
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if calls:
+        message["tool_calls"] = calls
+    done, usage = events[-1], events[-2]
+    assert isinstance(done, Done) and isinstance(usage, Usage)
+    reason = finish_reason(done, bool(calls))
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+    figures = usage_of(usage)
+    return _identity(start, "chat.completion") | {"choices": [choice]} | ({"usage": figures} if figures else {})
+
+
+def failure_in(events: Sequence[Event]) -> Failure | None:
+    """Why a whole log holds no whole answer; None if it does."""
+    start, done = events[0], events[-1]
+    assert isinstance(start, Start) and isinstance(done, Done)
+    told = next((event for event in events[-3:] if isinstance(event, Failure)), None)
+    return told or early_end(start.id, done)
+
+
+def early_end(stream_id: str, done: Done) -> Failure | None:
+    """Somebody stopped it: a client that finds no error takes what it has for the whole answer."""
+    if done.status in ("completed", "incomplete"):
+        return None
+    return Failure(done.status, STOPPED, retryable=False, error_id=stream_id)
+
+
+def error_of(failure: Failure, status: int, param: str | None = None) -> dict[str, Any]:
+    """An error in OpenAI's form, with the fields that our own has besides."""
+    error = {
+        "message": failure.message,
+        "type": ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+        "param": param,
+        "code": ERROR_CODES.get(failure.code, failure.code),
+        "retryable": failure.retryable,
+        "error_id": failure.error_id,
+    }
+    return {"error": error}
+
+
+def finish_reason(done: Done, has_tool_calls: bool) -> str:
+    if done.finish_reason in FINISH_REASONS:
+        return done.finish_reason
+    if done.status == "incomplete":
+        return "length"
+    return "tool_calls" if has_tool_calls else "stop"
+
+
+def usage_of(usage: Usage) -> dict[str, Any] | None:
+    """None where nothing is known; what is not known is left out, and reads as None in the SDK."""
+    read, written = usage.input_tokens, usage.output_tokens
+    if read is None and written is None:
+        return None
+    figures = {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": None if read is None or written is None else read + written,
+        "prompt_tokens_details": _known(cached_tokens=usage.cached_tokens),
+        "completion_tokens_details": _known(reasoning_tokens=usage.reasoning_tokens),
+        "source": usage.source,
+        "cost": usage.cost,
+        "currency": usage.currency,
+    }
+    return _known(**figures)
+
+
+def _identity(start: Start, kind: str) -> dict[str, Any]:
+    return {"id": start.id, "object": kind, "created": start.created, "model": start.model}
+
+
+def _fragment(stream_id: str, call: ToolCall) -> dict[str, Any]:
+    """One piece of a tool call; only the first says which it is."""
+    fragment: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
+    if call.name is not None or call.id is not None:
+        fragment |= {"id": call.id or _call_id(stream_id, call.index), "type": "function"}
+        fragment["function"]["name"] = call.name
+    return fragment
+
+
+def _whole_call(stream_id: str, index: int, call: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": call["name"], "arguments": call["arguments"]}
+    return {"id": call["id"] or _call_id(stream_id, index), "type": "function", "function": function}
+
+
+def _call_id(stream_id: str, index: int) -> str:
+    """For a provider that gives none: the client answers a call by its id."""
+    return f"call_{stream_id}_{index}"
+
+
+def _known(**fields: Any) -> dict[str, Any] | None:
+    return {name: value for name, value in fields.items() if value is not None} or None
