@@ -236,7 +236,8 @@ def _check_messages(messages: Sequence[_Message], may_instruct: bool) -> None:
             _check_role(message, called, where)
         _check_content(message, where)
         if message.tool_calls and message.role != "assistant":
-            raise WrongParameter(f"The field '{where}.tool_calls' belongs to the role 'assistant' only.", where)
+            field = f"{where}.tool_calls"
+            raise WrongParameter(f"The field '{field}' belongs to the role 'assistant' only.", field)
         called.update(call.id for call in message.tool_calls or ())
 
 

@@ -39,7 +39,7 @@ ERROR_CODES = {"context_too_long": "context_length_exceeded"}
 BROKEN_OFF = "The answer broke off and was begun again, which cannot be told here. Please try again."
 STOPPED = "The answer was stopped before it was whole."
 
-_json = msgspec.json.Encoder(decimal_format="number").encode
+_json = msgspec.json.Encoder().encode
 
 
 class OpenAIWire(Wire):
@@ -183,7 +183,7 @@ def usage_of(usage: Usage) -> dict[str, Any] | None:
         "prompt_tokens_details": _known(cached_tokens=usage.cached_tokens),
         "completion_tokens_details": _known(reasoning_tokens=usage.reasoning_tokens),
         "source": usage.source,
-        "cost": usage.cost,
+        "cost": None if usage.cost is None else float(usage.cost),  # a number, as providers send it
         "currency": usage.currency,
     }
     return _known(**figures)
