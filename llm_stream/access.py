@@ -18,6 +18,9 @@ from .settings import Settings
 
 Authorize = Callable[[], object]
 
+EXPOSED = ("Location", "Retry-After", "x-request-id", "x-should-retry", "x-llm-stream-url", "x-llm-stream-left-out")
+"""A page of another site may read these: a client that cannot see `x-should-retry` buys again what has failed."""
+
 
 def check_site(request: Request, settings: Settings) -> None:
     """Refuse what a page of another site sends along with its visitor's cookies. Raises `CrossSite`.
@@ -53,6 +56,7 @@ def allow_origin(request: Request, response: Response, settings: Settings) -> Re
     if origin in settings.origins:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Credentials"] = "true"
+        response.headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
             asked = request.headers.get("Access-Control-Request-Headers", "Content-Type, Last-Event-ID")

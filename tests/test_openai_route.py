@@ -399,6 +399,40 @@ def test_error_of_too_many_streams_says_when_to_come_again(make_app: MakeApp, up
     client.get(url, buffered=True)
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_answer_that_was_begun_again_is_an_error_only_where_it_was_streamed(
+    make_app: MakeApp, upstream: Upstream, streamed: bool
+) -> None:
+    client = make_app(retry_after_content=True).test_client()
+    upstream.answer("Hel", Cut())
+    upstream.answer("Hello")
+    response = ask(client, stream=streamed)
+    if streamed:
+        *chunks, error, end, _ = response.text.split("\n\n")
+        assert "Hello" not in "".join(chunks) and end == "data: [DONE]"
+        assert json.loads(error.removeprefix("data: "))["error"]["code"] == "upstream_cut"
+    else:
+        assert response.json["choices"][0]["message"]["content"] == "Hello"
+
+
+def test_error_of_our_own_is_not_retried(make_app: MakeApp) -> None:
+    llm = LLMStream("llm", __name__, model="scripted")
+
+    @llm.authorize
+    def owner() -> bool:  # who pays? it does not say
+        return True
+
+    response = ask(make_app(llm, public=False).test_client())
+    assert (response.status_code, response.json["error"]["type"]) == (500, "server_error")
+    assert response.headers["x-should-retry"] == "false"
+
+
+def test_page_of_an_allowed_site_may_see_whether_to_retry(make_app: MakeApp, upstream: Upstream) -> None:
+    client = make_app(origins=["https://friend.example"]).test_client()
+    response = ask(client, headers={"Origin": "https://friend.example"})
+    assert "x-should-retry" in response.headers["Access-Control-Expose-Headers"]
+
+
 def test_stream_can_be_read_and_stopped_under_its_own_url(client: FlaskClient, upstream: Upstream) -> None:
     upstream.answer("Hello")
     url = ask(client, stream=True, headers={}).headers["x-llm-stream-url"]

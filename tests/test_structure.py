@@ -42,6 +42,8 @@ ORDER = [
     {"upstream/refusals"},
     {"usage/price", "usage/estimate", "usage/record"},
     {"requests/openai"},
+    {"requests/messages"},
+    {"requests/__init__"},
     {"chat_request", "log/memory", "source"},
     {"settings", "sockets", "greenlets", "statuses"},
     {"errors"},
@@ -49,7 +51,7 @@ ORDER = [
 ]
 """A module imports from its own row and the rows below it only."""
 
-STANDS_ALONE = {"testing", "upstream/__init__", "usage/__init__", "log/__init__", "requests/__init__"}
+STANDS_ALONE = {"testing", "upstream/__init__", "usage/__init__", "log/__init__"}
 
 
 def name_of(path: Path) -> str:

@@ -22,10 +22,11 @@ from ..chat_request import MAX_MESSAGES
 from ..chat_request import MAX_TOOLS
 from ..chat_request import ChatRequest
 from ..chat_request import Key
-from ..chat_request import Message
-from ..errors import InvalidField
 from ..errors import RequestError
 from ..settings import Settings
+from . import WrongParameter
+from .messages import Message
+from .messages import plain
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -45,16 +46,6 @@ MODEST: dict[str, Sequence[Any]] = {
 """What cannot be done here, and the values, beside null, that do not ask for it."""
 
 
-class WrongParameter(InvalidField):
-    """As InvalidField, with the status that OpenAI gives it, and the name of the parameter."""
-
-    status = 400
-
-    def __init__(self, message: str, param: str | None) -> None:
-        super().__init__(message)
-        self.param = param
-
-
 class UnknownModel(WrongParameter):
     """Not the default model, and not in LLM_STREAM_MODELS."""
 
@@ -70,39 +61,6 @@ class Asked(msgspec.Struct, frozen=True):
     include_usage: bool
     left_out: Sequence[str]
     """The parameters that are neither read nor passed on, as many as a header may tell."""
-
-
-class _CalledFunction(msgspec.Struct):
-    name: str
-    arguments: str
-
-
-class _ToolCall(msgspec.Struct):
-    """Without what a client may have added when it put the fragments together, their index for example."""
-
-    id: str
-    function: _CalledFunction
-    type: Literal["function"] = "function"
-
-
-class _Part(msgspec.Struct, omit_defaults=True):
-    type: Literal["text", "image_url", "input_audio", "file", "refusal"]
-    text: str | None = None
-    image_url: dict[str, str] | None = None
-    input_audio: dict[str, str] | None = None
-    file: dict[str, str] | None = None
-    refusal: str | None = None
-
-
-class _Message(msgspec.Struct, omit_defaults=True):
-    """Fields that are not here are left out: answers come back with some that no provider takes as a question."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[_Part] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
 
 
 class _Function(msgspec.Struct):
@@ -121,7 +79,7 @@ class _StreamOptions(msgspec.Struct):
 class _Read(msgspec.Struct):
     """The parameters that are understood here."""
 
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -162,17 +120,12 @@ KNOWN = {*_Read.__struct_fields__, *_PassedOn.__struct_fields__, *MODEST}
 def from_body(
     body: bytes, settings: Settings, default_model: str, *, key: str | None = None, may_instruct: bool = False
 ) -> Asked:
-    """Read a JSON body. Raises `RequestError`.
-
-    `may_instruct` says whether the caller may give the model instructions, in the roles `system` and `developer`, and
-    what no tool of its conversation has answered.
-    """
+    """Read a JSON body. Raises `RequestError`; `may_instruct` lets the caller speak for the operator."""
     given = _object(body)
     _refuse_what_cannot_be_done(given)
     read = _convert(given, _Read)
-    _check_messages(read.messages, may_instruct)
     request = ChatRequest(
-        messages=_plain(read.messages),
+        messages=plain(read.messages, may_instruct=may_instruct),
         model=_model(read.model, settings, default_model),
         max_output_tokens=_max_output_tokens(read, settings),
         temperature=read.temperature,
@@ -226,58 +179,6 @@ def _wrong(reason: str) -> WrongParameter:
     what, _, where = reason.partition(" - at `$")
     param = where.rstrip("`").lstrip(".")
     return WrongParameter(f"The parameter '{param}' is wrong: {what}." if param else f"{what}.", param or None)
-
-
-def _check_messages(messages: Sequence[_Message], may_instruct: bool) -> None:
-    called: set[str] = set()
-    for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        if not may_instruct:
-            _check_role(message, called, where)
-        _check_content(message, where)
-        if message.tool_calls and message.role != "assistant":
-            field = f"{where}.tool_calls"
-            raise WrongParameter(f"The field '{field}' belongs to the role 'assistant' only.", field)
-        called.update(call.id for call in message.tool_calls or ())
-
-
-def _check_role(message: _Message, called: set[str], where: str) -> None:
-    """What a page may not say: it would speak for the operator, or for a tool that nobody has called."""
-    if message.role in ("system", "developer"):
-        raise WrongParameter(f"The field '{where}.role' may not be '{message.role}' in a browser.", f"{where}.role")
-    if message.role == "tool" and message.tool_call_id not in called:
-        field = f"{where}.tool_call_id"
-        raise WrongParameter(f"The field '{field}' must name a call of an assistant's message before it.", field)
-
-
-def _check_content(message: _Message, where: str) -> None:
-    is_said = message.content is not None or (
-        message.role == "assistant" and (message.tool_calls or message.refusal is not None)
-    )
-    if not is_said:
-        raise WrongParameter(f"The field '{where}.content' is missing.", f"{where}.content")
-    if message.role == "tool" and not message.tool_call_id:
-        raise WrongParameter(f"The field '{where}.tool_call_id' is missing.", f"{where}.tool_call_id")
-    for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
-        _check_part(part, f"{where}.content[{index}]")
-
-
-def _check_part(part: _Part, where: str) -> None:
-    """A part holds what its type says; files and pictures by value, or by a public address."""
-    value = getattr(part, part.type)
-    if value is None:
-        raise WrongParameter(f"The field '{where}.{part.type}' is missing.", f"{where}.{part.type}")
-    if part.type == "image_url" and not value.get("url", "").startswith(("https://", "data:image/")):
-        field = f"{where}.image_url.url"
-        raise WrongParameter(f"The field '{field}' must be an https: or data:image/ URL.", field)
-    if part.type == "file" and "file_id" in value:  # of the operator's account, whoever has put it there
-        field = f"{where}.file.file_id"
-        raise WrongParameter(f"The field '{field}' cannot be used here: send the file itself, as 'file_data'.", field)
-
-
-def _plain(messages: Sequence[_Message]) -> list[Message]:
-    plain: list[Message] = msgspec.to_builtins(messages)
-    return plain
 
 
 def _model(asked: str | None, settings: Settings, default_model: str) -> str:

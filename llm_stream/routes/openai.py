@@ -19,7 +19,7 @@ from ..errors import LLMStreamError
 from ..events import Event
 from ..events import Failure
 from ..events import Usage
-from ..requests.openai import WrongParameter
+from ..requests import WrongParameter
 from ..requests.openai import check_model
 from ..requests.openai import from_body
 from ..statuses import status_of
