@@ -76,29 +76,37 @@ FIELDS = _Body.__struct_fields__
 
 def from_body(body: bytes, settings: Settings, default_model: str) -> ChatRequest:
     """Read a JSON body. Raises `RequestError`, whose message names the field."""
+    return from_fields(json_object(body), settings, default_model)
+
+
+def from_query(query: Mapping[str, str], settings: Settings, default_model: str) -> ChatRequest:
+    """Read `?prompt=…[&model][&key]`. Other parameters are left alone. Raises `RequestError`."""
+    given = {name: query[name] for name in ("prompt", "model", "key") if name in query}
+    return from_fields(given, settings, default_model)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Raises `RequestError`."""
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError("The body is not valid JSON.") from error
     if not isinstance(given, dict):
         raise RequestError('The body must be a JSON object, like {"prompt": "…"}.')
-    return _from_fields(given, settings, default_model)
+    return given
 
 
-def from_query(query: Mapping[str, str], settings: Settings, default_model: str) -> ChatRequest:
-    """Read `?prompt=…[&model][&key]`. Other parameters are left alone. Raises `RequestError`."""
-    given = {name: query[name] for name in ("prompt", "model", "key") if name in query}
-    return _from_fields(given, settings, default_model)
-
-
-def _from_fields(given: dict[str, Any], settings: Settings, default_model: str) -> ChatRequest:
+def from_fields(
+    given: dict[str, Any], settings: Settings, default_model: str, messages: Sequence[Message] | None = None
+) -> ChatRequest:
+    """Check the fields of a request; `messages` are those that came in another form, and were checked there."""
     _refuse_unknown(given)
     try:
         body = msgspec.convert(given, _Body)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidField(_wrong(str(error))) from error
+        raise InvalidField(wrong(str(error))) from error
     return ChatRequest(
-        messages=_messages(body),
+        messages=_messages(body) if messages is None else messages,
         model=_model(body.model, settings, default_model),
         max_output_tokens=_max_output_tokens(body.max_output_tokens, settings),
         temperature=body.temperature,
@@ -145,9 +153,14 @@ def _check_part(part: _Part, where: str) -> None:
     if part.type == "text" and part.text is None:
         raise InvalidField(f"The field '{where}.text' is missing.")
     if part.type == "image_url":
-        url = (part.image_url or {}).get("url", "")
-        if not url.startswith(("https://", "data:image/")):
-            raise InvalidField(f"The field '{where}.image_url.url' must be an https: or data:image/ URL.")
+        image_url((part.image_url or {}).get("url", ""), f"{where}.image_url.url")
+
+
+def image_url(url: str, where: str) -> str:
+    """The URL, if it is one that a browser may have fetched. Raises `InvalidField`."""
+    if not url.startswith(("https://", "data:image/")):
+        raise InvalidField(f"The field '{where}' must be an https: or data:image/ URL.")
+    return url
 
 
 def _model(asked: str | None, settings: Settings, default_model: str) -> str:
@@ -172,7 +185,7 @@ def _tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     return tools or None
 
 
-def _wrong(reason: str) -> str:
+def wrong(reason: str) -> str:
     """msgspec says "Expected `int`, got `str` - at `$.messages[0].role`"; callers want the field first."""
     what, _, where = reason.partition(" - at `$")
     field = where.rstrip("`").lstrip(".")

@@ -112,11 +112,24 @@ class Streams:
             self._forget_expired()
             return self._known(owner, stream_id)
 
+    def claimed(self, owner: str, key: str) -> Stream | None:
+        """The stream that `key` stands for; None for a key that was not seen yet. Raises `ExpiredStream`."""
+        with self._lock:
+            self._forget_expired()
+            claim = self._claims.get((owner, key)) or self._old_claims.get((owner, key))
+            return self._known(owner, claim.stream_id) if claim else None
+
     def follow(self, stream: Stream, *, after: int = 0, connection: Any = None) -> Reader:
         """A reader of the events after number `after`; `connection` is the client's socket, if the server shows it."""
         reader = Reader(stream, after=after, connection=connection)
         self._watch(stream)
         return reader
+
+    def of(self, owner: str) -> list[Stream]:
+        """Those of one owner that are kept, the newest first."""
+        with self._lock:
+            self._forget_expired()
+            return [stream for stream in reversed(self._streams.values()) if stream.owner == owner]
 
     def running(self) -> list[Stream]:
         """Those that are not settled yet."""

@@ -14,6 +14,7 @@ from .. import response
 from . import aborted
 from . import native
 from . import openai
+from . import ui
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -23,6 +24,7 @@ def add_to(llm: LLMStream) -> None:
     """Give the blueprint its routes, and errors in JSON."""
     native.add_to(llm)
     openai.add_to(llm)
+    ui.add_to(llm)
 
     @llm.after_request
     def allow_origin(answer: Response) -> Response:

@@ -1,0 +1,209 @@
+"""What `useChat` and `useCompletion` send: messages made of parts become those of a ChatRequest.
+
+A browser's word is not trusted here either: no instructions to the model, and a tool's output only with the call that
+it answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Annotated
+from typing import Any
+
+import msgspec
+
+from .. import chat_request
+from ..chat_request import MAX_MESSAGES
+from ..chat_request import ChatRequest
+from ..chat_request import Message
+from ..errors import InvalidField
+from ..errors import RequestError
+from ..settings import Settings
+
+OPTIONS = ("model", "temperature", "max_output_tokens", "tools")
+"""What an app may add by `body: {…}`; other fields are the app's own business."""
+
+REGENERATE = "regenerate-message"
+
+NOT_FOR_THE_MODEL = ("reasoning", "reasoning-file", "source-url", "source-document", "custom")
+
+Id = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    """Of any type: which fields it needs depends on that."""
+
+    type: str
+    text: str | None = None
+    url: str | None = None
+    media_type: str | None = None
+    state: str | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    input: Any = None
+    output: Any = None
+    error_text: str | None = None
+    approval: dict[str, Any] | None = None
+
+    @property
+    def called(self) -> str | None:
+        """The name of the tool, where this is a call."""
+        return self.tool_name if self.type == "dynamic-tool" else self.type[5:] if self.type[:5] == "tool-" else None
+
+
+class _Message(msgspec.Struct):
+    role: str
+    parts: list[_Part]
+    id: Id = ""
+
+
+class _Body(msgspec.Struct, rename="camel"):
+    id: Id | None = None
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    message: _Message | None = None
+    trigger: str | None = None
+    message_id: Id | None = None
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What is asked, where, and which message the answer goes on with, if it is to be no message of its own.
+
+    `digest` is equal for two requests that ask the same thing at the same place of the same chat; None for one that
+    wants another answer than there is.
+    """
+
+    asked: ChatRequest
+    chat: str | None
+    continued: str | None
+    digest: str | None
+
+
+def from_body(body: bytes, settings: Settings, default_model: str) -> Turn:
+    """Read a JSON body. Raises `RequestError`, whose message names the field."""
+    given = chat_request.json_object(body)
+    try:
+        read = msgspec.convert(given, _Body)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InvalidField(chat_request.wrong(str(error))) from error
+    messages = _messages_of(read)
+    names = OPTIONS if messages else ("prompt", *OPTIONS)
+    options = {name: given[name] for name in names if given.get(name) is not None}
+    converted = list(_converted(messages)) if messages else None
+    asked = chat_request.from_fields(options, settings, default_model, converted)
+    return Turn(asked, read.id, _continued(read, messages), _digest(read, messages, asked))
+
+
+def _messages_of(body: _Body) -> Sequence[_Message]:
+    """All of the chat, or, as many apps have it, the last one alone."""
+    if body.message is not None and body.messages is not None:
+        raise InvalidField("Send either 'message' or 'messages', not both.")
+    return [body.message] if body.message is not None else body.messages or []
+
+
+def _continued(body: _Body, messages: Sequence[_Message]) -> str | None:
+    """The client goes on with an assistant's message, after its tools have been run, under the id that it has."""
+    if body.trigger == REGENERATE or not messages:
+        return None
+    named = next((message for message in messages if message.id and message.id == body.message_id), messages[-1])
+    return named.id or None if named.role == "assistant" else None
+
+
+def _digest(body: _Body, messages: Sequence[_Message], asked: ChatRequest) -> str | None:
+    if body.trigger == REGENERATE:
+        return None
+    place = [body.trigger, body.message_id, [message.id for message in messages]]
+    return hashlib.sha256(msgspec.json.encode(place) + asked.fingerprint()).hexdigest()
+
+
+# Messages…
+
+
+def _converted(messages: Sequence[_Message]) -> Iterator[Message]:
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        if message.role == "user":
+            yield {"role": "user", "content": _content(message, where)}
+        elif message.role == "assistant":
+            _check_parts(message, where)
+            for step in _steps(message):
+                yield from _said(step, where)
+        else:
+            raise RequestError(f"The field '{where}.role' must be 'user' or 'assistant'.")
+
+
+def _content(message: _Message, where: str) -> str | list[dict[str, Any]]:
+    """What a user said: mostly one text."""
+    content: list[dict[str, Any]] = []
+    for index, part in enumerate(message.parts):
+        if part.type == "text" and part.text:
+            content.append({"type": "text", "text": part.text})
+        elif part.type == "file":
+            content.append({"type": "image_url", "image_url": {"url": _image(part, f"{where}.parts[{index}]")}})
+        elif part.type != "text" and not _is_passed_over(part):
+            raise InvalidField(f"The field '{where}.parts[{index}].type' is not one that a user's message may have.")
+    if not content:
+        raise InvalidField(f"The field '{where}.parts' says nothing.")
+    text = content[0].get("text") if len(content) == 1 else None
+    return text or content
+
+
+def _image(part: _Part, where: str) -> str:
+    if not (part.media_type or "").startswith("image/"):
+        raise InvalidField(f"The field '{where}.mediaType' must be that of an image.")
+    return chat_request.image_url(part.url or "", f"{where}.url")
+
+
+def _is_passed_over(part: _Part) -> bool:
+    return part.type in NOT_FOR_THE_MODEL or part.type.startswith("data-")
+
+
+def _check_parts(message: _Message, where: str) -> None:
+    for index, part in enumerate(message.parts):
+        if not (part.called or part.type in ("text", "file", "step-start") or _is_passed_over(part)):
+            raise InvalidField(f"The field '{where}.parts[{index}].type' is not known.")
+
+
+def _steps(message: _Message) -> Iterator[list[_Part]]:
+    """What was said before, and what after its tools had been run."""
+    step: list[_Part] = []
+    for part in message.parts:
+        if part.type == "step-start":
+            yield step
+            step = []
+        else:
+            step.append(part)
+    yield step
+
+
+def _said(step: Sequence[_Part], where: str) -> Iterator[Message]:
+    """A call that has no outcome is left out, as no provider takes one without; so is a message without anything."""
+    text = "".join(part.text or "" for part in step if part.type == "text")
+    outcomes = [(part, outcome) for part in step if part.called and (outcome := _outcome(part)) is not None]
+    if outcomes:
+        calls = [_call(part, where) for part, _ in outcomes]
+        yield {"role": "assistant", "content": text or None, "tool_calls": calls}
+    elif text:
+        yield {"role": "assistant", "content": text}
+    for part, outcome in outcomes:
+        yield {"role": "tool", "tool_call_id": part.tool_call_id, "content": outcome}
+
+
+def _call(part: _Part, where: str) -> dict[str, Any]:
+    if not part.tool_call_id:
+        raise InvalidField(f"The field 'toolCallId' is missing in a part of '{where}'.")
+    arguments = msgspec.json.encode(part.input if part.input is not None else {}).decode()
+    return {"id": part.tool_call_id, "type": "function", "function": {"name": part.called, "arguments": arguments}}
+
+
+def _outcome(part: _Part) -> str | None:
+    """What a tool gave, or why it gave nothing; None while that is not known."""
+    approval = part.approval or {}
+    if part.state == "output-available":
+        return part.output if isinstance(part.output, str) else msgspec.json.encode(part.output).decode()
+    if part.state == "output-error":
+        return part.error_text or "The call failed."
+    if part.state == "output-denied" or (part.state == "approval-responded" and approval.get("approved") is False):
+        return str(approval.get("reason") or "The call was denied.")
+    return None
