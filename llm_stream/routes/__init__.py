@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from .. import access
 from .. import response
 from . import aborted
+from . import agui
 from . import native
 from . import openai
 from . import ui
@@ -25,6 +26,7 @@ def add_to(llm: LLMStream) -> None:
     native.add_to(llm)
     openai.add_to(llm)
     ui.add_to(llm)
+    agui.add_to(llm)
 
     @llm.after_request
     def allow_origin(answer: Response) -> Response:

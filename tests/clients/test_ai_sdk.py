@@ -16,10 +16,11 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from ..conftest import Server
-from ..conftest import eventually
 from ..node import SCRIPTS
 from ..node import Node
 from ..node import node_folder
+from .chunks import thought
+from .chunks import tool_call
 
 REACT = ["react@19.3.1", "react-dom@19.3.1", "esbuild@0.28.2"]
 AI_SDKS = {
@@ -42,12 +43,6 @@ AWKWARD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
-
-
 def _served(upstream: Upstream, folders: pytest.TempPathFactory, **settings: Any) -> Iterator[Server]:
     server = Server(upstream, folders.mktemp("ui"), **settings)
     yield server
@@ -56,21 +51,14 @@ def _served(upstream: Upstream, folders: pytest.TempPathFactory, **settings: Any
 
 
 @pytest.fixture(scope="module")
-def server(scripted: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from _served(scripted, tmp_path_factory, prices=PRICES, retries=0, disconnect_grace_s=1)
+def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from _served(upstream, tmp_path_factory, prices=PRICES, retries=0, disconnect_grace_s=1)
 
 
 @pytest.fixture(scope="module")
-def insistent(scripted: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def insistent(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that makes one more attempt when an answer breaks off."""
-    yield from _served(scripted, tmp_path_factory, retry_after_content=True)
-
-
-@pytest.fixture
-def upstream(scripted: Upstream) -> Iterator[Upstream]:
-    scripted.requests.clear()
-    yield scripted
-    eventually(lambda: scripted.open == 0, "the end of every upstream request")
+    yield from _served(upstream, tmp_path_factory, retry_after_content=True)
 
 
 @pytest.fixture(scope="module", params=AI_SDKS)
@@ -117,18 +105,6 @@ def parts_of(shown: dict[str, Any], kind: str = "") -> list[dict[str, Any]]:
     """The parts of the last message, less what says where a step begins."""
     parts = [part for part in shown["messages"][-1]["parts"] if part["type"] != "step-start"]
     return [part for part in parts if part["type"].startswith(kind)]
-
-
-def tool_call(index: int, arguments: str, **named: str) -> dict[str, Any]:
-    call: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
-    if named:
-        call |= {"id": named["id"], "type": "function"}
-        call["function"]["name"] = named["name"]
-    return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}
-
-
-def thought(text: str) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}]}
 
 
 def test_text_arrives_as_the_model_wrote_it(chat: Open, upstream: Upstream) -> None:

@@ -1,0 +1,38 @@
+// Agents of @ag-ui/client: each is opened under its thread's id, and asked about by it.
+import { HttpAgent } from "@ag-ui/client";
+
+const agents = new Map();
+
+class Run {
+    constructor({ url, id, messages = [], tools = [] }) {
+        this.agent = new HttpAgent({ url, threadId: id, initialMessages: messages });
+        this.tools = tools;
+    }
+
+    start({ text, runId, toolCallId }) {
+        Object.assign(this, { events: [], error: null, outcome: null, text: "" });
+        const said = toolCallId ? { role: "tool", toolCallId } : { role: "user" };
+        if (text) this.agent.addMessage({ id: crypto.randomUUID(), content: text, ...said });
+        this.running = this.agent.runAgent({ runId, tools: this.tools }, {
+            onEvent: ({ event }) => { this.events.push(event); },
+            onTextMessageContentEvent: ({ event }) => { this.text += event.delta; },
+            onRunFinishedEvent: ({ outcome }) => { this.outcome = outcome; },
+            onRunErrorEvent: ({ event }) => { this.error = event; },
+        }).catch((error) => { this.error = { message: error.message, status: error.status, payload: error.payload }; });
+    }
+
+    get shown() {
+        const { events, error, outcome, text, agent } = this;
+        return { events, error, outcome, text, messages: agent.messages };
+    }
+}
+
+const commands = {
+    async open(options) { agents.set(options.id, new Run(options)); },
+    async start({ id, ...options }) { agents.get(id).start(options); },
+    async ended({ id }) { await agents.get(id).running; return agents.get(id).shown; },
+    async abort({ id }) { agents.get(id).agent.abortRun(); },
+    async until({ id, text }) {
+        while (agents.get(id).text !== text) await new Promise((resolve) => setTimeout(resolve, 5));
+    },
+};
