@@ -37,7 +37,7 @@ class AGUIWire(Wire):
     """One run of a thread. `conversation` are its messages before the answer, as the client sent them.
 
     Text, refusal and tool calls make up one message of the assistant, under the stream's id. A `Reset` is told by a
-    snapshot of the conversation without that message (the client keeps what was thought); the next attempt's is another.
+    snapshot of the conversation without it, and the next attempt's is another; what was thought the client keeps.
     """
 
     heartbeat = sse.HEARTBEAT

@@ -27,7 +27,25 @@ class Run {
     }
 }
 
+/** A run whose server answers with these pieces of bytes, given in base64. */
+function replayed(pieces, messages) {
+    const run = new Run({ url: "http://localhost", id: "thread", messages });
+    run.agent.fetch = async () => new Response(new ReadableStream({
+        start(controller) {
+            for (const piece of pieces) controller.enqueue(new Uint8Array(Buffer.from(piece, "base64")));
+            controller.close();
+        },
+    }));
+    return run;
+}
+
 const commands = {
+    async replay({ pieces, messages }) {
+        const run = replayed(pieces, messages);
+        run.start({ runId: "run" });
+        await run.running;
+        return run.shown;
+    },
     async open(options) { agents.set(options.id, new Run(options)); },
     async start({ id, ...options }) { agents.get(id).start(options); },
     async ended({ id }) { await agents.get(id).running; return agents.get(id).shown; },

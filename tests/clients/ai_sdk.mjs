@@ -49,12 +49,25 @@ class Chat extends AbstractChat {
 
 const chats = new Map();
 
+/** A chat whose server answers with these pieces of bytes, given in base64. */
+function replayed(pieces) {
+    const chat = new Chat({ id: "replayed" });
+    chat.transport.fetch = async () => new Response(new ReadableStream({
+        start(controller) {
+            for (const piece of pieces) controller.enqueue(new Uint8Array(Buffer.from(piece, "base64")));
+            controller.close();
+        },
+    }));
+    return chat;
+}
+
 const commands = {
     async open(options) { chats.set(options.id, new Chat(options)); },
     async send({ id, text, messageId }) { chats.get(id).running = chats.get(id).sendMessage({ text, messageId }); },
     async again({ id }) { chats.get(id).running = chats.get(id).sendMessage(); },
     async regenerate({ id }) { chats.get(id).running = chats.get(id).regenerate(); },
     async resume({ id }) { chats.get(id).running = chats.get(id).resumeStream(); },
+    async replay({ pieces }) { const chat = replayed(pieces); await chat.sendMessage({ text: "hi" }); return chat.shown; },
     async stop({ id }) { await chats.get(id).stop(); },
     async ended({ id }) { await chats.get(id).running; return chats.get(id).shown; },
     async until({ id, text }) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -9,16 +10,30 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 
+from llm_stream.events import Delta
+from llm_stream.events import Event
+from llm_stream.events import Failure
+from llm_stream.events import Refusal
+from llm_stream.events import Reset
+from llm_stream.events import ToolCall
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
+from llm_stream.wire.agui import AGUIWire
 
 from ..conftest import Server
 from ..node import SCRIPTS
 from ..node import Node
 from ..node import node_folder
+from ..sequences import batches
+from ..sequences import splits
+from ..sequences import well_formed_sequences
+from ..sequences import written
 from .chunks import thought
 from .chunks import tool_call
 
@@ -273,3 +288,24 @@ def test_pictures_and_options_are_passed_on(server: Server, upstream: Upstream) 
         "type": "image_url",
         "image_url": {"url": "data:image/png;base64,AA=="},
     }
+
+
+@settings(max_examples=50)
+@given(data=st.data(), events=well_formed_sequences())
+def test_any_answer_is_read_as_it_was_written(node: Node, data: st.DataObject, events: list[Event]) -> None:
+    conversation = [{"id": "m1", "role": "user", "content": "hi"}]
+    body = written(AGUIWire("thread", "run", conversation), data.draw(batches(events)))
+    pieces = [b64encode(piece).decode() for piece in data.draw(splits(body))]
+    shown = node("replay", pieces=pieces, messages=conversation)
+    failures = [event.message for event in events if isinstance(event, Failure)]
+    assert (shown["error"] or {}).get("message") == (failures[0] if failures else None)
+    attempt = events[max((at for at, event in enumerate(events) if isinstance(event, Reset)), default=0) :]
+    text = "".join(event.text for event in attempt if isinstance(event, (Delta, Refusal)))
+    answers = [message for message in shown["messages"] if message["role"] == "assistant"]
+    assert "".join(message.get("content") or "" for message in answers) == text
+    calls: dict[str, str] = {}
+    for event in attempt:
+        if isinstance(event, ToolCall):
+            calls[f"call_{event.index}"] = calls.get(f"call_{event.index}", "") + event.arguments
+    told = [call for message in answers for call in message.get("toolCalls", ())]
+    assert {call["id"]: call["function"]["arguments"] for call in told} == calls

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 
+from llm_stream.events import Delta
+from llm_stream.events import Event
+from llm_stream.events import Failure
+from llm_stream.events import Reasoning
+from llm_stream.events import Refusal
+from llm_stream.events import ToolCall
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
+from llm_stream.wire.ui import UIWire
 
 from ..conftest import Server
 from ..node import SCRIPTS
 from ..node import Node
 from ..node import node_folder
+from ..sequences import batches
+from ..sequences import splits
+from ..sequences import well_formed_sequences
+from ..sequences import written
 from .chunks import thought
 from .chunks import tool_call
 
@@ -315,3 +331,37 @@ def test_resume_has_the_new_attempt_alone(chat: Open, upstream: Upstream, insist
     gate.open()
     shown = after.ended()
     assert (shown["status"], shown["text"]) == ("ready", "Right it is")
+
+
+def expected_parts(events: Sequence[Event]) -> list[tuple[str, str]]:
+    """The parts that a message is to have: text of one kind in a row, and a call where it begins."""
+    parts: list[tuple[str, str]] = []
+    is_after_call = False
+    kinds = {Delta: "text", Refusal: "text", Reasoning: "reasoning"}
+    last: type[Event] | None = None
+    for event in events:
+        if isinstance(event, ToolCall):
+            if event.name is not None:
+                parts.append((f"tool-{event.name}", event.id or ""))
+                is_after_call = True
+        elif isinstance(event, (Delta, Refusal, Reasoning)):
+            if type(event) is last and not is_after_call:
+                parts[-1] = (parts[-1][0], parts[-1][1] + event.text)
+            else:
+                parts.append((kinds[type(event)], event.text))
+            last, is_after_call = type(event), False
+    return parts
+
+
+@settings(max_examples=50)
+@given(data=st.data(), events=well_formed_sequences(resets=False))
+def test_any_answer_is_read_as_it_was_written(node: Node, data: st.DataObject, events: list[Event]) -> None:
+    body = written(UIWire(), data.draw(batches(events)))
+    pieces = [b64encode(piece).decode() for piece in data.draw(splits(body))]
+    shown = node("replay", pieces=pieces)
+    failures = [event.message for event in events if isinstance(event, Failure)]
+    assert (shown["status"], shown["error"]) == (("error", failures[0]) if failures else ("ready", None))
+    assert [(part["type"], part.get("text", part.get("toolCallId"))) for part in parts_of(shown)] == expected_parts(
+        events
+    )
+    assert all(part["state"] in ("done", "input-available", "output-error") for part in parts_of(shown))
