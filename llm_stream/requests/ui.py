@@ -113,8 +113,8 @@ def _continued(body: _Body, messages: Sequence[_Message]) -> str | None:
 def _digest(body: _Body, messages: Sequence[_Message], asked: ChatRequest) -> str | None:
     if body.trigger == REGENERATE:
         return None
-    place = [body.trigger, body.message_id, [message.id for message in messages]]
-    return hashlib.sha256(msgspec.json.encode(place) + asked.fingerprint()).hexdigest()
+    place = msgspec.json.encode([message.id for message in messages])
+    return hashlib.sha256(place + asked.fingerprint()).hexdigest()
 
 
 # Messages…

@@ -317,6 +317,18 @@ def test_resume_after_a_reload_has_the_whole_answer(chat: Open, upstream: Upstre
     assert len(upstream.requests) == 1
 
 
+def test_resume_of_an_answer_that_nobody_saw_end_buys_nothing(chat: Open, upstream: Upstream) -> None:
+    upstream.answer("Hello")
+    before = chat()
+    question = before.ask()["messages"][:1]
+    after = chat(id=before.id, messages=question)
+    after("resume")
+    assert after.ended()["messages"] == question
+    after("again")
+    assert after.ended()["text"] == "Hello"
+    assert len(upstream.requests) == 1
+
+
 def test_resume_has_the_new_attempt_alone(chat: Open, upstream: Upstream, insistent: Server) -> None:
     gate = Gate()
     upstream.answer("Wrong ", Cut())
