@@ -100,7 +100,8 @@ def test_any_answer_decodes_back_to_itself(data: st.DataObject, events: list[Eve
     assert isinstance(usage, Usage) and isinstance(done, Done)
     figures = {"inputTokens": usage.input_tokens, "outputTokens": usage.output_tokens}
     (told,) = run.end.get("usage", [{}])
-    assert {name: told.get(name) for name in figures} == figures
+    believable = {name: figure for name, figure in figures.items() if figure is not None and figure < 2**53}
+    assert {name: told[name] for name in figures if name in told} == believable
     assert run.end["metadata"]["status"] == done.status
     failure = events[-3] if isinstance(events[-3], Failure) else None
     if failure:

@@ -27,7 +27,7 @@ OPTIONS = ("model", "temperature", "max_output_tokens")
 
 NOT_FOR_THE_MODEL = ("reasoning", "activity")
 
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
 class _Function(msgspec.Struct):

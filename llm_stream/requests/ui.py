@@ -29,7 +29,7 @@ REGENERATE = "regenerate-message"
 
 NOT_FOR_THE_MODEL = ("reasoning", "reasoning-file", "source-url", "source-document", "custom")
 
-Id = Annotated[str, msgspec.Meta(max_length=256)]
+Id = Annotated[str, msgspec.Meta(max_length=128)]
 
 
 class _Part(msgspec.Struct, rename="camel"):

@@ -30,6 +30,9 @@ from . import sse
 
 AGUIEvent = dict[str, Any]
 
+MOST_TOKENS = 2**53 - 1
+"""A larger figure is left out: the client's schema would refuse the end of the run for it."""
+
 _json = msgspec.json.Encoder().encode
 
 
@@ -162,14 +165,14 @@ def usage_of(usage: Usage | None, model: str) -> dict[str, Any]:
     if usage.input_tokens is not None and usage.output_tokens is not None:
         total = usage.input_tokens + usage.output_tokens
     figures = {
-        "model": model,
         "inputTokens": usage.input_tokens,
         "outputTokens": usage.output_tokens,
         "totalTokens": total,
         "reasoningTokens": usage.reasoning_tokens,
         "cachedInputTokens": usage.cached_tokens,
     }
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    known = {name: figure for name, figure in figures.items() if figure is not None and figure <= MOST_TOKENS}
+    return {"model": model, **known}
 
 
 def cost_of(usage: Usage | None) -> dict[str, Any]:

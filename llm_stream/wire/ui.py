@@ -104,8 +104,6 @@ class UIWire(Wire):
                 yield END
 
     def _chunks(self, stream_id: str, event: Event) -> Iterator[Chunk]:
-        if isinstance(event, CONTENT):
-            self._has_content = True
         if isinstance(event, Delta):
             yield from self._part("text", event.text)
         elif isinstance(event, Reasoning):
@@ -132,6 +130,7 @@ class UIWire(Wire):
     def _part(self, kind: str, text: str, *, is_refusal: bool = False) -> Iterator[Chunk]:
         if not text:
             return
+        self._has_content = True
         if self._open is None or self._open[0] != kind or self._is_refusal != is_refusal:
             yield from self._close()
             self._parts += 1
@@ -149,6 +148,7 @@ class UIWire(Wire):
     def _tool_call(self, stream_id: str, event: ToolCall) -> Iterator[Chunk]:
         call = self._calls.get(event.index)
         if call is None:
+            self._has_content = True
             yield from self._close()
             call = _Call(event.id or f"{stream_id}-call-{event.index}", event.name or "unknown")
             self._calls[event.index] = call

@@ -1,5 +1,5 @@
 // The engine of useChat without React: each chat is opened under an id, and asked about by it.
-import { AbstractChat, DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
+import { AbstractChat, callCompletionApi, DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
 
 class State {
     status = "ready";
@@ -68,6 +68,16 @@ const commands = {
     async regenerate({ id }) { chats.get(id).running = chats.get(id).regenerate(); },
     async resume({ id }) { chats.get(id).running = chats.get(id).resumeStream(); },
     async replay({ pieces }) { const chat = replayed(pieces); await chat.sendMessage({ text: "hi" }); return chat.shown; },
+    async complete({ api, prompt }) {  // what useCompletion calls
+        const seen = { texts: [], error: null };
+        seen.text = await callCompletionApi({
+            api, prompt, headers: {}, body: {}, credentials: undefined, streamProtocol: "data",
+            setCompletion: (text) => { seen.texts.push(text); },
+            setLoading() {}, setAbortController() {},
+            setError: (error) => { seen.error = error?.message ?? seen.error; },
+        });
+        return seen;
+    },
     async stop({ id }) { await chats.get(id).stop(); },
     async ended({ id }) { await chats.get(id).running; return chats.get(id).shown; },
     async until({ id, text }) {

@@ -309,3 +309,10 @@ def test_any_answer_is_read_as_it_was_written(node: Node, data: st.DataObject, e
             calls[f"call_{event.index}"] = calls.get(f"call_{event.index}", "") + event.arguments
     told = [call for message in answers for call in message.get("toolCalls", ())]
     assert {call["id"]: call["function"]["arguments"] for call in told} == calls
+
+
+def test_usage_that_cannot_be_true_spoils_nothing(agent: Open, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage={"prompt_tokens": 2**53 - 1, "completion_tokens": 1})
+    shown = agent().ask()
+    assert (shown["outcome"], shown["text"]) == ("success", "Hello")
+    assert "totalTokens" not in shown["events"][-1]["usage"][0]

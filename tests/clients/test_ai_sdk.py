@@ -145,6 +145,15 @@ def test_text_of_earlier_turns_is_sent_along(chat: Open, upstream: Upstream) -> 
     ]
 
 
+def test_text_of_a_completion(node: Node, server: Server, upstream: Upstream) -> None:
+    upstream.answer(thought("hm"), "Hel", "lo")
+    upstream.answer("Hel", Cut())
+    api = f"{server.url}/llm/ui/chat"
+    assert node("complete", api=api, prompt="hi")["text"] == "Hello"
+    assert node("complete", api=api, prompt="hi")["error"] == "The answer broke off. Please try again."
+    assert upstream.requests[0].json["messages"] == [{"role": "user", "content": "hi"}]
+
+
 @pytest.mark.parametrize(
     ("reason", "told"), [("length", "length"), ("content_filter", "content-filter"), ("eos", "other")]
 )
