@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -24,6 +25,7 @@ from llm_stream.testing import Upstream
 
 from ..conftest import Server
 from ..conftest import eventually
+from ..proxy import Proxy
 
 MODEL = "openai/gpt-4o-mini"
 HI: Any = [{"role": "user", "content": "hi"}]
@@ -305,6 +307,28 @@ def test_resume_from_the_start_by_the_same_idempotency_key(client: OpenAI, upstr
     with pytest.raises(openai.ConflictError):
         client.chat.completions.create(model="other", messages=HI, extra_headers=key)
     assert len(upstream.requests) == 1
+
+
+def test_resume_by_the_retries_of_the_client_itself(upstream: Upstream, serve: Callable[..., Server]) -> None:
+    """A connection lost before the status: the client asks again, and with a key it attaches."""
+    with (
+        Proxy(serve(upstream).port) as proxy,
+        OpenAI(base_url=f"{proxy.url}/llm/v1", api_key="x") as client,
+        ThreadPoolExecutor() as threads,
+    ):
+        for streamed in (True, False):
+            gate = Gate()
+            upstream.answer(gate, "Hello")
+            options: Any = {"stream": streamed, "extra_headers": {"Idempotency-Key": str(uuid.uuid4())}}
+            create: Any = client.chat.completions.with_raw_response.create
+            asking: Any = threads.submit(create, model=MODEL, messages=HI, **options)
+            assert gate.reached.wait(15)
+            proxy.cut()
+            gate.open()
+            answer = asking.result()
+            assert answer.retries_taken == 1
+            assert "Hello" in (text_of(list(answer.parse())) if streamed else answer.text)
+    assert len(upstream.requests) == 2
 
 
 def test_resume_by_the_url_of_the_stream(client: OpenAI, server: Server, upstream: Upstream) -> None:
