@@ -24,16 +24,17 @@ class Reader:
     """One reader of a stream. Use it up, or `close()` it: the stream counts its readers.
 
     `connection` is the client's socket, where the server shows it; without it a client's going is noticed at the
-    second write.
+    second write. Readers that share a response share its client, and the bell that wakes it.
     """
 
-    def __init__(self, stream: Stream, *, after: int = 0, connection: Any = None) -> None:
+    def __init__(
+        self, stream: Stream, *, after: int = 0, connection: Any = None, shared: tuple[Client, Bell] | None = None
+    ) -> None:
         self.stream = stream
         self._after = after
         self._heartbeat_s = stream.settings.heartbeat_s or None
-        self._client = Client(connection, stream.settings.send_timeout_s)
+        self._client, self._bell = shared or (Client(connection, stream.settings.send_timeout_s), Bell())
         self._last_write = monotonic()
-        self._bell = Bell()
         self._wire: Wire | None = None
         self._writer: greenlets.Writer | None = None
         self._may_write_past = stream.settings.fast_path
@@ -88,6 +89,15 @@ class Reader:
                 if self._may_write_past:
                     self._may_write_past = False  # looked at once
                     self._writer = greenlets.writer_past(greenlets.caller())
+
+    def rest(self, wire: Wire) -> tuple[bytes, bool]:
+        """What there is now, as bytes of `wire`, and whether that was the last; for a response that others share."""
+        events = self.stream.log.after(self._after)
+        self._last_write = monotonic()
+        if not events:
+            return b"", False
+        first, self._after = self._after + 1, self._after + len(events)
+        return self._encoded(wire, first, events), isinstance(events[-1], Done)
 
     def _encoded(self, wire: Wire, first: int, events: Sequence[Event]) -> bytes:
         """The bytes of the events, encoded once for all readers that are at the same place."""

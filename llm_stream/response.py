@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
@@ -70,7 +71,7 @@ def event_stream(
             if events and isinstance(events[0], Failure):
                 reader.close()
                 return refuse(events[0])
-        return _followed(reader, wire)
+        return _event_stream_of(reader.written(wire), reader.close)
     except BaseException:
         reader.close()
         raise
@@ -96,13 +97,19 @@ def whole_answer(
     return (render or _in_json)(stream.log.after(0))
 
 
+def together(streams: Streams, places: Sequence[tuple[Stream, int]], statuses: bytes, request: Request) -> Response:
+    """The events of several streams, each after the number beside it; first `statuses`, of those that have none."""
+    readers = streams.follow_together(places, connection=_connection_of(request))
+    return _event_stream_of(readers.written(NativeWire(), statuses), readers.close)
+
+
 def _reader(streams: Streams, stream: Stream, request: Request, after: int) -> Reader:
     return streams.follow(stream, after=after, connection=_connection_of(request))
 
 
-def _followed(reader: Reader, wire: Wire) -> Response:
-    pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(reader.written(wire)))
-    body = greenlets.Pieces(pieces, reader.close)
+def _event_stream_of(written: Iterator[bytes], close: Callable[[], None]) -> Response:
+    pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(written))
+    body = greenlets.Pieces(pieces, close)
     response = Response(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
     response.direct_passthrough = True  # it is bytes: nobody needs to look at each piece again
     return response

@@ -9,6 +9,7 @@ from collections import Counter
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from time import sleep
@@ -23,6 +24,7 @@ from .errors import TooManyStreams
 from .errors import UnknownStream
 from .events import Usage
 from .reader import Reader
+from .readers import Readers
 from .settings import Settings
 from .source import SourceOfEvents
 from .stream import Stream
@@ -130,6 +132,13 @@ class Streams:
         with self._lock:
             self._forget_expired()
             return [stream for stream in reversed(self._streams.values()) if stream.owner == owner]
+
+    def follow_together(self, places: Sequence[tuple[Stream, int]], *, connection: Any = None) -> Readers:
+        """Readers of several streams in one response, each of the events after the number beside it."""
+        readers = Readers(places, self._settings, connection=connection)
+        for stream, _ in places:
+            self._watch(stream)
+        return readers
 
     def running(self) -> list[Stream]:
         """Those that are not settled yet."""

@@ -24,6 +24,7 @@ ORDER = [
     {"state"},
     {"response", "access", "signals"},
     {"streams"},
+    {"readers"},
     {"reader"},
     {"wire/openai"},
     {"wire/__init__", "wire/sse", "wire/native", "wire/text", "wire/ui", "wire/agui", "wire/answer"},

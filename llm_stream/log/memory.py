@@ -25,7 +25,10 @@ class Bell:
     def ring(self) -> None:
         if not self._rung:
             self._rung = True
-            self._lock.release()
+            try:
+                self._lock.release()
+            except RuntimeError:  # another thread rings it in the same moment
+                pass
 
     def wait(self, timeout: float | None) -> bool:
         """Whether it was rung within `timeout` seconds (None: for ever). Look at the log afterwards, not before."""

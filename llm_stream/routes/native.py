@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flask import Response
@@ -12,13 +13,18 @@ from .. import chat_request
 from .. import response
 from ..errors import ExpiredStream
 from ..errors import InvalidField
+from ..errors import UnknownStream
 from ..stream import Stream
+from ..wire import native
 from ..wire import sse
 from ..wire.sse import event_number
 from . import body
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
+
+MAX_TOGETHER = 100
+"""Streams in one response; their places must fit in a request line."""
 
 
 def add_to(llm: LLMStream) -> None:
@@ -56,6 +62,22 @@ def add_to(llm: LLMStream) -> None:
         started.headers["Location"] = url
         return started
 
+    @llm.get("/streams")
+    def follow_streams() -> Response:
+        """Several in one response: a browser opens six connections to a site, over all its tabs."""
+        owner, streams, places, statuses = llm.admit(), llm.state.streams, [], b""
+        for stream_id, after in _places():
+            try:
+                stream = streams.find(owner, stream_id)
+            except (UnknownStream, ExpiredStream) as error:
+                statuses += native.status(stream_id, error.status, error.failure())
+                continue
+            if stream.log.ended and after >= len(stream.log):
+                statuses += native.status(stream_id, 204)
+            else:
+                places.append((stream, min(after, len(stream.log))))
+        return response.together(streams, places, statuses, request)
+
     @llm.get("/streams/<stream_id>")
     def follow_stream(stream_id: str) -> Response:
         stream = llm.state.streams.find(llm.admit(), stream_id)
@@ -77,6 +99,14 @@ def _asked(llm: LLMStream) -> chat_request.ChatRequest:
     return chat_request.from_body(body.read_json(settings), settings, llm.state.model)
 
 
+def _places() -> Iterable[tuple[str, int]]:
+    """`?after=<stream>-<n>`, once for each stream. Raises `InvalidField`."""
+    asked = request.args.getlist("after")
+    if not 1 <= len(asked) <= MAX_TOGETHER:
+        raise InvalidField(f"The field 'after' must be given once for each stream, {MAX_TOGETHER} times at most.")
+    return {stream_id: _number(after, "after") for stream_id, _, after in (id.rpartition("-") for id in asked)}.items()
+
+
 def _position_in(stream: Stream) -> int:
     """The number of the last event that the reader has. Raises `InvalidField`."""
     name, after = "Last-Event-ID", request.headers.get("Last-Event-ID")
@@ -86,7 +116,12 @@ def _position_in(stream: Stream) -> int:
             after = None  # of another stream: an EventSource that was given a new URL
     if after is None:
         name, after = "after", request.args.get("after", "0")
-    number = event_number(after)
+    return _number(after, name)
+
+
+def _number(text: str, field: str) -> int:
+    """Raises `InvalidField`."""
+    number = event_number(text)
     if number is None:
-        raise InvalidField(f"The field '{name}' must hold the number of an event.")
+        raise InvalidField(f"The field '{field}' must hold the number of an event.")
     return number

@@ -8,12 +8,19 @@ import msgspec
 
 from ..events import KINDS
 from ..events import Event
+from ..events import Failure
 from . import Wire
 from . import sse
 
 _json = msgspec.json.Encoder().encode
 
 HEADS = {kind: b"event: %b\ndata: " % name.encode() for name, kind in KINDS.items()}
+
+
+def status(stream_id: str, status: int, error: Failure | None = None) -> bytes:
+    """Beside other streams: what the route of a stream alone answers in place of its events, 204, 404 or 410."""
+    told = {"id": stream_id, "status": status} | ({"error": error} if error else {})
+    return b"event: status\ndata: %b\n\n" % _json(told)
 
 
 class NativeWire(Wire):
