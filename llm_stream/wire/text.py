@@ -60,6 +60,7 @@ class TextWire(Wire):
 
     def _text(self, text: str) -> list[bytes]:
         if self._after_cr and text.startswith("\n"):
+            self._after_cr = False
             text = text[1:]  # the second half of a CRLF, whose first was written as a line end already
         if not text:
             return []
@@ -75,6 +76,7 @@ class TextWire(Wire):
         return [_frame([*lines[:at], END[:3]]), *self._lines([END[3:], *lines[at + 1 :]])]
 
     def _paragraph(self, text: str) -> list[bytes]:
+        self._after_cr = False
         return self._lines(sse.LINE_END.split(f"\n\n{text}" if self._has_text else text))
 
 
