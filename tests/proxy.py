@@ -52,11 +52,17 @@ class Proxy:
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def passed(self, data: bytes) -> bytes:
+        """What is passed on of `data`; where that is less, the connection is lost after it."""
+        return data
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(65536):
-                sink.sendall(data)
+                passed = self.passed(data)
+                sink.sendall(passed)
+                if len(passed) < len(data):
+                    break
         except OSError:
             pass
         for end in (source, sink):

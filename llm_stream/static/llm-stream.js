@@ -1,139 +1,795 @@
+// @ts-check
 /**
  * Starts streams of a flask-llm-stream blueprint and follows them, through lost connections, to their end.
  *
- *     const { url } = await start("/llm", { prompt: "Why is the sky blue?" });
- *     for await (const event of follow(url)) {
- *       if (event.type === "delta") page.textContent += event.data.text;
+ *     const stream = await start("/llm", { prompt: "Why is the sky blue?" });
+ *     for await (const { type, data } of stream) {
+ *       if (type === "delta") page.textContent += data.text;
  *     }
  *
- * An event is `{ id, type, data }`; the last one is `done`, always.
+ * An event is `{ id, type, data }`; the last one is `done`, always. `Answer` puts a whole answer together from events.
+ *
+ * A browser opens six connections to a site by HTTP/1.1, over all its tabs. So all streams that the tabs of an origin
+ * follow at one blueprint come through one connection: the tab that holds a Web Lock leads, reads for all, and passes
+ * events on by a BroadcastChannel. When it goes, the lock goes to the next. No tab keeps events for another: each asks
+ * for what comes after its own number, the server's log has it, and what a tab has had before it drops.
+ *
+ * @import * as types from "./llm-stream.d.ts"
  */
 
-const FIRST_BACKOFF_MS = 500;
-const LONGEST_BACKOFF_MS = 15_000;
+const FIRST_WAIT_MS = 1_000; // until the server has said what it wants, by `retry:`
+const LONGEST_WAIT_MS = 30_000;
+const SILENCE_MS = 45_000; // three heartbeats: such a connection is dead, though nobody has closed it
+const PATIENCE_MS = 4_000; // with a leader that says nothing, before it is asked whether it is there, and again after
+const TURN_MS = 1_000; // with a connection, where there are more tabs than connections
+const CROWD = 4; // tabs that may each keep a connection, where they cannot share one
 
-/** A refusal by the server: it makes no sense to ask again in the same words. */
+/** What a server refused, or answered in a way that makes no sense to ask again. */
 export class StreamError extends Error {
-  constructor(status, { code, message, retryable = false, error_id: errorId } = {}) {
+  /**
+   * @param {number} status
+   * @param {types.ErrorBody} [error]
+   * @param {number} [retryAfter]
+   */
+  constructor(status, { code, message, retryable = false, error_id: errorId } = {}, retryAfter) {
     super(message || `The server answered ${status}.`);
-    Object.assign(this, { status, code, retryable, errorId });
+    this.name = "StreamError";
+    this.status = status;
+    this.code = code;
+    this.retryable = retryable;
+    this.errorId = errorId;
+    /** In seconds. */
+    this.retryAfter = retryAfter;
   }
 }
 
 /**
- * Start a stream without reading it. The key that goes with the request makes it safe to send it again: whatever
- * happens on the way, one answer is bought. Give a `key` of your own to find the answer again after a reload.
+ * Start a stream; read it by `for await`, or later by `follow(stream.url)`. The key that goes with the request makes it
+ * safe to send it again: whatever happens on the way, one answer is bought. Give a `key` of your own to find the answer
+ * again after a reload.
  *
  * @param {string} prefix where the blueprint is registered
- * @param {object} request `prompt` or `messages`, and `model`, `temperature`, `max_output_tokens`, `tools`
- * @param {{ signal?: AbortSignal, headers?: object, onState?: (state: string) => void }} [options]
- * @returns {Promise<{ id: string, url: string }>}
+ * @param {types.ChatRequest} request
+ * @param {types.FollowOptions} [options]
+ * @returns {Promise<types.Stream>}
  */
 export async function start(prefix, request, options = {}) {
   const body = JSON.stringify({ key: newKey(), ...request });
   const headers = { "Content-Type": "application/json", ...options.headers };
-  return persistently(options, async () => {
-    const response = await fetch(`${prefix}/streams`, { method: "POST", headers, body, signal: options.signal });
-    if (!response.ok) throw await refusal(response);
-    return response.json();
-  });
+  const backoff = new Backoff();
+  for (;;) {
+    try {
+      const response = await fetch(`${prefix}/streams`, init(options, { method: "POST", headers, body }));
+      if (!response.ok) throw await refusal(response);
+      return new Stream(await response.json(), options);
+    } catch (error) {
+      // 429 is told at once: somebody waits for this answer, and a place may be long in coming
+      if (options.signal?.aborted || !isPassing(error) || statusOf(error) === 429) throw error;
+      options.onState?.("reconnecting");
+      await pause(backoff.next(error), options.signal);
+    }
+  }
+}
+
+class Stream {
+  #options;
+
+  /** @param {{ id: string, url: string }} started @param {types.FollowOptions} options */
+  constructor({ id, url }, options) {
+    this.id = id;
+    this.url = url;
+    this.#options = options;
+  }
+
+  [Symbol.asyncIterator]() {
+    return follow(this.url, this.#options);
+  }
+
+  stop() {
+    stop(this.url, this.#options);
+  }
 }
 
 /**
  * The events of a stream, each once and in order, across any number of connections.
  *
- * `onState` is told `connecting`, `open`, `reconnecting`. Throws `StreamError` if the server knows the stream no more.
+ * `url` is a stream's, or a view of your own that answers with `llm.respond()`; with `body` it is asked by POST. Such a
+ * view is not asked a second time before its first event has come, unless the request holds a `key`: it would buy again.
+ * Throws `StreamError` if the server refuses, or knows the stream no more.
  *
  * @param {string} url
- * @param {{ after?: string, signal?: AbortSignal, headers?: object, onState?: (state: string) => void }} [options]
- *   `after` is the id of the last event that is known already
+ * @param {types.FollowOptions} [options]
+ * @returns {AsyncGenerator<types.StreamEvent, void, undefined>}
  */
 export async function* follow(url, options = {}) {
-  let last = options.after;
-  for (;;) {
-    const headers = { Accept: "text/event-stream", ...options.headers, ...(last && { "Last-Event-ID": last }) };
-    const response = await persistently(options, async () => {
-      const answer = await fetch(url, { headers, signal: options.signal, cache: "no-store" });
-      if (!answer.ok) throw await refusal(answer);
-      return answer;
-    });
-    if (response.status === 204) return;
-    options.onState?.("open");
-    try {
-      for await (const event of eventsIn(response.body)) {
-        if (event.id) last = event.id;
-        yield event;
-        if (event.type === "done") return;
-      }
-    } catch (error) {
-      if (options.signal?.aborted) throw error;
-    }
-    options.onState?.("reconnecting");
-    await pause(FIRST_BACKOFF_MS * Math.random(), options.signal);
-  }
-}
-
-/** Stop a stream; the upstream is closed at once. Works while the page is being closed, too. */
-export function stop(url) {
-  if (!navigator.sendBeacon?.(`${url}/cancel`)) fetch(url, { method: "DELETE", keepalive: true });
-}
-
-async function persistently(options, attempt) {
-  for (let wait = FIRST_BACKOFF_MS; ; wait = Math.min(wait * 2, LONGEST_BACKOFF_MS)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const final = error instanceof StreamError && error.status !== 502 && error.status !== 503;
-      if (final || options.signal?.aborted) throw error;
-      options.onState?.("reconnecting");
-      await pause(wait * (0.5 + Math.random() / 2), options.signal);
-    }
-  }
-}
-
-/** https://html.spec.whatwg.org/multipage/server-sent-events.html, for a server that ends its lines with LF. */
-async function* eventsIn(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  const leave = () => stop(url, options);
+  if (options.stopOnLeave) globalThis.addEventListener?.("pagehide", leave);
   try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const blocks = (rest + value).split("\n\n");
-      rest = blocks.pop();
-      for (const block of blocks) {
-        const event = eventOf(block);
-        if (event) yield event;
-      }
-    }
+    const [, base, id] = /^([^?#]*\/streams)\/([^/?#]+)$/.exec(absolute(url)) ?? [];
+    const isShared = base && options.share !== false && options.body === undefined;
+    const name = isShared ? await nameOf(base, options) : undefined;
+    yield* name ? hubOf(name, base, options).follow(id, options) : followAlone(url, options);
   } finally {
-    reader.cancel().catch(() => {});
+    globalThis.removeEventListener?.("pagehide", leave);
   }
 }
 
-function eventOf(block) {
-  const fields = {};
-  for (const line of block.split("\n")) {
-    const colon = line.indexOf(": ");
-    if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 2);
-  }
-  return fields.data && { id: fields.id, type: fields.event, data: JSON.parse(fields.data) };
-}
-
-async function refusal(response) {
-  const body = await response.json().catch(() => ({}));
-  return new StreamError(response.status, body.error);
-}
-
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
-  });
+/**
+ * Stop a stream; the upstream is closed at once. Works while the page is being closed, too.
+ *
+ * @param {string} url
+ * @param {Pick<types.FollowOptions, "headers" | "credentials">} [options]
+ */
+export function stop(url, options = {}) {
+  const isPlain = !options.headers && !options.credentials; // a beacon takes no headers
+  if (isPlain && globalThis.navigator?.sendBeacon?.(`${url}/cancel`)) return;
+  fetch(url, { ...init(options, { method: "DELETE", headers: options.headers }), keepalive: true }).catch(() => {});
 }
 
 /** A name for a question. Kept, and sent again with it, it finds the answer that was bought, wherever that was lost. */
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID() wants https
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** A whole answer, as far as its events have come. A `reset` makes what was said before it void. */
+export class Answer {
+  /** @type {string | undefined} */ id;
+  /** @type {string | undefined} */ model;
+  /** @type {types.Status | "running"} */ status = "running";
+  /** @type {string | undefined} */ finishReason;
+  text = "";
+  reasoning = "";
+  refusal = "";
+  /** @type {types.ToolCall[]} */ toolCalls = [];
+  /** @type {types.Failure | undefined} */ failure;
+  /** @type {types.Usage | undefined} */ usage;
+
+  /** @param {types.StreamEvent} event */
+  take({ type, data }) {
+    if (type === "start") Object.assign(this, { id: data.id, model: data.model });
+    else if (type === "delta") this.text += data.text;
+    else if (type === "reasoning") this.reasoning += data.text;
+    else if (type === "refusal") this.refusal += data.text;
+    else if (type === "tool_call") this.#takeToolCall(data);
+    else if (type === "reset") Object.assign(this, { text: "", reasoning: "", refusal: "", toolCalls: [] });
+    else if (type === "failure") this.failure = data;
+    else if (type === "usage") this.usage = data;
+    else if (type === "done") Object.assign(this, { status: data.status, finishReason: data.finish_reason });
+  }
+
+  /** @param {types.ToolCallFragment} fragment */
+  #takeToolCall({ index, id, name, arguments: more }) {
+    const call = this.toolCalls.find((known) => known.index === index);
+    if (call) call.arguments += more;
+    else this.toolCalls.push({ index, id, name, arguments: more });
+  }
+}
+
+// One connection, made anew as often as it takes…
+
+/**
+ * @param {string} url
+ * @param {types.FollowOptions} options
+ * @returns {AsyncGenerator<types.StreamEvent, void, undefined>}
+ */
+async function* followAlone(url, options) {
+  let last = options.after;
+  const { body } = options;
+  const mayRepeat = /\/streams\/[^/]+$|[?&]key=/.test(url) || (typeof body === "string" && /"key"\s*:/.test(body));
+  const tell = changesTo(options.onState);
+  tell("connecting");
+  const line = new Line(() => {
+    const headers = { Accept: "text/event-stream", ...options.headers, ...(last && { "Last-Event-ID": last }) };
+    return [url, init(options, { headers, body, method: body === undefined ? "GET" : "POST" })];
+  }, tell, options.signal);
+  line.mayRepeat = () => mayRepeat || last !== undefined;
+  for await (const events of line.batches()) {
+    for (const event of events) {
+      if (event.id) last = event.id;
+      yield event;
+      if (event.type === "done") return;
+    }
+  }
+}
+
+/** Reads one response after the other, until there is nothing more to ask for. */
+class Line {
+  #request;
+  #signal;
+  #tell;
+  #backoff = new Backoff();
+  #turn = new AbortController();
+
+  /** Whether what is asked for may be asked for again, where nobody knows what became of the first time. */
+  mayRepeat = () => true;
+
+  /** Whether others wait for a connection. */
+  isCrowded = () => false;
+
+  /**
+   * @param {() => [url: string, init: RequestInit] | undefined} request is asked before each connection; the line ends
+   *   where there is none
+   * @param {(state: types.State) => void} tell
+   * @param {AbortSignal} [signal]
+   */
+  constructor(request, tell, signal) {
+    this.#request = request;
+    this.#tell = tell;
+    this.#signal = signal;
+  }
+
+  /** Let go of the connection, and after a rest make another, for what `request` says then. */
+  renew(restMs = 0) {
+    this.#turn.abort(restMs);
+  }
+
+  /** @returns {AsyncGenerator<types.StreamEvent[], void, undefined>} events that came together */
+  async *batches() {
+    for (;;) {
+      this.#signal?.throwIfAborted();
+      const request = this.#request();
+      if (!request) return;
+      const signal = this.#newTurn();
+      let wait;
+      try {
+        const response = await this.#open(request, signal);
+        if (response.status === 204) return;
+        for await (const events of this.#read(response, signal)) {
+          this.#backoff.reset();
+          yield events;
+        }
+        if (!this.mayRepeat()) throw new StreamError(response.status, { code: "not_a_stream" });
+        wait = this.#backoff.next();
+      } catch (error) {
+        if (this.#signal?.aborted) throw error;
+        if (signal.aborted) wait = signal.reason;
+        else if (isPassing(error) && (statusOf(error) || this.mayRepeat())) wait = this.#backoff.next(error);
+        else throw error;
+      }
+      if (!signal.aborted && this.#request()) this.#tell("reconnecting");
+      if (wait && this.#request()) await pause(wait, this.#newTurn()).catch(() => {});
+    }
+  }
+
+  #newTurn() {
+    this.#turn = new AbortController();
+    return this.#signal ? AbortSignal.any([this.#turn.signal, this.#signal]) : this.#turn.signal;
+  }
+
+  /** @param {[string, RequestInit]} request @param {AbortSignal} signal */
+  async #open([url, init], signal) {
+    const response = await fetch(url, { ...init, signal, cache: "no-store" });
+    if (!response.ok) throw await refusal(response);
+    const kind = response.headers.get("Content-Type") ?? "";
+    if (response.status !== 204 && !kind.startsWith("text/event-stream")) {
+      const message = `The server answered with ${kind || "nothing that can be read"}.`; // a login page, perhaps
+      throw new StreamError(response.status, { code: "not_a_stream", message });
+    }
+    this.#tell("open");
+    return response;
+  }
+
+  /** @param {Response} response @param {AbortSignal} signal */
+  async *#read(response, signal) {
+    let heard = Date.now();
+    const turns = setInterval(() => {
+      if (this.isCrowded()) this.renew(TURN_MS * Math.random());
+      else if (Date.now() - heard > SILENCE_MS) this.renew();
+    }, TURN_MS);
+    const decoder = new TextDecoder();
+    const parser = new Parser();
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        signal.throwIfAborted();
+        if (done) return;
+        heard = Date.now();
+        const events = parser.push(decoder.decode(value, { stream: true }));
+        this.#backoff.first = parser.retry ?? this.#backoff.first;
+        if (events.length) yield events;
+      }
+    } finally {
+      clearInterval(turns);
+      reader.cancel().catch(() => {});
+    }
+  }
+}
+
+/** https://html.spec.whatwg.org/multipage/server-sent-events.html, whose data is JSON. */
+class Parser {
+  #line = "";
+  #endsInCR = false;
+  #id = "";
+  #type = "";
+  /** @type {string[]} */ #data = [];
+  /** @type {number | undefined} */ retry;
+
+  /** @param {string} text @returns {types.StreamEvent[]} the events that it completes */
+  push(text) {
+    if (this.#endsInCR) text = `\r${text}`;
+    this.#endsInCR = text.endsWith("\r"); // the first half of a CRLF, perhaps
+    if (this.#endsInCR) text = text.slice(0, -1);
+    const [first, ...lines] = text.split(/\r\n|\r|\n/);
+    this.#line += first;
+    const events = [];
+    for (const next of lines) {
+      const event = this.#take(this.#line);
+      if (event) events.push(event);
+      this.#line = next;
+    }
+    return events;
+  }
+
+  /** @param {string} line */
+  #take(line) {
+    if (!line) return this.#complete();
+    const [, name, value] = /** @type {RegExpExecArray} */ (/^([^:]*)(?::\x20?)?([^]*)$/.exec(line));
+    if (name === "data") this.#data.push(value);
+    else if (name === "event") this.#type = value;
+    else if (name === "id") this.#id = value;
+    else if (name === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+  }
+
+  #complete() {
+    const [type, data] = [this.#type || "message", this.#data];
+    this.#type = "";
+    this.#data = [];
+    if (!data.length) return;
+    try {
+      return /** @type {types.StreamEvent} */ ({ id: this.#id, type, data: JSON.parse(data.join("\n")) });
+    } catch {
+      throw new StreamError(200, { code: "not_a_stream", message: "The server answered in a form that is not ours." });
+    }
+  }
+}
+
+class Backoff {
+  first = FIRST_WAIT_MS;
+  #failures = 0;
+
+  reset() {
+    this.#failures = 0;
+  }
+
+  /**
+   * How long to wait, in ms: twice as long each time, and not all clients at the same moment. What the server asked for
+   * by Retry-After it gets.
+   *
+   * @param {unknown} [error]
+   */
+  next(error) {
+    const most = Math.min(this.first * 2 ** this.#failures++, Math.max(LONGEST_WAIT_MS, this.first));
+    const asked = error instanceof StreamError ? (error.retryAfter ?? 0) * 1000 : 0;
+    return Math.max(most * (0.5 + Math.random() / 2), asked);
+  }
+}
+
+// One connection for all tabs of an origin…
+
+/** @typedef {{ by: string, tab: string, id: string, after: number }} Want a stream, after an event of it */
+/** @typedef {{ id: string, status: number, error?: types.ErrorBody }} Status why a stream has no (more) events */
+/**
+ * What tabs tell each other; every tab hears itself, too.
+ * @typedef {{ want?: Want, leave?: string, leader?: true, events?: types.StreamEvent[], state?: types.State,
+ *   status?: Status, ping?: true, pong?: true }} Message
+ */
+
+/** @type {Map<string, Hub>} */
+const hubs = new Map();
+
+/** @param {string} name @param {string} base @param {types.FollowOptions} options */
+function hubOf(name, base, options) {
+  let hub = hubs.get(name);
+  if (!hub) hubs.set(name, (hub = new Hub(name, base, options)));
+  return hub;
+}
+
+/** Tabs share what they ask for in the same words only: another's headers may be another user's. */
+/** @param {string} base @param {types.FollowOptions} options */
+async function nameOf(base, { headers, credentials }) {
+  if (!headers && !credentials) return `llm-stream ${base}`;
+  const words = JSON.stringify([base, credentials, ...new Headers(headers)]);
+  const hash = await crypto.subtle?.digest("SHA-256", new TextEncoder().encode(words)); // not a secret in a lock's name
+  return `llm-stream ${hash ? new Uint8Array(hash).join("") : words}`;
+}
+
+/**
+ * The streams of one blueprint that this tab follows, from the first to the last of them; and, while it leads, those
+ * that the other tabs follow.
+ */
+class Hub {
+  #name;
+  #base;
+  #options;
+  #tab = newKey();
+  /** @type {Set<Following>} */ #followings = new Set();
+  #engaged = new AbortController();
+  #isKnown = false;
+  /** @type {BroadcastChannel | undefined} */ #channel;
+  #heard = Date.now();
+
+  #isLeading = false;
+  /** @type {Map<string, Want>} */ #wants = new Map();
+  /** @type {Map<string, number>} the last event that was read, of each stream that is wanted */ #places = new Map();
+  /** @type {string[]} */ #asked = [];
+  /** @type {Line | undefined} */ #line;
+  /** @type {() => void} */ #wake = () => {};
+
+  /** @param {string} name @param {string} base @param {types.FollowOptions} options */
+  constructor(name, base, { headers, credentials }) {
+    this.#name = name;
+    this.#base = base;
+    this.#options = { headers, credentials };
+    const { signal } = this.#engaged;
+    if (globalThis.navigator?.locks && globalThis.BroadcastChannel) this.#share(signal);
+    else this.#lead(signal, crowdOf(name, this.#tab, signal)); // each for itself
+  }
+
+  /**
+   * @param {string} id
+   * @param {types.FollowOptions} options
+   * @returns {AsyncGenerator<types.StreamEvent, void, undefined>}
+   */
+  async *follow(id, options) {
+    options.signal?.throwIfAborted();
+    const following = new Following(id, options, (lost) => this.#want(lost));
+    this.#followings.add(following);
+    this.#want(following);
+    try {
+      yield* following.events();
+    } finally {
+      this.#followings.delete(following);
+      this.#send({ leave: following.key });
+      if (!this.#followings.size) {
+        hubs.delete(this.#name);
+        this.#engaged.abort();
+      }
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  #share(signal) {
+    const channel = (this.#channel = new BroadcastChannel(this.#name));
+    const watch = setInterval(() => this.#watch(), PATIENCE_MS / 2);
+    channel.onmessage = ({ data }) => {
+      this.#heard = Date.now();
+      this.#receive(data);
+    };
+    onAbort(signal, () => {
+      clearInterval(watch);
+      channel.close();
+      this.#channel = undefined;
+    });
+    // the leader waits for the lock of each tab: it gets it when the tab has gone, however that went
+    hold(`${this.#name} ${this.#tab}`, signal, () => {
+      this.#isKnown = true;
+      for (const following of this.#followings) this.#want(following);
+      this.#stand(signal);
+      return new Promise((resolve) => onAbort(signal, () => resolve(undefined)));
+    }).then(() => {
+      if (!this.#isKnown && !signal.aborted) this.#lead(signal); // a frame that may not hold locks
+    });
+  }
+
+  /** Lead when it is this tab's turn, and again after another has taken over. @param {AbortSignal} signal */
+  async #stand(signal) {
+    while (!signal.aborted) {
+      const term = new AbortController();
+      /** @type {Promise<void> | undefined} */
+      let work;
+      await hold(`${this.#name} leader`, signal, () => (work = this.#lead(AbortSignal.any([signal, term.signal]))));
+      term.abort();
+      await work;
+    }
+  }
+
+  /** A leader that says nothing is asked whether it is there; one that is frozen, or hangs, loses its lock. */
+  #watch() {
+    const silence = Date.now() - this.#heard;
+    if (this.#isLeading || silence < PATIENCE_MS) return;
+    if (silence < 2 * PATIENCE_MS) this.#send({ ping: true });
+    else navigator.locks.request(`${this.#name} leader`, { steal: true }, () => {}).catch(() => {}); // the next has it
+  }
+
+  /** @param {Following} following */
+  #want({ key, id, last }) {
+    if (this.#isKnown) this.#send({ want: { by: key, tab: this.#tab, id, after: last } });
+  }
+
+  /** @param {Message} message */
+  #send(message) {
+    this.#channel?.postMessage(message);
+    this.#receive(message);
+  }
+
+  /** @param {Message} message */
+  #receive({ want, leave, leader, events = [], state, status, ping }) {
+    if (this.#isLeading) {
+      if (want) this.#takeIn(want);
+      if (leave && this.#wants.delete(leave)) this.#letGo();
+      if (ping) this.#send({ pong: true });
+    }
+    for (const following of this.#followings) {
+      if (leader) this.#want(following);
+      for (const event of events) following.take(event);
+      if (state) following.tell(state);
+      if (status?.id === following.id) following.end(status);
+    }
+  }
+
+  // …as the leader
+
+  /** @param {AbortSignal} signal */
+  async #lead(signal, isCrowded = () => false) {
+    this.#isLeading = this.#isKnown = true;
+    this.#wants.clear();
+    this.#places.clear();
+    this.#send({ leader: true }); // and everybody says what it wants
+    const line = (this.#line = new Line(() => this.#request(), (state) => this.#send({ state }), signal));
+    line.isCrowded = isCrowded;
+    while (!signal.aborted) {
+      if (this.#places.size) await this.#read(line, signal);
+      else await new Promise((resolve) => onAbort(signal, (this.#wake = () => resolve(undefined))));
+    }
+    this.#isLeading = false;
+  }
+
+  /** @param {Line} line @param {AbortSignal} signal */
+  async #read(line, signal) {
+    /** @type {Omit<Status, "id">} */
+    let ending = { status: 204 };
+    try {
+      for await (const events of line.batches()) this.#pass(events);
+    } catch (error) {
+      if (signal.aborted) return;
+      const { status, code, message, retryable, errorId } = /** @type {StreamError} */ (error);
+      ending = { status, error: { code, message, retryable, error_id: errorId } };
+    }
+    for (const id of this.#asked) this.#finish({ id, ...ending });
+  }
+
+  /** One stream by its own route, several by the one for several. @returns {[string, RequestInit] | undefined} */
+  #request() {
+    const places = [...this.#places];
+    this.#asked = places.map(([id]) => id);
+    if (!places.length) return;
+    /** @type {Record<string, string>} */
+    const headers = { Accept: "text/event-stream", ...this.#options.headers };
+    const last = places.map(([id, number]) => `${id}-${number}`);
+    if (last.length > 1) return [`${this.#base}?after=${last.join("&after=")}`, init(this.#options, { headers })];
+    if (places[0][1]) headers["Last-Event-ID"] = last[0];
+    return [`${this.#base}/${places[0][0]}`, init(this.#options, { headers })];
+  }
+
+  /** @param {types.StreamEvent[]} read */
+  #pass(read) {
+    const events = read.filter((event) => {
+      /** @type {{ type: string, data: any }} */
+      const { type, data } = event;
+      if (type === "status") this.#finish(data);
+      const [id, number] = placeOf(event.id);
+      if (number - 1 !== this.#places.get(id)) return false; // of a connection that has been renewed since
+      if (event.type === "done") this.#places.delete(id);
+      else this.#places.set(id, number);
+      return true;
+    });
+    const isSharing = [...this.#wants.values()].some(({ tab }) => tab !== this.#tab);
+    if (isSharing) this.#send({ events });
+    else this.#receive({ events });
+  }
+
+  /** @param {Status} status */
+  #finish(status) {
+    this.#places.delete(status.id);
+    this.#send({ status });
+  }
+
+  /** @param {Want} want */
+  #takeIn(want) {
+    const isNew = ![...this.#wants.values()].some(({ tab }) => tab === want.tab);
+    this.#wants.set(want.by, want);
+    if (isNew && want.tab !== this.#tab) {
+      hold(`${this.#name} ${want.tab}`, this.#engaged.signal, async () => this.#forget(want.tab));
+    }
+    if (want.after >= (this.#places.get(want.id) ?? Infinity)) return; // it will hear it
+    this.#places.set(want.id, want.after);
+    this.#line?.renew();
+    this.#wake();
+  }
+
+  /** @param {string} tab that has gone */
+  #forget(tab) {
+    for (const want of this.#wants.values()) if (want.tab === tab) this.#wants.delete(want.by);
+    this.#letGo();
+  }
+
+  /** Nobody is paid to write what nobody wants: the server is shown who is not read any more. */
+  #letGo() {
+    const wanted = new Set([...this.#wants.values()].map(({ id }) => id));
+    const unwanted = [...this.#places.keys()].filter((id) => !wanted.has(id));
+    for (const id of unwanted) this.#places.delete(id);
+    if (unwanted.length) this.#line?.renew();
+  }
+}
+
+/** What one `for await` follows. */
+class Following {
+  key = newKey();
+  #signal;
+  #onLoss;
+  #isLost = false;
+  /** @type {types.StreamEvent[]} */ #queue = [];
+  /** @type {Status | undefined} */ #ending;
+  #wake = () => {};
+
+  /** @param {string} id @param {types.FollowOptions} options @param {(lost: Following) => void} onLoss */
+  constructor(id, options, onLoss) {
+    this.id = id;
+    const [of, number] = placeOf(options.after ?? "");
+    this.last = of === id ? number : 0;
+    this.#signal = options.signal;
+    this.#onLoss = onLoss;
+    this.tell = changesTo(options.onState);
+    this.tell("connecting");
+  }
+
+  /** @param {types.StreamEvent} event */
+  take(event) {
+    const [id, number] = placeOf(event.id);
+    if (id !== this.id || number <= this.last) return;
+    if (number > this.last + 1) {
+      if (!this.#isLost) this.#onLoss(this);
+      this.#isLost = true;
+      return;
+    }
+    this.#isLost = false;
+    this.tell("open");
+    this.last = number;
+    this.#queue.push(event);
+    this.#wake();
+  }
+
+  /** @param {Status} status */
+  end(status) {
+    this.#ending = status;
+    this.#wake();
+  }
+
+  /** @returns {AsyncGenerator<types.StreamEvent, void, undefined>} */
+  async *events() {
+    const signal = this.#signal;
+    if (signal) onAbort(signal, () => this.#wake());
+    for (;;) {
+      for (const event of this.#queue.splice(0)) {
+        signal?.throwIfAborted();
+        yield event;
+        if (event.type === "done") return;
+      }
+      signal?.throwIfAborted();
+      if (this.#ending?.status === 204) return;
+      if (this.#ending) throw new StreamError(this.#ending.status, this.#ending.error);
+      if (!this.#queue.length) await new Promise((resolve) => (this.#wake = () => resolve(undefined)));
+    }
+  }
+}
+
+/**
+ * Whether more tabs follow streams than may each keep a connection. Without Web Locks, which want https, they cannot
+ * agree who leads; each then lets go of its connection after a turn, so that all get theirs, and the site its own.
+ *
+ * @param {string} name
+ * @param {string} tab
+ * @param {AbortSignal} signal
+ */
+function crowdOf(name, tab, signal) {
+  if (!globalThis.BroadcastChannel) return () => false;
+  const channel = new BroadcastChannel(name);
+  const others = new Set();
+  channel.onmessage = ({ data: { here, gone } }) => {
+    if (here && !others.has(here)) channel.postMessage({ here: tab });
+    if (here) others.add(here);
+    others.delete(gone);
+  };
+  const leave = () => channel.postMessage({ gone: tab });
+  channel.postMessage({ here: tab });
+  globalThis.addEventListener?.("pagehide", leave);
+  onAbort(signal, () => {
+    leave();
+    channel.close();
+    globalThis.removeEventListener?.("pagehide", leave);
+  });
+  return () => others.size >= CROWD;
+}
+
+// Small things…
+
+/** @param {string} id @returns {[stream: string, number: number]} */
+function placeOf(id) {
+  const at = id.lastIndexOf("-");
+  return [id.slice(0, at), Number(id.slice(at + 1))];
+}
+
+/** @param {string} url */
+function absolute(url) {
+  return globalThis.location ? new URL(url, location.href).href : url;
+}
+
+/** @param {types.FollowOptions["onState"]} [onState] @returns {(state: types.State) => void} */
+function changesTo(onState) {
+  /** @type {types.State | undefined} */
+  let last;
+  return (state) => {
+    if (state === last) return;
+    last = state;
+    if (onState) queueMicrotask(() => onState(state)); // what it throws is not a lost connection
+  };
+}
+
+/** @param {types.FollowOptions} options @param {RequestInit} init */
+function init({ signal, credentials }, init) {
+  return { ...init, signal, ...(credentials && { credentials }) };
+}
+
+/** @param {Response} response */
+async function refusal(response) {
+  const body = await response.json().catch(() => ({}));
+  return new StreamError(response.status, body.error, secondsOf(response.headers.get("Retry-After")));
+}
+
+/** @param {string | null} retryAfter seconds, or a date */
+function secondsOf(retryAfter) {
+  if (!retryAfter) return;
+  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
+  return seconds > 0 ? seconds : undefined;
+}
+
+/**
+ * Whether to ask again in the same words: after a lost connection, and where something before the blueprint is busy or
+ * away. What the blueprint itself has refused it would refuse again, unless it was overloaded.
+ *
+ * @param {unknown} error
+ */
+function isPassing(error) {
+  if (!(error instanceof StreamError)) return true;
+  return error.code ? error.code === "overloaded" : [408, 425, 429, 502, 503, 504].includes(error.status);
+}
+
+/** @param {unknown} error */
+function statusOf(error) {
+  return error instanceof StreamError ? error.status : undefined;
+}
+
+/** Ends early when the network or the user comes back. @param {number} ms @param {AbortSignal} [signal] */
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const end = (/** @type {() => void} */ settle) => () => {
+      clearTimeout(timer);
+      globalThis.removeEventListener?.("online", early);
+      globalThis.document?.removeEventListener("visibilitychange", early);
+      signal?.removeEventListener("abort", stopped);
+      settle();
+    };
+    const early = () => globalThis.document?.visibilityState !== "hidden" && finished();
+    const finished = end(() => resolve(undefined));
+    const stopped = end(() => reject(signal?.reason));
+    const timer = setTimeout(finished, ms);
+    globalThis.addEventListener?.("online", early);
+    globalThis.document?.addEventListener("visibilitychange", early);
+    signal?.addEventListener("abort", stopped);
+  });
+}
+
+/** @param {AbortSignal} signal @param {() => void} then */
+function onAbort(signal, then) {
+  if (signal.aborted) then();
+  else signal.addEventListener("abort", then, { once: true });
+}
+
+/** Do something while a lock is held; nothing, if `signal` comes first. Ends too when another steals the lock. */
+/** @param {string} name @param {AbortSignal} signal @param {() => Promise<unknown>} work */
+async function hold(name, signal, work) {
+  await navigator.locks.request(name, { signal }, work).catch(() => {});
 }

@@ -1,35 +1,71 @@
-"""One server and one scripted upstream for all tests of a module."""
+"""One server and one upstream for all tests of a module, and the tabs of a visitor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from llm_stream.testing import Upstream
 
 from ..conftest import Server
 from ..conftest import eventually
+from .scripts import PRICES
+
+BLANK = "/llm/static/llm-stream.d.ts"
+"""A page of the server's own origin that does nothing by itself."""
+
+
+@pytest.fixture
+def context(browser: Any) -> Iterator[Any]:
+    """The tabs of one visitor; an error that no script of theirs catches fails the test."""
+    context = browser.new_context()
+    problems: list[str] = []
+    context.on("weberror", lambda problem: problems.append(str(problem.error)))
+    yield context
+    context.close()
+    assert not problems
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
+def model() -> Iterator[Upstream]:
     with Upstream() as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(model: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    server = Server(upstream, folder, models=["other"], retries=0, disconnect_grace_s=0.5, heartbeat_s=0.2)
+    server = Server(model, folder, prices=PRICES, disconnect_grace_s=2, max_streams_per_owner=100)
     yield server
+    eventually(server.at_rest, "rest")
     server.process.kill()
     server.process.wait()
 
 
 @pytest.fixture(autouse=True)
-def upstream_starts_afresh(upstream: Upstream) -> Iterator[None]:
-    upstream.requests.clear()
+def no_script_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The next test would get it."""
     yield
-    eventually(lambda: upstream.open == 0, "the end of every upstream request")
-    assert not upstream._scripts, "a script was not asked for"
+    if "model" in request.fixturenames:
+        assert not request.getfixturevalue("model")._scripts
+
+
+@pytest.fixture
+def open_tab(context: Any, server: Server) -> Callable[..., Page]:
+    """A tab of the same visitor, at a blank page of the server's."""
+
+    def open_tab(url: str | None = None) -> Page:
+        page: Page = context.new_page()
+        page.goto((url or server.url) + BLANK)
+        return page
+
+    return open_tab
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Page]) -> Page:
+    return open_tab()

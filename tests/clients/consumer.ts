@@ -1,0 +1,50 @@
+// A page that is written in TypeScript: this must compile, and what is marked must not.
+import { Answer, StreamError, follow, newKey, start, stop } from "../../llm_stream/static/llm-stream.js";
+import type { FollowOptions, State, StreamEvent, Usage } from "../../llm_stream/static/llm-stream.js";
+
+const options: FollowOptions = {
+  signal: new AbortController().signal,
+  headers: { Authorization: "Bearer …" },
+  onState: (state: State) => console.log(state),
+  stopOnLeave: true,
+};
+
+function shown(event: StreamEvent): string {
+  switch (event.type) {
+    case "delta":
+    case "reasoning":
+    case "refusal":
+      return event.data.text;
+    case "tool_call":
+      return `${event.data.name ?? ""}${event.data.arguments}`;
+    case "failure":
+      return event.data.message;
+    case "usage":
+      // @ts-expect-error: an event of usage has no text
+      return event.data.text;
+    case "done":
+      // @ts-expect-error: that is no status
+      return event.data.status === "finished" ? "" : event.data.status;
+    default:
+      return event.id;
+  }
+}
+
+export async function ask(question: string): Promise<Usage | undefined> {
+  const answer = new Answer();
+  try {
+    const stream = await start("/llm", { messages: [{ role: "user", content: question }], key: newKey() }, options);
+    for await (const event of stream) {
+      answer.take(event);
+      console.log(shown(event), answer.text, answer.toolCalls[0]?.name);
+    }
+    for await (const { id } of follow(stream.url, { after: `${stream.id}-1` })) console.log(id);
+    stop(stream.url);
+    stream.stop();
+  } catch (error) {
+    if (error instanceof StreamError && error.retryable) console.log(error.status, error.code, error.retryAfter);
+  }
+  // @ts-expect-error: a prompt is text
+  await start("/llm", { prompt: 5 });
+  return answer.usage;
+}
