@@ -22,6 +22,8 @@ import hypothesis
 import pytest
 from flask import Flask
 from openai import OpenAI
+from playwright.sync_api import Page
+from playwright.sync_api import sync_playwright
 
 from llm_stream import LLMStream
 from llm_stream.testing import Upstream
@@ -243,6 +245,47 @@ def make_app(upstream: Upstream) -> Iterator[Callable[..., Flask]]:
     yield make
     for llm in made:
         llm._client.close()
+
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = require("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Page]:
+    context = browser.new_context()
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    context.close()
+    assert not problems
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that the tests of a file share; its upstream is `site.upstream`."""
+    with Upstream() as upstream:
+        prices = {"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}
+        server = Server(upstream, tmp_path_factory.mktemp("site"), prices=prices)
+        yield server
+        server.stop()
 
 
 @pytest.fixture(autouse=True)
