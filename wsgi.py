@@ -15,6 +15,26 @@ from openai import OpenAI
 from llm_stream import LLMStream
 from llm_stream.testing import Upstream
 
+CONTENT_SECURITY_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "dompurify",
+}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in CONTENT_SECURITY_POLICY.items()),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # with no-referrer, a beacon that stops an answer would come from nowhere
+    "X-DNS-Prefetch-Control": "off",  # no look-up of a host that an answer names, before its link is followed
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
@@ -29,8 +49,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(llm, url_prefix="/llm")
 
     @app.get("/")
-    def page() -> str:
-        return render_template("chat.html", has_model=has_model(), model=llm.state.model)
+    def page() -> Response:
+        html = render_template("chat.html", has_model=has_model(), model=llm.state.model)
+        return Response(html, headers=PAGE_HEADERS)
 
     @app.get("/chat")
     def chat() -> Response:

@@ -1,0 +1,43 @@
+/**
+ * A text that is still being written, with its end as it will probably go on: a mark that was opened is closed, and
+ * what is nothing yet is held back. Otherwise asterisks would flash up before each bold word, and a list after a line
+ * of text would begin its life as a heading.
+ */
+
+const FENCE = /^ *(?:(?:[-*+>]|\d+[.)]) +)*(`{3,}|~{3,})/;
+const BARE_MARKER = /(?:^|\n)[ \t]*(?:[-=*_+#>~`]+|\d{1,9}[.)]?|[-*+] +\[[ xX]?\]?)?[ \t]*$/;
+const TABLE_HEAD = /(?:^|\n\n|\n(?!\|)[^\n]*\n)\|[^\n]*(?:\n[|\s:-]*)?$/;
+const HALF_LINK = /(^|[\s(*_])!?\[([^\]\n]*)(?:\](?:\([^)\s]*)?)?$/;
+const OPENING_MARK = /(^|[\s("“])[*_~`]+$/;
+const CODE_SPAN = /(`+)(?:(?!\1).)*\1/gs;
+
+export function mended(text) {
+  if (isInFence(text)) return text;
+  text = text.replace(TABLE_HEAD, "").replace(BARE_MARKER, "");
+  const paragraph = text.lastIndexOf("\n\n") + 1;
+  return text.slice(0, paragraph) + closed(text.slice(paragraph));
+}
+
+function isInFence(text) {
+  let open = "";
+  for (const line of text.split("\n")) {
+    const [, fence] = FENCE.exec(line) ?? [];
+    if (!fence) continue;
+    if (!open) open = fence;
+    else if (fence.startsWith(open)) open = "";
+  }
+  return open !== "";
+}
+
+function closed(text) {
+  text = text.replace(HALF_LINK, "$1$2").replace(OPENING_MARK, "$1");
+  const prose = text.replace(CODE_SPAN, "");
+  if (prose.includes("`")) return text + "`";
+  for (const mark of ["**", "~~"]) if (isOpen(prose, mark)) text = text.replace(/[*~]$/, "") + mark;
+  return text;
+}
+
+function isOpen(text, mark) {
+  const parts = text.split(mark);
+  return parts.length % 2 === 0 && /^\S/.test(parts.at(-1));
+}
