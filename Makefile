@@ -1,8 +1,8 @@
-# make run: serve the demo at http://127.0.0.1:8000 · make test · make check · make bench
+# make run: serve the demo at http://127.0.0.1:8000 · make test · make check · make bench · make screenshots
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check format bench clean
+.PHONY: run test check format bench screenshots clean
 
 run: .venv/ready
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -24,6 +24,10 @@ format: .venv/ready
 	$(PYTHON) -m venv .venv || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
+
+# the README's pictures of the chat page, taken by its tests
+screenshots: .venv/ready
+	SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/test_chat_page.py -k screenshots
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
