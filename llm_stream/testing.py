@@ -345,11 +345,18 @@ STAND_IN = """You asked: “{question}”
 No model is connected, so this is a stand-in: a scripted server inside the demo, reached over HTTP by the real \
 OpenAI client, one word at a time. Everything else is as it will be with a model.
 
-Try to break it: reload the page while this is being written, and it goes on where it was. Switch the network off \
-and on. Duplicate the tab. Press Stop, and the upstream is closed at once; the line below tells what was used until \
-then.
+Try to break it:
 
-Then set OPENAI_API_KEY, and OPENAI_BASE_URL if your provider is not OpenAI, and start the server again."""
+- Reload the page while this is being written: it goes on where it was.
+- Switch the network off and on, or duplicate the tab.
+- Press **Stop**: the upstream is closed at once, and the line below tells what was used until then.
+
+For a real model, start the server again with a key:
+
+```sh
+export OPENAI_API_KEY=…
+export OPENAI_BASE_URL=…  # if your provider is not OpenAI
+```"""
 
 
 def _json(value: Any) -> bytes:
