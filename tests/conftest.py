@@ -29,9 +29,6 @@ from llm_stream import LLMStream
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
-from .chromium import browser as browser
-from .chromium import page as page
-
 # no timings in tests; and CI, which nobody watches, tries the same examples each time
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)

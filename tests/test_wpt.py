@@ -72,14 +72,14 @@ READ = """url => {
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[Upstream]:
+def upstream() -> Iterator[Upstream]:
     with Upstream() as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="module")
-def server(model: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(model, tmp_path_factory.mktemp("server"))
+def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(upstream, tmp_path_factory.mktemp("server"))
     yield server
     server.process.kill()
     server.process.wait()
@@ -97,15 +97,15 @@ def read(page: Page, url: str) -> Any:
     return page.evaluate("seen")
 
 
-def test_format_payloads_are_nothing_but_text(at_server: Page, model: Upstream) -> None:
-    model.answer(*PAYLOADS.values())
+def test_format_payloads_are_nothing_but_text(at_server: Page, upstream: Upstream) -> None:
+    upstream.answer(*PAYLOADS.values())
     seen = read(at_server, "/llm/chat?prompt=hi")
     assert dict(zip(PAYLOADS, seen["texts"], strict=True)) == PAYLOADS
     assert seen["ids"] == list(range(1, len(PAYLOADS) + 4))
 
 
-def test_format_payloads_are_nothing_but_lines_in_the_plain_form(at_server: Page, model: Upstream) -> None:
-    model.answer(*PAYLOADS.values())
+def test_format_payloads_are_nothing_but_lines_in_the_plain_form(at_server: Page, upstream: Upstream) -> None:
+    upstream.answer(*PAYLOADS.values())
     seen = read(at_server, "/llm/chat?prompt=hi&format=text")
     assert seen["plain"] == LINE_END.sub("\n", "".join(PAYLOADS.values()))
 
@@ -123,9 +123,9 @@ class CuttingProxy(Proxy):
         return data[: data.index(self._words.pop(0))]
 
 
-def test_format_data_before_final_empty_line(page: Page, model: Upstream, server: Server) -> None:
+def test_format_data_before_final_empty_line(page: Page, upstream: Upstream, server: Server) -> None:
     """An event that a lost connection has cut is dropped, and comes whole afterwards."""
-    model.answer("one ", "two ", "three")
+    upstream.answer("one ", "two ", "three")
     stream_id = read_events(server.get("/llm/chat?prompt=hi").content)[0][2]["id"]
     with CuttingProxy(server.port, b"two ", b"completed") as proxy:
         page.goto(f"{proxy.url}/worker")
@@ -135,8 +135,8 @@ def test_format_data_before_final_empty_line(page: Page, model: Upstream, server
     assert (seen["opened"], seen["errors"]) == (3, 2)
 
 
-def test_format_mime_type(server: Server, model: Upstream) -> None:
-    model.answer("Hello")
+def test_format_mime_type(server: Server, upstream: Upstream) -> None:
+    upstream.answer("Hello")
     assert server.get("/llm/chat?prompt=hi").headers["Content-Type"] == "text/event-stream; charset=utf-8"
 
 
@@ -149,9 +149,9 @@ def test_format_mime_type(server: Server, model: Upstream) -> None:
         (422, "/llm/chat"),
     ],
 )
-def test_request_status_error(at_server: Page, model: Upstream, server: Server, status: int, path: str) -> None:
+def test_request_status_error(at_server: Page, upstream: Upstream, server: Server, status: int, path: str) -> None:
     """Each of them is final: the browser does not ask again."""
-    model.answer("Hello")
+    upstream.answer("Hello")
     ended = read_events(server.get(f"/llm/chat?prompt=hi&key={status}").content)[0][2]["id"]
     asked: list[int] = []
     at_server.on("response", lambda response: asked.append(response.status))

@@ -31,15 +31,19 @@ def context(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[Upstream]:
+def upstream() -> Iterator[Upstream]:
     with Upstream() as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="module")
-def server(model: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    server = Server(model, folder, prices=PRICES, disconnect_grace_s=2, max_streams_per_owner=100)
+def server(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """With the `SETTINGS` of the module, if it has any."""
+    usual = {"prices": PRICES, "disconnect_grace_s": 2, "max_streams_per_owner": 100}
+    settings = getattr(request.module, "SETTINGS", usual)
+    server = Server(upstream, tmp_path_factory.mktemp("server"), **settings)
     yield server
     eventually(server.at_rest, "rest")
     server.process.kill()
@@ -47,11 +51,15 @@ def server(model: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(autouse=True)
-def no_script_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The next test would get it."""
+def upstream_starts_afresh(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What one test has asked for, or has left to be asked for, is not another's."""
+    if "upstream" not in request.fixturenames:
+        yield
+        return
+    upstream: Upstream = request.getfixturevalue("upstream")
+    upstream.requests.clear()
     yield
-    if "model" in request.fixturenames:
-        assert not request.getfixturevalue("model")._scripts
+    assert not upstream._scripts, "a script was not asked for"
 
 
 @pytest.fixture

@@ -34,20 +34,12 @@ from ..sequences import batches
 from ..sequences import splits
 from ..sequences import well_formed_sequences
 from ..sequences import written
-from .chunks import thought
-from .chunks import tool_call
+from .scripts import PRICES
+from .scripts import reasoning
+from .scripts import tool_call
 
-PRICES = {"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}
+SETTINGS = {"prices": PRICES, "retries": 0, "retry_after_content": True, "disconnect_grace_s": 0.5}
 AWKWARD = [" leading", "two\nlines\r\n\r", "\n\n", "\u2028", "🧠é👩‍👩‍👧", "data: [DONE]\n\n", ": ping", "\ufeff", '"\\']
-
-
-@pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("agui")
-    server = Server(upstream, folder, prices=PRICES, retries=0, retry_after_content=True, disconnect_grace_s=0.5)
-    yield server
-    server.process.kill()
-    server.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +102,9 @@ def test_text_arrives_as_the_model_wrote_it(agent: Open, upstream: Upstream) -> 
 def test_tools_are_called_and_their_output_is_answered(agent: Open, upstream: Upstream) -> None:
     upstream.answer(
         "Let me look. ",
-        tool_call(0, '{"city": ', id="call_1", name="weather"),
-        tool_call(1, "", id="call_2", name="now"),
-        tool_call(0, '"Köln"}'),
+        tool_call('{"city": ', id="call_1", name="weather"),
+        tool_call("", index=1, id="call_2", name="now"),
+        tool_call('"Köln"}'),
         finish_reason="tool_calls",
     )
     upstream.answer("It rains.")
@@ -140,7 +132,7 @@ def test_tools_are_called_and_their_output_is_answered(agent: Open, upstream: Up
 
 
 def test_reasoning_is_a_message_of_its_own(agent: Open, upstream: Upstream) -> None:
-    upstream.answer(thought("Let me "), thought("see."), "Hello")
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Hello")
     upstream.answer("Again")
     asking = agent()
     shown = asking.ask()
@@ -177,8 +169,8 @@ def test_usage_comes_with_an_error(agent: Open, upstream: Upstream) -> None:
 
 
 def test_error_ends_the_run(agent: Open, upstream: Upstream) -> None:
-    upstream.answer(thought("hm"), tool_call(0, "{", id="call_1", name="weather"), finish_reason="error")
-    upstream.answer(thought("hm"), tool_call(0, "{", id="call_1", name="weather"), finish_reason="error")
+    upstream.answer(reasoning("hm"), tool_call("{", id="call_1", name="weather"), finish_reason="error")
+    upstream.answer(reasoning("hm"), tool_call("{", id="call_1", name="weather"), finish_reason="error")
     shown = agent().ask()
     assert types_of(shown)[-1] == "RUN_ERROR"
     error = shown["error"]
@@ -192,7 +184,7 @@ def test_error_before_the_run_is_a_status(agent: Open, upstream: Upstream) -> No
 
 
 def test_error_of_an_attempt_takes_its_text_back(agent: Open, upstream: Upstream) -> None:
-    upstream.answer(thought("hm"), "Wrong ", tool_call(0, "{", id="call_1", name="weather"), Cut())
+    upstream.answer(reasoning("hm"), "Wrong ", tool_call("{", id="call_1", name="weather"), Cut())
     upstream.answer("Right")
     asking = agent()
     shown = asking.ask("Is it?")

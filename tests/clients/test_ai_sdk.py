@@ -35,8 +35,9 @@ from ..sequences import batches
 from ..sequences import splits
 from ..sequences import well_formed_sequences
 from ..sequences import written
-from .chunks import thought
-from .chunks import tool_call
+from .scripts import PRICES
+from .scripts import reasoning
+from .scripts import tool_call
 
 REACT = ["react@19.3.1", "react-dom@19.3.1", "esbuild@0.28.2"]
 AI_SDKS = {
@@ -44,7 +45,6 @@ AI_SDKS = {
     "ai-6": ["ai@6.0.326", "@ai-sdk/react@3.0.327", *REACT],
     "ai-7": ["ai@7.0.173", "@ai-sdk/react@4.0.177", *REACT],
 }
-PRICES = {"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}
 
 AWKWARD = [
     " leading",
@@ -134,7 +134,7 @@ def test_text_arrives_as_the_model_wrote_it(chat: Open, upstream: Upstream) -> N
 
 def test_text_of_earlier_turns_is_sent_along(chat: Open, upstream: Upstream) -> None:
     talk = chat()
-    upstream.answer(thought("hm"), "Yes.")
+    upstream.answer(reasoning("hm"), "Yes.")
     upstream.answer("No.")
     talk.ask("Is it?")
     talk.ask("Really?")
@@ -146,7 +146,7 @@ def test_text_of_earlier_turns_is_sent_along(chat: Open, upstream: Upstream) -> 
 
 
 def test_text_of_a_completion(node: Node, server: Server, upstream: Upstream) -> None:
-    upstream.answer(thought("hm"), "Hel", "lo")
+    upstream.answer(reasoning("hm"), "Hel", "lo")
     upstream.answer("Hel", Cut())
     api = f"{server.url}/llm/ui/chat"
     assert node("complete", api=api, prompt="hi")["text"] == "Hello"
@@ -166,9 +166,9 @@ def test_text_says_why_it_ends(chat: Open, upstream: Upstream, reason: str, told
 def test_tools_are_called_and_their_output_is_answered_in_the_same_message(chat: Open, upstream: Upstream) -> None:
     upstream.answer(
         "Let me look. ",
-        tool_call(0, '{"city": ', id="call_1", name="weather"),
-        tool_call(1, "", id="call_2", name="now"),
-        tool_call(0, '"Köln"}'),
+        tool_call('{"city": ', id="call_1", name="weather"),
+        tool_call("", index=1, id="call_2", name="now"),
+        tool_call('"Köln"}'),
         finish_reason="tool_calls",
     )
     upstream.answer("It rains.")
@@ -195,7 +195,7 @@ def test_tools_are_called_and_their_output_is_answered_in_the_same_message(chat:
 
 
 def test_tools_with_malformed_arguments_are_not_called(chat: Open, upstream: Upstream) -> None:
-    upstream.answer(tool_call(0, '{"city": Köln}', id="call_1", name="weather"), finish_reason="tool_calls")
+    upstream.answer(tool_call('{"city": Köln}', id="call_1", name="weather"), finish_reason="tool_calls")
     shown = chat().ask()
     (part,) = parts_of(shown)
     assert (part["state"], part["errorText"]) == ("output-error", "The arguments of this call are not valid JSON.")
@@ -203,14 +203,14 @@ def test_tools_with_malformed_arguments_are_not_called(chat: Open, upstream: Ups
 
 
 def test_tools_of_an_answer_that_breaks_off_are_not_called(chat: Open, upstream: Upstream) -> None:
-    upstream.answer(tool_call(0, '{"city": "Bonn"}', id="call_1", name="weather"), Cut())
+    upstream.answer(tool_call('{"city": "Bonn"}', id="call_1", name="weather"), Cut())
     shown = chat().ask()
     assert (shown["status"], shown["toolCalls"]) == ("error", [])
     assert parts_of(shown)[0]["state"] == "output-error"
 
 
 def test_reasoning_is_a_part_of_its_own(chat: Open, upstream: Upstream) -> None:
-    upstream.answer(thought("Let me "), thought("see."), "Hello")
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Hello")
     shown = chat().ask()
     assert [(part["type"], part["text"], part["state"]) for part in parts_of(shown)] == [
         ("reasoning", "Let me see.", "done"),
@@ -245,7 +245,7 @@ def test_usage_is_told_of_an_answer_that_breaks_off(chat: Open, upstream: Upstre
 
 
 def test_error_comes_after_the_open_parts_are_closed(chat: Open, upstream: Upstream) -> None:
-    upstream.answer(thought("hm"), "Hello", Cut())
+    upstream.answer(reasoning("hm"), "Hello", Cut())
     shown = chat().ask()
     assert (shown["status"], shown["error"]) == ("error", "The answer broke off. Please try again.")
     assert [(part["type"], part["state"]) for part in parts_of(shown)] == [("reasoning", "done"), ("text", "done")]
@@ -310,7 +310,7 @@ def test_resume_finds_nothing_where_nothing_is_written(chat: Open, upstream: Ups
 
 def test_resume_after_a_reload_has_the_whole_answer(chat: Open, upstream: Upstream) -> None:
     gate = Gate()
-    upstream.answer(thought("hm"), "Hello ", gate, "world")
+    upstream.answer(reasoning("hm"), "Hello ", gate, "world")
     before = chat(id=f"a/b {uuid4()}?ü")
     before("send", text="hi")
     before("until", text="Hello ")

@@ -109,8 +109,8 @@ IN_PIECES = """size => {
 
 
 @pytest.mark.parametrize("size", [1, 7])
-def test_text_is_exact_wherever_its_bytes_are_split(tab: Page, model: Upstream, size: int) -> None:
-    model.answer(*AWKWARD)
+def test_text_is_exact_wherever_its_bytes_are_split(tab: Page, upstream: Upstream, size: int) -> None:
+    upstream.answer(*AWKWARD)
     loaded(tab).evaluate(IN_PIECES, size)
     assert tab.evaluate(ASK)["text"] == "".join(AWKWARD)
 
@@ -123,28 +123,28 @@ def test_text_before_a_reset_is_void(open_tab: OpenTab, upstream: Upstream, serv
     assert (answer["text"], answer["reasoning"], answer["toolCalls"]) == ("Hello", "", [])
 
 
-def test_tools_are_put_together(tab: Page, model: Upstream) -> None:
-    model.answer(*TOOLS, finish_reason="tool_calls")
+def test_tools_are_put_together(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(*TOOLS, finish_reason="tool_calls")
     answer = loaded(tab).evaluate(ASK)
     assert [(call["id"], call["name"], call["arguments"]) for call in answer["toolCalls"]] == CALLED
     assert answer["finishReason"] == "tool_calls"
 
 
-def test_reasoning_is_beside_the_text(tab: Page, model: Upstream) -> None:
-    model.answer(reasoning("Let me "), reasoning("see."), "Yes.")
+def test_reasoning_is_beside_the_text(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Yes.")
     answer = loaded(tab).evaluate(ASK)
     assert (answer["reasoning"], answer["text"]) == ("Let me see.", "Yes.")
 
 
-def test_usage_has_tokens_and_cost(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", usage=USAGE)
+def test_usage_has_tokens_and_cost(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage=USAGE)
     answer = loaded(tab).evaluate(ASK)
     assert answer["usage"] == USED
     assert (answer["status"], answer["finishReason"]) == ("completed", "stop")
 
 
-def test_error_in_the_middle_is_told_after_the_text(tab: Page, model: Upstream) -> None:
-    model.answer("Hel", Cut())
+def test_error_in_the_middle_is_told_after_the_text(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hel", Cut())
     answer = loaded(tab).evaluate(ASK)
     assert (answer["text"], answer["status"], answer["failure"]["code"]) == ("Hel", "failed", "upstream_cut")
     assert answer["failure"]["retryable"]
@@ -169,9 +169,9 @@ def test_error_of_an_unknown_stream_is_thrown(tab: Page) -> None:
     assert tab.evaluate("[failure.name, failure.status, failure.code]") == ["StreamError", 404, "unknown_stream"]
 
 
-def test_error_of_one_stream_does_not_end_the_others(tab: Page, open_tab: OpenTab, model: Upstream) -> None:
+def test_error_of_one_stream_does_not_end_the_others(tab: Page, open_tab: OpenTab, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("Hel", gate, "lo")
+    upstream.answer("Hel", gate, "lo")
     reading(tab, started(loaded(tab)))
     said(tab, "Hel")
     other = loaded(open_tab())
@@ -182,19 +182,19 @@ def test_error_of_one_stream_does_not_end_the_others(tab: Page, open_tab: OpenTa
     assert over(tab)["text"] == "Hello"
 
 
-def test_error_of_the_upstream_is_thrown_and_not_asked_for_again(tab: Page, model: Upstream) -> None:
+def test_error_of_the_upstream_is_thrown_and_not_asked_for_again(tab: Page, upstream: Upstream) -> None:
     """A 502 that is the blueprint's own, not a proxy's: the upstream would be asked again and again."""
-    before = len(model.requests)
-    model.answer(status=401)
+    before = len(upstream.requests)
+    upstream.answer(status=401)
     headers = {"Content-Type": "application/json"}
     reading(loaded(tab), "/llm/chat", body=json.dumps({"prompt": "hi"}), headers=headers)
     over(tab)
     assert tab.evaluate("[failure.status, failure.code, failure.retryable]") == [502, "upstream_refused", False]
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_error_in_a_callback_is_not_taken_for_a_lost_connection(tab: Page, model: Upstream) -> None:
-    model.answer("Hello")
+def test_error_in_a_callback_is_not_taken_for_a_lost_connection(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello")
     answer = loaded(tab).evaluate(
         """async () => {
             window.onerror = () => { window.thrown = (window.thrown ?? 0) + 1; return true; };
@@ -214,17 +214,17 @@ def test_error_of_a_login_page_is_thrown(tab: Page) -> None:
     assert tab.evaluate("failure.code") == "not_a_stream"
 
 
-def test_stop_closes_the_upstream(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", Stall())
+def test_stop_closes_the_upstream(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", Stall())
     reading(tab, started(loaded(tab)))
     said(tab, "Hello")
     tab.evaluate("stop('/llm/streams/' + answer.id)")
     assert over(tab)["status"] == "cancelled"
-    assert model.requests[-1].left.wait(5)
+    assert upstream.requests[-1].left.wait(5)
 
 
-def test_stop_sends_the_headers_that_a_beacon_could_not(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", Stall())
+def test_stop_sends_the_headers_that_a_beacon_could_not(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", Stall())
     headers = {"Authorization": "Bearer token"}
     url = started(loaded(tab), headers=headers)
     reading(tab, url, headers=headers)
@@ -237,9 +237,9 @@ def test_stop_sends_the_headers_that_a_beacon_could_not(tab: Page, model: Upstre
 
 @pytest.mark.parametrize(("stop_on_leave", "status"), [(True, "cancelled"), (False, "abandoned")])
 def test_stop_when_the_page_goes_is_a_wish(
-    tab: Page, model: Upstream, server: Server, stop_on_leave: bool, status: str
+    tab: Page, upstream: Upstream, server: Server, stop_on_leave: bool, status: str
 ) -> None:
-    model.answer("Hello", Stall())
+    upstream.answer("Hello", Stall())
     reading(tab, started(loaded(tab)), stopOnLeave=stop_on_leave)
     said(tab, "Hello")
     stream_id = tab.evaluate("answer.id")
@@ -247,8 +247,8 @@ def test_stop_when_the_page_goes_is_a_wish(
     assert server.record(stream_id)["status"] == status
 
 
-def test_stop_reading_leaves_the_stream_to_the_grace(tab: Page, model: Upstream, server: Server) -> None:
-    model.answer("Hello", Stall())
+def test_stop_reading_leaves_the_stream_to_the_grace(tab: Page, upstream: Upstream, server: Server) -> None:
+    upstream.answer("Hello", Stall())
     url = started(loaded(tab))
     tab.evaluate(
         """(url) => {
@@ -264,10 +264,10 @@ def test_stop_reading_leaves_the_stream_to_the_grace(tab: Page, model: Upstream,
     assert server.record(url.rpartition("/")[2])["status"] == "abandoned"
 
 
-def test_resume_gets_every_event_once(open_tab: OpenTab, model: Upstream, server: Server) -> None:
+def test_resume_gets_every_event_once(open_tab: OpenTab, upstream: Upstream, server: Server) -> None:
     gates = [Gate() for _ in range(3)]
-    model.answer("one ", gates[0], "two ", gates[1], "three ", gates[2], "four")
-    before = len(model.requests)
+    upstream.answer("one ", gates[0], "two ", gates[1], "three ", gates[2], "four")
+    before = len(upstream.requests)
     with Proxy(server.port) as proxy:
         tab = loaded(open_tab(proxy.url))
         tab.evaluate(NO_WAITING)
@@ -279,11 +279,11 @@ def test_resume_gets_every_event_once(open_tab: OpenTab, model: Upstream, server
         assert over(tab)["text"] == "one two three four"
         assert numbers(tab) == list(range(1, 8))
         assert "reconnecting" in tab.evaluate("states")
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_resume_from_an_event_that_is_known(tab: Page, model: Upstream) -> None:
-    model.answer("one ", "two ")
+def test_resume_from_an_event_that_is_known(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("one ", "two ")
     url = started(loaded(tab))
     reading(tab, url)
     over(tab)
@@ -309,10 +309,10 @@ def test_resume_on_a_worker_that_has_forgotten_is_an_error(open_tab: OpenTab, up
     assert "reconnecting" in tab.evaluate("states")
 
 
-def test_resume_of_a_view_of_ones_own(open_tab: OpenTab, model: Upstream, server: Server) -> None:
+def test_resume_of_a_view_of_ones_own(open_tab: OpenTab, upstream: Upstream, server: Server) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
-    before = len(model.requests)
+    upstream.answer("one ", gate, "two")
+    before = len(upstream.requests)
     body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "key": "c0ffee"})
     with Proxy(server.port) as proxy:
         tab = loaded(open_tab(proxy.url))
@@ -323,13 +323,13 @@ def test_resume_of_a_view_of_ones_own(open_tab: OpenTab, model: Upstream, server
         gate.open()
         assert over(tab)["text"] == "one two"
     assert numbers(tab) == [1, 2, 3, 4, 5]
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
 @pytest.mark.parametrize(("key", "bought"), [("&key=c0ffee2", True), ("", False)])
-def test_resume_before_the_first_event_wants_a_key(tab: Page, model: Upstream, key: str, bought: bool) -> None:
+def test_resume_before_the_first_event_wants_a_key(tab: Page, upstream: Upstream, key: str, bought: bool) -> None:
     """Without one nobody knows whether the answer was bought, and asking again might buy it twice."""
-    before = len(model.requests)
+    before = len(upstream.requests)
     losses = [1]
 
     def lose_first(route: Route) -> None:
@@ -341,18 +341,18 @@ def test_resume_before_the_first_event_wants_a_key(tab: Page, model: Upstream, k
 
     tab.route("**/llm/chat**", lose_first)
     if bought:
-        model.answer("Hello")
+        upstream.answer("Hello")
     loaded(tab).evaluate(NO_WAITING)
     reading(tab, f"/llm/chat?prompt=hi{key}")
     assert over(tab)["text"] == ("Hello" if bought else "")
     assert tab.evaluate("failure?.name") == (None if bought else "TypeError")
-    assert len(model.requests) == before + bought
+    assert len(upstream.requests) == before + bought
 
 
 # Back-off…
 
 
-def test_back_off_doubles_with_jitter(tab: Page, model: Upstream) -> None:
+def test_back_off_doubles_with_jitter(tab: Page, upstream: Upstream) -> None:
     attempts = []
 
     def fail(route: Route) -> None:
@@ -362,7 +362,7 @@ def test_back_off_doubles_with_jitter(tab: Page, model: Upstream) -> None:
         else:
             route.continue_()
 
-    model.answer("Hello")
+    upstream.answer("Hello")
     url = started(loaded(tab))
     tab.evaluate(NO_WAITING)
     tab.route("**/llm/streams/*", fail)
@@ -375,7 +375,7 @@ def test_back_off_doubles_with_jitter(tab: Page, model: Upstream) -> None:
     assert len({wait % 1 for wait in waits}) > 1
 
 
-def test_back_off_begins_with_what_retry_says(tab: Page, model: Upstream) -> None:
+def test_back_off_begins_with_what_retry_says(tab: Page, upstream: Upstream) -> None:
     lines = [
         "retry: 4000\nid: abc-1\nevent: start\ndata: {}\n\n",
         'id: abc-2\nevent: done\ndata: {"status": "failed"}\n\n',
@@ -389,8 +389,8 @@ def test_back_off_begins_with_what_retry_says(tab: Page, model: Upstream) -> Non
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_back_off_is_as_long_as_retry_after_says(tab: Page, model: Upstream, status: int) -> None:
-    model.answer("Hello")
+def test_back_off_is_as_long_as_retry_after_says(tab: Page, upstream: Upstream, status: int) -> None:
+    upstream.answer("Hello")
     url = started(loaded(tab))
     refusals = [1]
 
@@ -408,8 +408,8 @@ def test_back_off_is_as_long_as_retry_after_says(tab: Page, model: Upstream, sta
     assert tab.evaluate("waits") == [7000]
 
 
-def test_back_off_ends_when_the_network_is_back(tab: Page, context: Any, model: Upstream) -> None:
-    model.answer("Hello")
+def test_back_off_ends_when_the_network_is_back(tab: Page, context: Any, upstream: Upstream) -> None:
+    upstream.answer("Hello")
     url = started(loaded(tab))
     context.set_offline(True)
     tab.evaluate("window.setTimeout = () => 0")  # for ever
@@ -419,8 +419,8 @@ def test_back_off_ends_when_the_network_is_back(tab: Page, context: Any, model: 
     assert over(tab)["text"] == "Hello"
 
 
-def test_back_off_of_start_buys_one_answer(tab: Page, model: Upstream) -> None:
-    before = len(model.requests)
+def test_back_off_of_start_buys_one_answer(tab: Page, upstream: Upstream) -> None:
+    before = len(upstream.requests)
     losses = [1, 2]
 
     def lose_answer(route: Route) -> None:
@@ -431,11 +431,11 @@ def test_back_off_of_start_buys_one_answer(tab: Page, model: Upstream) -> None:
         else:
             route.fulfill(response=response)
 
-    model.answer("Hello")
+    upstream.answer("Hello")
     loaded(tab).evaluate(NO_WAITING)
     tab.route("**/llm/streams", lose_answer)
     assert tab.evaluate(ASK)["text"] == "Hello"
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
 def test_back_off_is_not_for_an_owner_who_has_too_many(tab: Page) -> None:

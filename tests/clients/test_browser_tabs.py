@@ -16,7 +16,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
-from ..chromium import FLAGS
+from ..conftest import CHROMIUM_FLAGS
 from ..conftest import Server
 from .conftest import BLANK
 from .test_browser_client import asked_for
@@ -41,9 +41,9 @@ def tabs_that_read(open_tab: OpenTab, url: str, count: int) -> list[Page]:
     return tabs
 
 
-def test_tabs_share_one_connection(open_tab: OpenTab, model: Upstream) -> None:
+def test_tabs_share_one_connection(open_tab: OpenTab, upstream: Upstream) -> None:
     gates = [Gate(), Gate()]
-    model.answer("one ", gates[0], "two ", gates[1], "three")
+    upstream.answer("one ", gates[0], "two ", gates[1], "three")
     first = loaded(open_tab())
     url = started(first)
     tabs = [first, *(loaded(open_tab()) for _ in range(2))]
@@ -62,9 +62,9 @@ def test_tabs_share_one_connection(open_tab: OpenTab, model: Upstream) -> None:
         assert tab.evaluate("states") == ["connecting", "open"]
 
 
-def test_a_tab_that_comes_late_gets_what_comes_after_its_own_number(open_tab: OpenTab, model: Upstream) -> None:
+def test_a_tab_that_comes_late_gets_what_comes_after_its_own_number(open_tab: OpenTab, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("one ", "two ", gate, "three")
+    upstream.answer("one ", "two ", gate, "three")
     first, second = loaded(open_tab()), loaded(open_tab())
     url = started(first)
     reading(first, url)
@@ -87,9 +87,9 @@ LEAVING: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("way", LEAVING)
-def test_the_next_tab_leads_when_the_leader_is(open_tab: OpenTab, model: Upstream, way: str) -> None:
+def test_the_next_tab_leads_when_the_leader_is(open_tab: OpenTab, upstream: Upstream, way: str) -> None:
     gates = [Gate(), Gate()]
-    model.answer("one ", gates[0], "two ", gates[1], "three")
+    upstream.answer("one ", gates[0], "two ", gates[1], "three")
     leader = loaded(open_tab())
     url = started(leader)
     leader.evaluate(
@@ -107,9 +107,9 @@ def test_the_next_tab_leads_when_the_leader_is(open_tab: OpenTab, model: Upstrea
         assert numbers(tab) == list(range(1, 7))
 
 
-def test_the_next_tab_leads_when_the_leader_crashes(context: Any, open_tab: OpenTab, model: Upstream) -> None:
+def test_the_next_tab_leads_when_the_leader_crashes(context: Any, open_tab: OpenTab, upstream: Upstream) -> None:
     gates = [Gate(), Gate()]
-    model.answer("one ", gates[0], "two ", gates[1], "three")
+    upstream.answer("one ", gates[0], "two ", gates[1], "three")
     leader = loaded(open_tab())
     url = started(leader)
     reading(leader, url)
@@ -141,9 +141,9 @@ FAST = """() => {
 """Time goes twenty times as fast: nobody's patience lasts."""
 
 
-def test_the_next_tab_leads_while_the_leader_hangs(context: Any, open_tab: OpenTab, model: Upstream) -> None:
+def test_the_next_tab_leads_while_the_leader_hangs(context: Any, open_tab: OpenTab, upstream: Upstream) -> None:
     gates = [Gate(), Gate()]
-    model.answer("one ", gates[0], "two ", gates[1], "three")
+    upstream.answer("one ", gates[0], "two ", gates[1], "three")
     leader, other = loaded(open_tab()), loaded(open_tab())
     url = started(leader)
     reading(leader, url)
@@ -164,11 +164,11 @@ def test_the_next_tab_leads_while_the_leader_hangs(context: Any, open_tab: OpenT
     assert numbers(other) == numbers(leader) == list(range(1, 7))
 
 
-def test_a_tab_that_goes_lets_its_stream_go(open_tab: OpenTab, model: Upstream, server: Server) -> None:
+def test_a_tab_that_goes_lets_its_stream_go(open_tab: OpenTab, upstream: Upstream, server: Server) -> None:
     """The leader reads it for nobody any more: it must not keep the meter running."""
     gate = Gate()
-    model.answer("one ", gate, "two")
-    model.answer("ONE", Stall())
+    upstream.answer("one ", gate, "two")
+    upstream.answer("ONE", Stall())
     leader, other = loaded(open_tab()), loaded(open_tab())
     reading(leader, started(leader))
     said(leader, "one ")
@@ -181,9 +181,9 @@ def test_a_tab_that_goes_lets_its_stream_go(open_tab: OpenTab, model: Upstream, 
     assert over(leader)["text"] == "one two"
 
 
-def test_tabs_of_other_users_share_nothing(open_tab: OpenTab, model: Upstream) -> None:
+def test_tabs_of_other_users_share_nothing(open_tab: OpenTab, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
+    upstream.answer("one ", gate, "two")
     tabs = [loaded(open_tab()) for _ in range(3)]
     url = started(tabs[0])
     asked = [asked_for(tab) for tab in tabs]
@@ -196,11 +196,11 @@ def test_tabs_of_other_users_share_nothing(open_tab: OpenTab, model: Upstream) -
     assert asked[0] and not asked[1] and asked[2]
 
 
-def nine_that_stream(tabs: list[Page], model: Upstream) -> None:
+def nine_that_stream(tabs: list[Page], upstream: Upstream) -> None:
     """Each tab has a stream of its own; whichever moves on is seen to move on, and the site is still there."""
     gates = [[Gate(), Gate()] for _ in tabs]
     for number, (tab, (one, two)) in enumerate(zip(tabs, gates, strict=True)):
-        model.answer(f"{number} one ", one, "two ", two, "three")
+        upstream.answer(f"{number} one ", one, "two ", two, "three")
         reading(loaded(tab), started(tab))
         assert one.reached.wait(15)  # the scripts are taken in this order
     for number, tab in enumerate(tabs):
@@ -216,11 +216,11 @@ def nine_that_stream(tabs: list[Page], model: Upstream) -> None:
         assert numbers(tab) == list(range(1, 7))
 
 
-def test_nine_tabs_of_the_demo_page_all_move(context: Any, model: Upstream, server: Server) -> None:
+def test_nine_tabs_of_the_demo_page_all_move(context: Any, upstream: Upstream, server: Server) -> None:
     gates = [Gate() for _ in range(9)]
     tabs = []
     for number, gate in enumerate(gates):
-        model.answer(f"{number} one ", gate, "two")
+        upstream.answer(f"{number} one ", gate, "two")
         tabs.append(context.new_page())
         tabs[-1].goto(server.url)
         tabs[-1].get_by_label("Message").fill("What is it?")
@@ -240,7 +240,8 @@ def test_nine_tabs_of_the_demo_page_all_move(context: Any, model: Upstream, serv
 def open_plain_tab(browser: Any, server: Server) -> Iterator[OpenTab]:
     """A site by plain http that is not loopback: browsers give it no Web Locks."""
     plain = browser.browser_type.launch(
-        executable_path=shutil.which("chromium"), args=[*FLAGS, "--host-resolver-rules=MAP plain.test 127.0.0.1"]
+        executable_path=shutil.which("chromium"),
+        args=[*CHROMIUM_FLAGS, "--host-resolver-rules=MAP plain.test 127.0.0.1"],
     )
     context = plain.new_context()
 
@@ -253,15 +254,15 @@ def open_plain_tab(browser: Any, server: Server) -> Iterator[OpenTab]:
     plain.close()
 
 
-def test_nine_tabs_without_web_locks_take_turns(open_plain_tab: OpenTab, model: Upstream) -> None:
+def test_nine_tabs_without_web_locks_take_turns(open_plain_tab: OpenTab, upstream: Upstream) -> None:
     tabs = [open_plain_tab() for _ in range(9)]
     assert not tabs[0].evaluate("isSecureContext || Boolean(navigator.locks)")
-    nine_that_stream(tabs, model)
+    nine_that_stream(tabs, upstream)
 
 
-def test_a_few_tabs_without_web_locks_keep_their_connections(open_plain_tab: OpenTab, model: Upstream) -> None:
+def test_a_few_tabs_without_web_locks_keep_their_connections(open_plain_tab: OpenTab, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
+    upstream.answer("one ", gate, "two")
     first, second = loaded(open_plain_tab()), loaded(open_plain_tab())
     url = started(first)
     asked = [asked_for(first), asked_for(second)]

@@ -49,57 +49,57 @@ def curl(server: Server) -> Curl:
     return Curl(require("curl", "curl"), server)
 
 
-def test_text_is_exact(curl: Curl, model: Upstream) -> None:
-    model.answer(*AWKWARD)
+def test_text_is_exact(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
     assert text_of(curl.events()) == "".join(AWKWARD)
 
 
-def test_text_of_the_plain_form(curl: Curl, model: Upstream) -> None:
-    model.answer("two\nlines")
+def test_text_of_the_plain_form(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer("two\nlines")
     lines = curl(f"{URL}&format=text").decode().splitlines()
     assert [line for line in lines if line.startswith("data:")] == ["data: two", "data: lines", "data: [DONE]"]
 
 
-def test_text_of_a_post_without_a_stream(curl: Curl, model: Upstream) -> None:
-    model.answer("Hello", usage=USAGE)
+def test_text_of_a_post_without_a_stream(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage=USAGE)
     answer = json.loads(curl("/llm/chat", "--json", '{"prompt": "hi"}'))
     assert (answer["text"], answer["status"], answer["usage"]) == ("Hello", "completed", USED)
 
 
-def test_tools_come_in_fragments(curl: Curl, model: Upstream) -> None:
-    model.answer(*TOOLS, finish_reason="tool_calls")
+def test_tools_come_in_fragments(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer(*TOOLS, finish_reason="tool_calls")
     assert called(curl.events()) == CALLED
 
 
-def test_reasoning_has_its_own_event(curl: Curl, model: Upstream) -> None:
-    model.answer(reasoning("Let me "), reasoning("see."), "Yes.")
+def test_reasoning_has_its_own_event(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Yes.")
     events = curl.events()
     assert "".join(data["text"] for _, kind, data in events if kind == "reasoning") == "Let me see."
     assert text_of(events) == "Yes."
 
 
-def test_usage_has_tokens_and_cost(curl: Curl, model: Upstream) -> None:
-    model.answer("Hello", usage=USAGE)
+def test_usage_has_tokens_and_cost(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage=USAGE)
     assert of_kind(curl.events(), "usage") == USED
 
 
-def test_error_in_the_middle_is_an_event(curl: Curl, model: Upstream) -> None:
-    model.answer("Hel", Cut())
+def test_error_in_the_middle_is_an_event(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer("Hel", Cut())
     events = curl.events()
     assert (text_of(events), of_kind(events, "failure")["code"]) == ("Hel", "upstream_cut")
 
 
-def test_error_before_the_first_event_of_a_post_is_a_status(curl: Curl, model: Upstream) -> None:
-    model.answer(status=401)
+def test_error_before_the_first_event_of_a_post_is_a_status(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer(status=401)
     body = '{"prompt": "hi"}'
     told = curl("/llm/chat", "--json", body, "-H", "Accept: text/event-stream", "-w", "\n%{http_code}").decode()
     error, _, status = told.rpartition("\n")
     assert (status, json.loads(error)["error"]["code"]) == ("502", "upstream_refused")
 
 
-def test_stop_by_another_request(curl: Curl, model: Upstream) -> None:
+def test_stop_by_another_request(curl: Curl, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("Hello", gate, Stall())
+    upstream.answer("Hello", gate, Stall())
     with curl.reading() as process:
         assert process.stdout and gate.reached.wait(10)
         first = b"".join(iter(process.stdout.readline, b"\n"))
@@ -110,9 +110,9 @@ def test_stop_by_another_request(curl: Curl, model: Upstream) -> None:
     gate.open()
 
 
-def test_resume_after_the_last_event(curl: Curl, model: Upstream) -> None:
+def test_resume_after_the_last_event(curl: Curl, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
+    upstream.answer("one ", gate, "two")
     with curl.reading() as process:
         assert process.stdout and gate.reached.wait(10)
         lines: list[bytes] = []

@@ -40,40 +40,40 @@ def seen(tab: Page, url: str = URL) -> Any:
     return tab.evaluate("seen")
 
 
-def test_text_is_exact(tab: Page, model: Upstream) -> None:
-    model.answer(*AWKWARD)
+def test_text_is_exact(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
     whole = seen(tab)
     assert whole["text"] == "".join(AWKWARD)
     assert whole["ids"] == list(range(1, len(AWKWARD) + 4))
     assert whole["errors"] == 0
 
 
-def test_tools_come_in_fragments(tab: Page, model: Upstream) -> None:
-    model.answer(*TOOLS, finish_reason="tool_calls")
+def test_tools_come_in_fragments(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(*TOOLS, finish_reason="tool_calls")
     calls = seen(tab)["tools"].values()
     assert [(call["id"], call["name"], call["arguments"]) for call in calls] == CALLED
 
 
-def test_reasoning_has_its_own_event(tab: Page, model: Upstream) -> None:
-    model.answer(reasoning("Let me "), reasoning("see."), "Yes.")
+def test_reasoning_has_its_own_event(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Yes.")
     whole = seen(tab)
     assert (whole["reasoning"], whole["text"]) == ("Let me see.", "Yes.")
 
 
-def test_usage_has_tokens_and_cost(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", usage=USAGE)
+def test_usage_has_tokens_and_cost(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage=USAGE)
     assert seen(tab)["usage"] == USED
 
 
-def test_error_in_the_middle_is_an_event(tab: Page, model: Upstream) -> None:
-    model.answer("Hel", Cut())
+def test_error_in_the_middle_is_an_event(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hel", Cut())
     whole = seen(tab)
     assert (whole["text"], whole["status"], whole["failure"]["code"]) == ("Hel", "failed", "upstream_cut")
 
 
-def test_error_of_the_upstream_is_an_event_too(tab: Page, model: Upstream) -> None:
+def test_error_of_the_upstream_is_an_event_too(tab: Page, upstream: Upstream) -> None:
     """EventSource cannot see a status, so a GET has none but 200 where the question itself is in order."""
-    model.answer(status=401)
+    upstream.answer(status=401)
     whole = seen(tab)
     assert (whole["status"], whole["failure"]["code"]) == ("failed", "upstream_refused")
     assert whole["usage"] == {"source": "none"}
@@ -85,28 +85,28 @@ def test_error_in_the_request_closes_it_and_it_cannot_see_why(tab: Page) -> None
     assert whole["ids"] == []
 
 
-def test_stop_by_a_request_of_its_own(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", Stall())
+def test_stop_by_a_request_of_its_own(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", Stall())
     tab.evaluate(READ, URL)
     tab.wait_for_function("seen.text === 'Hello'")
     tab.evaluate("fetch(`/llm/streams/${seen.id}`, { method: 'DELETE' })")
     tab.wait_for_function("seen.status")
     assert tab.evaluate("seen.status") == "cancelled"
-    assert model.requests[-1].left.wait(5)
+    assert upstream.requests[-1].left.wait(5)
 
 
-def test_stop_by_closing_it(tab: Page, model: Upstream, server: Server) -> None:
-    model.answer("Hello", Stall())
+def test_stop_by_closing_it(tab: Page, upstream: Upstream, server: Server) -> None:
+    upstream.answer("Hello", Stall())
     tab.evaluate(READ, URL)
     tab.wait_for_function("seen.text === 'Hello'")
     tab.evaluate("source.close()")
     assert server.record(tab.evaluate("seen.id"))["status"] == "abandoned"
 
 
-def test_resume_gets_every_event_once(open_tab: OpenTab, model: Upstream, server: Server) -> None:
+def test_resume_gets_every_event_once(open_tab: OpenTab, upstream: Upstream, server: Server) -> None:
     gates = [Gate(), Gate()]
-    model.answer("one ", gates[0], "two ", gates[1], "three")
-    before = len(model.requests)
+    upstream.answer("one ", gates[0], "two ", gates[1], "three")
+    before = len(upstream.requests)
     with Proxy(server.port) as proxy:
         tab = open_tab(proxy.url)
         tab.evaluate(READ, URL)
@@ -119,16 +119,16 @@ def test_resume_gets_every_event_once(open_tab: OpenTab, model: Upstream, server
     assert whole["text"] == "one two three"
     assert whole["ids"] == list(range(1, 7))
     assert whole["errors"] == 2
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_resume_after_the_end_is_204_which_closes_it(tab: Page, model: Upstream) -> None:
+def test_resume_after_the_end_is_204_which_closes_it(tab: Page, upstream: Upstream) -> None:
     """A page that forgets to close its source at `done` asks once more, and buys nothing."""
-    model.answer("Hello")
-    before = len(model.requests)
+    upstream.answer("Hello")
+    before = len(upstream.requests)
     whole = seen_by_one_that_forgets(tab)
     assert (whole["text"], whole["errors"]) == ("Hello", 2)  # the end of the response, and the 204
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
 def seen_by_one_that_forgets(tab: Page) -> Any:
@@ -137,17 +137,17 @@ def seen_by_one_that_forgets(tab: Page) -> Any:
     return tab.evaluate("seen")
 
 
-def test_text_of_the_example(context: Any, model: Upstream, server: Server) -> None:
+def test_text_of_the_example(context: Any, upstream: Upstream, server: Server) -> None:
     """examples/event_source.html, as it stands, at the blueprint's own address."""
     page = context.new_page()
     html = (ROOT / "examples" / "event_source.html").read_text()
     page.route("**/example", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.goto(f"{server.url}/example")
-    model.answer("Hello ", "<b>world</b>")
+    upstream.answer("Hello ", "<b>world</b>")
     page.get_by_role("textbox").fill("What is it?")
     page.keyboard.press("Enter")
     eventually(lambda: page.locator("output").inner_text() == "Hello <b>world</b>", "the answer")
-    model.answer("Hel", Cut())
+    upstream.answer("Hel", Cut())
     page.keyboard.press("Enter")
     eventually(lambda: "broke off" in page.locator("output").inner_text(), "the failure")
-    assert model.requests[-1].json["messages"] == [{"role": "user", "content": "What is it?"}]
+    assert upstream.requests[-1].json["messages"] == [{"role": "user", "content": "What is it?"}]

@@ -70,63 +70,63 @@ def over(tab: Page) -> Any:
     return tab.evaluate("seen")
 
 
-def test_text_is_exact(tab: Page, model: Upstream) -> None:
-    model.answer(*AWKWARD)
+def test_text_is_exact(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
     whole = seen(tab)
     assert whole["text"] == "".join(AWKWARD)
     assert whole["ids"] == list(range(1, len(AWKWARD) + 4))
 
 
-def test_tools_come_in_fragments(tab: Page, model: Upstream) -> None:
-    model.answer(*TOOLS, finish_reason="tool_calls")
+def test_tools_come_in_fragments(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(*TOOLS, finish_reason="tool_calls")
     calls = seen(tab)["tools"].values()
     assert [(call["id"], call["name"], call["arguments"]) for call in calls] == CALLED
 
 
-def test_reasoning_has_its_own_event(tab: Page, model: Upstream) -> None:
-    model.answer(reasoning("Let me "), reasoning("see."), "Yes.")
+def test_reasoning_has_its_own_event(tab: Page, upstream: Upstream) -> None:
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Yes.")
     whole = seen(tab)
     assert (whole["reasoning"], whole["text"]) == ("Let me see.", "Yes.")
 
 
-def test_usage_has_tokens_and_cost(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", usage=USAGE)
+def test_usage_has_tokens_and_cost(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage=USAGE)
     assert seen(tab)["usage"] == USED
 
 
-def test_error_in_the_middle_is_an_event(tab: Page, model: Upstream) -> None:
-    model.answer("Hel", Cut())
+def test_error_in_the_middle_is_an_event(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hel", Cut())
     whole = seen(tab)
     assert (whole["text"], whole["status"], whole["failure"]["code"]) == ("Hel", "failed", "upstream_cut")
 
 
-def test_error_before_the_first_event_is_a_status(tab: Page, model: Upstream) -> None:
-    before = len(model.requests)
-    model.answer(status=401)
+def test_error_before_the_first_event_is_a_status(tab: Page, upstream: Upstream) -> None:
+    before = len(upstream.requests)
+    upstream.answer(status=401)
     assert seen(tab)["status"] == 502
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_stop_by_a_request_of_its_own(tab: Page, model: Upstream) -> None:
-    model.answer("Hello", Stall())
+def test_stop_by_a_request_of_its_own(tab: Page, upstream: Upstream) -> None:
+    upstream.answer("Hello", Stall())
     ask(tab)
     tab.wait_for_function("seen.text === 'Hello'")
     tab.evaluate("fetch(`/llm/streams/${seen.id}`, { method: 'DELETE' })")
     assert over(tab)["status"] == "cancelled"
 
 
-def test_stop_by_aborting_it(tab: Page, model: Upstream, server: Server) -> None:
-    model.answer("Hello", Stall())
+def test_stop_by_aborting_it(tab: Page, upstream: Upstream, server: Server) -> None:
+    upstream.answer("Hello", Stall())
     ask(tab)
     tab.wait_for_function("seen.text === 'Hello'")
     tab.evaluate("controller.abort()")
     assert server.record(over(tab)["id"])["status"] == "abandoned"
 
 
-def test_resume_after_a_lost_connection(open_tab: OpenTab, model: Upstream, server: Server) -> None:
+def test_resume_after_a_lost_connection(open_tab: OpenTab, upstream: Upstream, server: Server) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
-    before = len(model.requests)
+    upstream.answer("one ", gate, "two")
+    before = len(upstream.requests)
     with Proxy(server.port) as proxy:
         tab = open_tab(proxy.url)
         ask(tab)
@@ -135,13 +135,13 @@ def test_resume_after_a_lost_connection(open_tab: OpenTab, model: Upstream, serv
         gate.open()
         whole = over(tab)
     assert (whole["text"], whole["ids"]) == ("one two", [1, 2, 3, 4, 5])
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_resume_when_the_tab_is_shown_again(tab: Page, model: Upstream) -> None:
+def test_resume_when_the_tab_is_shown_again(tab: Page, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
-    before = len(model.requests)
+    upstream.answer("one ", gate, "two")
+    before = len(upstream.requests)
     ask(tab)
     tab.wait_for_function("seen.text === 'one '")
     tab.evaluate(HIDE, True)
@@ -149,33 +149,33 @@ def test_resume_when_the_tab_is_shown_again(tab: Page, model: Upstream) -> None:
     tab.evaluate(HIDE, False)
     whole = over(tab)
     assert (whole["text"], whole["ids"], whole["opened"]) == ("one two", [1, 2, 3, 4, 5], 2)
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_resume_before_the_first_event_by_a_key(tab: Page, model: Upstream) -> None:
+def test_resume_before_the_first_event_by_a_key(tab: Page, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer(gate, "Hello")
-    before = len(model.requests)
+    upstream.answer(gate, "Hello")
+    before = len(upstream.requests)
     ask(tab, key="c0ffee-1")
     assert gate.reached.wait(10)
     tab.evaluate(HIDE, True)
     tab.evaluate(HIDE, False)
     gate.open()
     assert over(tab)["text"] == "Hello"
-    assert len(model.requests) == before + 1
+    assert len(upstream.requests) == before + 1
 
 
-def test_resume_before_the_first_event_without_a_key_buys_twice(tab: Page, model: Upstream) -> None:
+def test_resume_before_the_first_event_without_a_key_buys_twice(tab: Page, upstream: Upstream) -> None:
     """Nothing in the second request says that there was a first; that one is stopped, as nobody reads it."""
     gate = Gate()
-    model.answer(gate, "Hello")
-    model.answer("Hello again")
-    before = len(model.requests)
+    upstream.answer(gate, "Hello")
+    upstream.answer("Hello again")
+    before = len(upstream.requests)
     ask(tab)
     assert gate.reached.wait(10)
     tab.evaluate(HIDE, True)
     tab.evaluate(HIDE, False)
     assert over(tab)["text"] == "Hello again"
-    assert len(model.requests) == before + 2
-    assert model.requests[before].left.wait(10)
-    eventually(lambda: model.open == 0, "the end of the first")
+    assert len(upstream.requests) == before + 2
+    assert upstream.requests[before].left.wait(10)
+    eventually(lambda: upstream.open == 0, "the end of the first")

@@ -65,8 +65,8 @@ def events(connect: Any, server: Server) -> Callable[..., list[Event]]:
 Events = Callable[..., list[Event]]
 
 
-def test_text_is_exact(events: Events, model: Upstream) -> None:
-    model.answer(*AWKWARD)
+def test_text_is_exact(events: Events, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
     read = events()
     assert text_of(read) == "".join(AWKWARD)
     assert [int(id.rpartition("-")[2]) for id, _, _ in read] == list(range(1, len(AWKWARD) + 4))
@@ -90,44 +90,44 @@ def test_text_beside_heartbeats(connect: Any, upstream: Upstream, serve: Callabl
     assert bool(empty) == (connect is by_httpx_sse)
 
 
-def test_text_of_a_post(events: Events, model: Upstream) -> None:
-    model.answer("Hello")
+def test_text_of_a_post(events: Events, upstream: Upstream) -> None:
+    upstream.answer("Hello")
     assert (
         text_of(events("/llm/chat", "POST", json={"prompt": "hi"}, headers={"Accept": "text/event-stream"})) == "Hello"
     )
 
 
-def test_tools_come_in_fragments(events: Events, model: Upstream) -> None:
-    model.answer(*TOOLS, finish_reason="tool_calls")
+def test_tools_come_in_fragments(events: Events, upstream: Upstream) -> None:
+    upstream.answer(*TOOLS, finish_reason="tool_calls")
     assert called(events()) == CALLED
 
 
-def test_reasoning_has_its_own_event(events: Events, model: Upstream) -> None:
-    model.answer(reasoning("Let me "), reasoning("see."), "Yes.")
+def test_reasoning_has_its_own_event(events: Events, upstream: Upstream) -> None:
+    upstream.answer(reasoning("Let me "), reasoning("see."), "Yes.")
     read = events()
     assert "".join(data["text"] for _, kind, data in read if kind == "reasoning") == "Let me see."
     assert text_of(read) == "Yes."
 
 
-def test_usage_has_tokens_and_cost(events: Events, model: Upstream) -> None:
-    model.answer("Hello", usage=USAGE)
+def test_usage_has_tokens_and_cost(events: Events, upstream: Upstream) -> None:
+    upstream.answer("Hello", usage=USAGE)
     assert of_kind(events(), "usage") == USED
 
 
-def test_error_in_the_middle_is_an_event(events: Events, model: Upstream) -> None:
-    model.answer("Hel", Cut())
+def test_error_in_the_middle_is_an_event(events: Events, upstream: Upstream) -> None:
+    upstream.answer("Hel", Cut())
     read = events()
     assert (text_of(read), of_kind(read, "failure")["code"]) == ("Hel", "upstream_cut")
 
 
-def test_error_before_the_first_event_of_a_post_is_a_status(events: Events, model: Upstream) -> None:
-    model.answer(status=401)
+def test_error_before_the_first_event_of_a_post_is_a_status(events: Events, upstream: Upstream) -> None:
+    upstream.answer(status=401)
     with pytest.raises((httpx.HTTPStatusError, httpx2.HTTPStatusError), match="502"):
         events("/llm/chat", "POST", json={"prompt": "hi"}, headers={"Accept": "text/event-stream"})
 
 
-def test_stop_by_another_request(connect: Any, server: Server, model: Upstream) -> None:
-    model.answer("Hello", Stall())
+def test_stop_by_another_request(connect: Any, server: Server, upstream: Upstream) -> None:
+    upstream.answer("Hello", Stall())
     with connect("GET", server.url + URL) as source:
         stream_id = json.loads(next(source).data)["id"]
         assert json.loads(next(source).data)["text"] == "Hello"
@@ -136,9 +136,9 @@ def test_stop_by_another_request(connect: Any, server: Server, model: Upstream) 
     assert json.loads(last.data)["status"] == "cancelled"
 
 
-def test_resume_after_the_last_event(connect: Any, events: Events, server: Server, model: Upstream) -> None:
+def test_resume_after_the_last_event(connect: Any, events: Events, server: Server, upstream: Upstream) -> None:
     gate = Gate()
-    model.answer("one ", gate, "two")
+    upstream.answer("one ", gate, "two")
     with connect("GET", server.url + URL) as source:
         before = [next(source), next(source)]
     gate.open()

@@ -19,6 +19,7 @@ from ..node import Node
 from ..node import node_folder
 
 MODEL = "openai/gpt-4o-mini"
+SETTINGS = {"models": ["other"], "retries": 0, "disconnect_grace_s": 0.5, "heartbeat_s": 0.2}
 HI = {"model": MODEL, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]}
 
 

@@ -28,6 +28,7 @@ from ..conftest import eventually
 from ..proxy import Proxy
 
 MODEL = "openai/gpt-4o-mini"
+SETTINGS = {"models": ["other"], "retries": 0, "disconnect_grace_s": 0.5, "heartbeat_s": 0.2}
 HI: Any = [{"role": "user", "content": "hi"}]
 WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 from playwright.sync_api import expect
-from playwright.sync_api import sync_playwright
 
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
@@ -19,36 +18,19 @@ from llm_stream.testing import Upstream
 
 from ..conftest import ROOT
 from ..conftest import Server
-from ..conftest import require
 from ..node import node
 from ..node import node_folder
-from ..test_browser import FLAGS
-from .chunks import thought
+from .scripts import PRICES
+from .scripts import reasoning
 from .test_ai_sdk import AI_SDKS
-from .test_ai_sdk import PRICES
 
 pytestmark = pytest.mark.browser
+
+SETTINGS = {"prices": PRICES, "retries": 0}
 
 PAGE = (
     '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/example/main.js"></script>'
 )
-
-
-@pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(upstream, tmp_path_factory.mktemp("use_chat"), prices=PRICES, retries=0)
-    yield server
-    server.process.kill()
-    server.process.wait()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = require("chromium", "chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=AI_SDKS)
@@ -88,7 +70,7 @@ def ask(page: Page, text: str = "What is it?") -> None:
 def test_text_reasoning_and_usage_are_shown(page: Page, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer(
-        thought("hm"), "Hello ", gate, "<b>you</b>", usage={"prompt_tokens": 1000, "completion_tokens": 200}
+        reasoning("hm"), "Hello ", gate, "<b>you</b>", usage={"prompt_tokens": 1000, "completion_tokens": 200}
     )
     ask(page)
     answer = page.locator("article.assistant")
