@@ -50,7 +50,7 @@ class Settings:
     model: str | None = None
     """The model, where the `LLMStream` was not given one."""
     models: tuple[str, ...] = ()
-    """Models that a browser may choose, beside the default one."""
+    """Models that a client may choose, beside the default one."""
     fallback_models: tuple[str, ...] = ()
     """Models to try, in this order, when the one asked for cannot be had."""
     max_output_tokens: Positive = 4096
@@ -87,7 +87,7 @@ class Settings:
     """With `finish`: how long it may run on without a reader."""
 
     fast_path: bool = True
-    """Under gunicorn with gevent, write to a reader from the producer's greenlet where nothing stands between."""
+    """Under gunicorn with gevent, let the event loop pass tokens on where nothing stands between."""
 
     # logs
     log_url: str = "memory://"

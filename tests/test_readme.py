@@ -60,3 +60,17 @@ def test_examples_are_python() -> None:
     for language, example in BLOCKS:
         if language == "python":
             compile(example, "README.md", "exec")
+
+
+def test_every_cell_of_the_table_of_clients_is_a_test() -> None:
+    (table,) = re.findall(r"^\| each tested as it is (.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    head, _, *rows = table.splitlines()
+    features = [name.strip() for name in head.split("|") if name.strip()]
+    assert len(rows) == 9
+    for row in rows:
+        client, *cells = row.strip("| ").split("|")
+        (file,) = re.findall(r"\((tests/[^)]*)\)", client)
+        tests = (ROOT / file).read_text()
+        tested = [feature for feature in features if f"def test_{feature}_" in tests]
+        ticked = [feature for feature, cell in zip(features, cells, strict=True) if "✓" in cell]
+        assert ticked == tested, client
