@@ -54,6 +54,8 @@ class Reader:
                 batch = log.after(self._after)
                 if client.gone:
                     raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
+                if self._wire is not None and self._wire.is_over:
+                    return
                 if batch or self._is_due(monotonic()):
                     first, self._after = self._after + 1, self._after + len(batch)
                     client.writing_since = self._last_write = monotonic()
@@ -134,7 +136,7 @@ class Reader:
             self._last_write = monotonic()
         if not is_taken:
             self._is_parked = False
-        return is_taken and not isinstance(events[-1], Done)
+        return is_taken and not isinstance(events[-1], Done) and not self._wire.is_over
 
     def _write_rest(self) -> None:
         if self._writer is not None and self._writer.has_rest:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Stall
@@ -166,3 +169,27 @@ def test_slots_are_freed_on_every_exit(upstream: Upstream, serve: Serve) -> None
         gates[1].open()
         eventually(server.at_rest)
         gates[0].open()
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/llm/v1/chat/completions", {"model": "openai/gpt-4o-mini", "stream": True}),
+        ("/llm/ui/chat", {"id": "chat"}),
+    ],
+)
+def test_response_ends_where_its_wire_does_though_the_stream_goes_on(
+    upstream: Upstream, serve: Serve, path: str, body: dict[str, Any], fast_path: bool
+) -> None:
+    server = serve(upstream, fast_path=fast_path, retry_after_content=True, disconnect_grace_s=0.3)
+    message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "hi"}], "content": "hi"}
+    messages = [{name: message[name] for name in (("id", "role", "parts") if "ui" in path else ("role", "content"))}]
+    upstream.answer("Hel", Pause(0.05), "lo", Pause(0.05), Cut())
+    upstream.answer(Stall())
+    assert server.post(path, **body, messages=messages).text.endswith("data: [DONE]\n\n")
+    eventually(
+        lambda: len(upstream.requests) == 2 and upstream.requests[1].left.is_set(),
+        "the end of the attempt that nobody reads",
+    )
+    eventually(server.at_rest, "rest")

@@ -16,6 +16,9 @@ class Wire(Protocol):
     is_the_same_for_all: ClassVar[bool] = False
     """Whether the bytes of an event depend on nothing but the event and its number."""
 
+    is_over: bool = False
+    """It has written its end, which may come before the stream's: the response ends there."""
+
     def opening(self) -> bytes:
         """The first bytes, which let the headers go out."""
 

@@ -51,7 +51,7 @@ class OpenAIWire(Wire):
         self._failure: Failure | None = None
         self._usage: Usage | None = None
         self._has_tool_calls = False
-        self._ended = False
+        self.is_over = False
 
     def opening(self) -> bytes:
         return b""
@@ -60,7 +60,7 @@ class OpenAIWire(Wire):
         """Events have no numbers here: an answer is always read from its start."""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
-        return b"".join(self._frame(stream_id, event) for event in events if not self._ended)
+        return b"".join(self._frame(stream_id, event) for event in events if not self.is_over)
 
     def _frame(self, stream_id: str, event: Event) -> bytes:
         if isinstance(event, Delta):
@@ -92,7 +92,7 @@ class OpenAIWire(Wire):
             self._usage = event
 
     def _end(self, done: Done | None) -> bytes:
-        self._ended = True
+        self.is_over = True
         frames = []
         if done and not self._failure:
             frames.append(self._chunk({}, finish_reason(done, self._has_tool_calls)))

@@ -80,7 +80,7 @@ class UIWire(Wire):
         self._is_refusal = False
         self._calls: dict[int, _Call] = {}
         self._has_content = False
-        self._has_ended = False
+        self.is_over = False
         self._failure: Failure | None = None
         self._usage: Usage | None = None
 
@@ -96,11 +96,11 @@ class UIWire(Wire):
 
     def _frames(self, stream_id: str, events: Sequence[Event]) -> Iterator[bytes]:
         for event in events:
-            if self._has_ended:
+            if self.is_over:
                 return
             for chunk in self._chunks(stream_id, event):
                 yield b"data: %b\n\n" % _json(chunk)
-            if self._has_ended:
+            if self.is_over:
                 yield END
 
     def _chunks(self, stream_id: str, event: Event) -> Iterator[Chunk]:
@@ -187,14 +187,14 @@ class UIWire(Wire):
         unnamed = "stop" if done.status == "completed" and done.finish_reason is None else "other"
         reason = FINISH_REASONS.get(done.finish_reason or "", unnamed)
         yield {"type": "finish", "finishReason": reason, "messageMetadata": metadata}
-        self._has_ended = True
+        self.is_over = True
 
     def _broken_off(self, problem: str, *before: Chunk) -> Iterator[Chunk]:
         """The parts are closed first, because nothing is read after an error."""
         yield from self._end_step(is_whole=False)
         yield from before
         yield {"type": "error", "errorText": problem}
-        self._has_ended = True
+        self.is_over = True
 
     def _end_step(self, *, is_whole: bool) -> Iterator[Chunk]:
         yield from self._close()
