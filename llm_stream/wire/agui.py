@@ -26,7 +26,6 @@ from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
 from . import Wire
-from . import sse
 
 AGUIEvent = dict[str, Any]
 
@@ -43,8 +42,6 @@ class AGUIWire(Wire):
     snapshot of the conversation without it, and the next attempt's is another; what was thought the client keeps.
     """
 
-    heartbeat = sse.HEARTBEAT
-
     def __init__(self, thread_id: str, run_id: str, conversation: Sequence[Mapping[str, Any]]) -> None:
         self._run = {"threadId": thread_id, "runId": run_id}
         self._conversation = conversation
@@ -57,12 +54,6 @@ class AGUIWire(Wire):
         self._calls: dict[int, str] = {}
         self._failure: Failure | None = None
         self._usage: Usage | None = None
-
-    def opening(self) -> bytes:
-        return b""
-
-    def resume(self, last: Event) -> None:
-        """Events have no numbers here: a run is always read from its start."""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         return b"".join(

@@ -24,14 +24,10 @@ def status(stream_id: str, status: int, error: Failure | None = None) -> bytes:
 
 
 class NativeWire(Wire):
-    heartbeat = sse.HEARTBEAT
     is_the_same_for_all = True
 
     def opening(self) -> bytes:
         return sse.RETRY
-
-    def resume(self, last: Event) -> None:
-        pass
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         name = stream_id.encode()

@@ -24,7 +24,6 @@ from ..events import ToolCall
 from ..events import Usage
 from ..statuses import status_of
 from . import Wire
-from . import sse
 from .answer import answer_of
 
 END = b"data: [DONE]\n\n"
@@ -43,8 +42,6 @@ _json = msgspec.json.Encoder().encode
 
 
 class OpenAIWire(Wire):
-    heartbeat = sse.HEARTBEAT
-
     def __init__(self, *, include_usage: bool = False) -> None:
         self._include_usage = include_usage
         self._head = b""
@@ -52,12 +49,6 @@ class OpenAIWire(Wire):
         self._usage: Usage | None = None
         self._has_tool_calls = False
         self.is_over = False
-
-    def opening(self) -> bytes:
-        return b""
-
-    def resume(self, last: Event) -> None:
-        """Events have no numbers here: an answer is always read from its start."""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         return b"".join(self._frame(stream_id, event) for event in events if not self.is_over)

@@ -22,8 +22,6 @@ END = "[DONE]"
 
 
 class TextWire(Wire):
-    heartbeat = sse.HEARTBEAT
-
     def __init__(self) -> None:
         self._after_cr = False
         self._has_text = False

@@ -27,7 +27,6 @@ from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
 from . import Wire
-from . import sse
 
 HEADERS = {"X-Vercel-AI-UI-Message-Stream": "v1"}
 
@@ -70,8 +69,6 @@ class UIWire(Wire):
     stream goes on, and whoever reads it from its start has the new attempt alone.
     """
 
-    heartbeat = sse.HEARTBEAT
-
     def __init__(self, message_id: str | None = None) -> None:
         self._message_id = message_id
         self._model = ""
@@ -83,12 +80,6 @@ class UIWire(Wire):
         self.is_over = False
         self._failure: Failure | None = None
         self._usage: Usage | None = None
-
-    def opening(self) -> bytes:
-        return b""
-
-    def resume(self, last: Event) -> None:
-        """It is read from its start only: that is how these clients take an answer up again."""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         written = events if self._has_content else _not_void(events)
