@@ -5,6 +5,7 @@
  */
 
 const FENCE = /^ *(?:(?:[-*+>]|\d+[.)]) +)*(`{3,}|~{3,})/;
+const HALF_FENCE = /\n *[`~]{1,2}$/;
 const BARE_MARKER = /(?:^|\n)[ \t]*(?:[-=*_+#>~`]+|\d{1,9}[.)]?|[-*+] +\[[ xX]?\]?)?[ \t]*$/;
 const TABLE_HEAD = /(?:^|\n\n|\n(?!\|)[^\n]*\n)\|[^\n]*(?:\n[|\s:-]*)?$/;
 const HALF_LINK = /(^|[\s(*_])!?\[([^\]\n]*)(?:\](?:\([^)\s]*)?)?$/;
@@ -12,10 +13,18 @@ const OPENING_MARK = /(^|[\s("“])[*_~`]+$/;
 const CODE_SPAN = /(`+)(?:(?!\1).)*\1/gs;
 
 export function mended(text) {
-  if (isInFence(text)) return text;
-  text = text.replace(TABLE_HEAD, "").replace(BARE_MARKER, "");
-  const paragraph = text.lastIndexOf("\n\n") + 1;
-  return text.slice(0, paragraph) + closed(text.slice(paragraph));
+  const whole = text.replace(HALF_FENCE, "");
+  if (isInFence(whole)) return whole;
+  text = text.replace(TABLE_HEAD, "");
+  if (isInFence(withoutLastLine(text))) return text; // that line's mark begins nothing: it is the end of the code
+  const bare = text.replace(BARE_MARKER, "");
+  const paragraph = bare.lastIndexOf("\n\n") + 1;
+  return bare.slice(0, paragraph) + closed(bare.slice(paragraph));
+}
+
+function withoutLastLine(text) {
+  const written = text.trimEnd();
+  return written.slice(0, Math.max(0, written.lastIndexOf("\n")));
 }
 
 function isInFence(text) {

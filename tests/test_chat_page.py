@@ -125,6 +125,22 @@ def test_markdown_is_shown_while_it_is_written(chat: Page, upstream: Upstream) -
     expect(answer.locator("td")).to_have_text("1")
 
 
+def test_code_is_never_shown_with_its_marks(chat: Page) -> None:
+    text = "Code:\n\n```py\nx = 1\n```\n\n| a |\n|---|\n| b |"
+    script = """async (text) => {
+        const { Markdown } = await import("/static/markdown.js");
+        const answer = document.createElement("div");
+        const markdown = new Markdown(answer);
+        const shown = new Set();
+        for (let end = text.indexOf("py") + 3; end <= text.length; end++) {
+            markdown.show(text.slice(0, end));
+            shown.add(answer.querySelector("figure code").textContent.trim());
+        }
+        return [...shown];
+    }"""
+    assert chat.evaluate(script, text) == ["", "x", "x =", "x = 1"]
+
+
 IN_PIECES_AND_AT_ONCE = """async ([text, cuts]) => {
     const { Markdown } = await import("/static/markdown.js");
     const [growing, whole] = [document.createElement("div"), document.createElement("div")];
