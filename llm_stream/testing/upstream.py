@@ -1,18 +1,7 @@
-"""An OpenAI-compatible server on loopback that does what a script says, well or badly.
-
-    with Upstream() as upstream:
-        upstream.answer("Hel", "lo")                            # the next request gets this
-        upstream.answer("Hel", Cut())                           # the one after it breaks off
-        upstream.answer(status=429, headers={"Retry-After": "1"})
-        client = OpenAI(base_url=upstream.base_url, api_key="none")
-
-It is a real server, reached through the real client; the demo app answers from it where there is no key.
-`python -m llm_stream.testing` runs one in a process of its own.
-"""
+"""The scripted upstream: a real HTTP server."""
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import socket
@@ -20,72 +9,28 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
-from time import monotonic
 from time import sleep
-from time import time
 from typing import Any
 
+from .script import Chunks
+from .script import Cut
+from .script import Gate
+from .script import Pause
+from .script import Script
+from .script import Stall
+from .script import Step
+from .script import ending
+from .script import to_json
+from .stand_in import stand_in
+
 LOOK_EVERY_S = 0.01
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Say nothing for so many seconds."""
-
-    seconds: float
-
-
-class Gate:
-    """Say nothing until the test opens it. `reached` is set when a request stands before it."""
-
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-
-    def open(self) -> None:
-        self.opened.set()
-
-
-@dataclass(frozen=True)
-class Stall:
-    """Say nothing until the client goes away; with `before_headers`, not even the status."""
-
-    before_headers: bool = False
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Close the connection in the middle: by a reset, or by an end that comes too early."""
-
-    reset: bool = True
-
-
-Step = str | bytes | Mapping[str, Any] | Pause | Gate | Stall | Cut
-"""A string is a piece of the answer, a mapping a whole chunk, bytes go out as they are."""
-
-
-@dataclass(frozen=True)
-class Script:
-    """One answer. Unless it is cut, it ends with `finish_reason`, the usage if it was asked for, and `[DONE]`."""
-
-    steps: Iterable[Step]
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    """In place of all else."""
-    finish_reason: str | None = "stop"
-    usage: Mapping[str, Any] | bool = True
-    """False: none, though it was asked for."""
-    done: bool = True
-    segment: int | None = None
-    """Send so many bytes at a time."""
+MOST_REQUESTS = 20_000
+"""That are remembered: a demo runs for weeks."""
 
 
 @dataclass
@@ -97,12 +42,10 @@ class Asked:
     json: Any
     connection: int
     """The number of the TCP connection it came by, from 1."""
-    started: float = field(default_factory=monotonic)
     left: threading.Event = field(default_factory=threading.Event)
     """Set when the client went away before the end."""
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when the request is over, one way or the other."""
-    ended_at: float = 0.0
 
 
 class ClientLeft(Exception):
@@ -159,6 +102,7 @@ class Upstream:
     def next_script(self, asked: Asked) -> Script:
         with self._lock:
             self.requests.append(asked)
+            del self.requests[:-MOST_REQUESTS]
             return self._scripts.popleft() if self._scripts else self._otherwise(asked.json)
 
 
@@ -197,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._send_whole(200, {}, _json({"object": "list", "data": [{"id": "scripted", "object": "model"}]}))
+        self._send_whole(200, {}, to_json({"object": "list", "data": [{"id": "scripted", "object": "model"}]}))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -208,13 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             asked.left.set()
         finally:
-            asked.ended_at = monotonic()
             asked.ended.set()
 
     def _play(self, script: Script, request: Mapping[str, Any]) -> None:
         if script.body is not None or script.status != 200:
             error = {"error": {"message": "scripted refusal", "type": "scripted", "code": None, "param": None}}
-            self._send_whole(script.status, script.headers, _json(error) if script.body is None else script.body)
+            self._send_whole(script.status, script.headers, to_json(error) if script.body is None else script.body)
             return
         steps = iter(script.steps)
         first = next(steps, None)
@@ -226,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in script.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        chunks = _Chunks(str(request.get("model", "scripted")))
-        whole = itertools.chain([] if first is None else [first], steps, _ending(script, request, chunks))
+        chunks = Chunks(str(request.get("model", "scripted")))
+        whole = itertools.chain([] if first is None else [first], steps, ending(script, request, chunks))
         for step in whole:
             if isinstance(step, Cut):
                 self._cut(step)
@@ -235,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._do(step, chunks, script.segment)
         self.wfile.write(b"0\r\n\r\n")
 
-    def _do(self, step: Step, chunks: _Chunks, segment: int | None) -> None:
+    def _do(self, step: Step, chunks: Chunks, segment: int | None) -> None:
         if isinstance(step, Pause):
             sleep(step.seconds)
         elif isinstance(step, Gate):
@@ -286,108 +229,3 @@ class _Handler(BaseHTTPRequestHandler):
         if cut.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-
-
-class _Chunks:
-    """Writes the chunks of one answer."""
-
-    def __init__(self, model: str) -> None:
-        self.count = 0
-        self._frame = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": int(time())}
-        self._frame["model"] = model
-
-    def written(self, step: Step) -> bytes:
-        if isinstance(step, bytes):
-            return step
-        if isinstance(step, str):
-            self.count += 1
-            role = {"role": "assistant"} if self.count == 1 else {}
-            return self._data([{"index": 0, "delta": role | {"content": step}, "finish_reason": None}])
-        assert isinstance(step, Mapping)
-        return b"data: " + _json(step) + b"\n\n"
-
-    def finish(self, reason: str) -> bytes:
-        return self._data([{"index": 0, "delta": {}, "finish_reason": reason}])
-
-    def usage(self, usage: Mapping[str, Any]) -> bytes:
-        return self._data([], usage=usage)
-
-    def _data(self, choices: list[Any], **more: Any) -> bytes:
-        return b"data: " + _json(self._frame | {"choices": choices} | more) + b"\n\n"
-
-
-def _ending(script: Script, request: Mapping[str, Any], chunks: _Chunks) -> Iterator[bytes]:
-    if script.finish_reason is not None:
-        yield chunks.finish(script.finish_reason)
-    wanted = (request.get("stream_options") or {}).get("include_usage")
-    if isinstance(script.usage, Mapping):
-        yield chunks.usage(script.usage)
-    elif script.usage and wanted and script.finish_reason is not None:
-        prompt = sum(len(str(message.get("content")).split()) for message in request.get("messages", ()))
-        total = {"prompt_tokens": prompt, "completion_tokens": chunks.count, "total_tokens": prompt + chunks.count}
-        yield chunks.usage(total)
-    if script.done:
-        yield b"data: [DONE]\n\n"
-
-
-def stand_in(request: Any) -> Script:
-    """What the demo says while there is no model."""
-    messages = request.get("messages") or [{}]
-    question = " ".join(str(messages[-1].get("content", "")).split())[:80]
-    words = STAND_IN.format(question=question).replace(" ", " \0").split("\0")
-    return Script(tuple(itertools.chain.from_iterable(zip(words, itertools.repeat(Pause(PACE_S))))))
-
-
-PACE_S = 0.03
-
-STAND_IN = """You asked: “{question}”
-
-No model is connected, so this is a stand-in: a scripted server inside the demo, reached over HTTP by the real \
-OpenAI client, one word at a time. Everything else is as it will be with a model.
-
-Try to break it:
-
-- Reload the page while this is being written: it goes on where it was.
-- Switch the network off and on, or duplicate the tab.
-- Press **Stop**: the upstream is closed at once, and the line below tells what was used until then.
-
-For a real model, start the server again with a key:
-
-```sh
-export OPENAI_API_KEY=…
-export OPENAI_BASE_URL=…  # if your provider is not OpenAI
-```"""
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def read_events(body: bytes) -> list[tuple[str, str, dict[str, Any]]]:
-    """The events of a native stream, as (id, type, data): what a test wants to see."""
-    events = []
-    for block in body.decode().split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":") and ": " in line)
-        if "data" in fields:
-            events.append((fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"])))
-    return events
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m llm_stream.testing", description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--tokens", type=int, help="answer with so many tokens, in place of the stand-in text")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds before each of them")
-    options = parser.parse_args()
-
-    def paced(request: Any) -> Script:
-        texts = (f"t{number} " for number in range(options.tokens))
-        return Script(tuple(itertools.chain.from_iterable((Pause(options.pause), text) for text in texts)))
-
-    upstream = Upstream(paced if options.tokens else None, port=options.port)
-    print(upstream.base_url, flush=True)
-    upstream._server.serve_forever()
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,0 +1,30 @@
+"""A scripted upstream in a process of its own: prints its address, and answers until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from typing import Any
+
+from .script import Pause
+from .script import Script
+from .upstream import Upstream
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m llm_stream.testing", description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tokens", type=int, help="answer with so many tokens, in place of the stand-in text")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds before each of them")
+    options = parser.parse_args()
+
+    def paced(request: Any) -> Script:
+        texts = (f"t{number} " for number in range(options.tokens))
+        return Script(tuple(itertools.chain.from_iterable((Pause(options.pause), text) for text in texts)))
+
+    upstream = Upstream(paced if options.tokens else None, port=options.port)
+    print(upstream.base_url, flush=True)
+    upstream._server.serve_forever()
+
+
+_main()

@@ -1,0 +1,112 @@
+"""What the scripted upstream is told to do, and the chunks that come of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from time import time
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Say nothing for so many seconds."""
+
+    seconds: float
+
+
+class Gate:
+    """Say nothing until the test opens it. `reached` is set when a request stands before it."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Say nothing until the client goes away; with `before_headers`, not even the status."""
+
+    before_headers: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Close the connection in the middle: by a reset, or by an end that comes too early."""
+
+    reset: bool = True
+
+
+Step = str | bytes | Mapping[str, Any] | Pause | Gate | Stall | Cut
+"""A string is a piece of the answer, a mapping a whole chunk, bytes go out as they are."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """One answer. Unless it is cut, it ends with `finish_reason`, the usage if it was asked for, and `[DONE]`."""
+
+    steps: Iterable[Step]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    """In place of all else."""
+    finish_reason: str | None = "stop"
+    usage: Mapping[str, Any] | bool = True
+    """False: none, though it was asked for."""
+    done: bool = True
+    segment: int | None = None
+    """Send so many bytes at a time."""
+
+
+class Chunks:
+    """Writes the chunks of one answer."""
+
+    def __init__(self, model: str) -> None:
+        self.count = 0
+        self._frame = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": int(time())}
+        self._frame["model"] = model
+
+    def written(self, step: Step) -> bytes:
+        if isinstance(step, bytes):
+            return step
+        if isinstance(step, str):
+            self.count += 1
+            role = {"role": "assistant"} if self.count == 1 else {}
+            return self._data([{"index": 0, "delta": role | {"content": step}, "finish_reason": None}])
+        assert isinstance(step, Mapping)
+        return b"data: " + to_json(step) + b"\n\n"
+
+    def finish(self, reason: str) -> bytes:
+        return self._data([{"index": 0, "delta": {}, "finish_reason": reason}])
+
+    def usage(self, usage: Mapping[str, Any]) -> bytes:
+        return self._data([], usage=usage)
+
+    def _data(self, choices: list[Any], **more: Any) -> bytes:
+        return b"data: " + to_json(self._frame | {"choices": choices} | more) + b"\n\n"
+
+
+def ending(script: Script, request: Mapping[str, Any], chunks: Chunks) -> Iterator[bytes]:
+    if script.finish_reason is not None:
+        yield chunks.finish(script.finish_reason)
+    wanted = (request.get("stream_options") or {}).get("include_usage")
+    if isinstance(script.usage, Mapping):
+        yield chunks.usage(script.usage)
+    elif script.usage and wanted and script.finish_reason is not None:
+        prompt = sum(len(str(message.get("content")).split()) for message in request.get("messages", ()))
+        total = {"prompt_tokens": prompt, "completion_tokens": chunks.count, "total_tokens": prompt + chunks.count}
+        yield chunks.usage(total)
+    if script.done:
+        yield b"data: [DONE]\n\n"
+
+
+def to_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
