@@ -25,8 +25,8 @@ EXPOSED = ("Location", "Retry-After", "x-request-id", "x-should-retry", "x-llm-s
 def check_site(request: Request, settings: Settings) -> None:
     """Refuse what a page of another site sends along with its visitor's cookies. Raises `CrossSite`.
 
-    `Sec-Fetch-Site` is the browser's own word; where it is missing (old browsers, plain http) `Origin` is compared.
-    Clients that are no browsers send neither.
+    `Sec-Fetch-Site` is the browser's own word; where it is missing (old browsers, plain http) `Origin` is compared, and
+    `Referer` where that is missing too, as with the GET of an image. Clients that are no browsers send none of them.
     https://www.w3.org/TR/fetch-metadata/
     """
     if (origin := request.headers.get("Origin")) in settings.origins and origin:
@@ -37,9 +37,17 @@ def check_site(request: Request, settings: Settings) -> None:
     if site is not None:
         allowed = site in ("same-origin", "none")
     else:
-        allowed = origin is None or urlsplit(origin).netloc == request.host
+        claimed = origin if origin is not None else request.headers.get("Referer")
+        allowed = claimed is None or _host_of(claimed) == request.host
     if not allowed:
         raise CrossSite()
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def is_browser(request: Request) -> bool:

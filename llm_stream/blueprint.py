@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from . import signals
 from . import state
 from .chat_request import ChatRequest
 from .chat_request import Message
+from .chat_request import checked_key
 from .errors import ExpiredStream
 from .errors import InvalidField
 from .errors import UnknownStream
@@ -39,6 +42,8 @@ from .upstream.completion import Completion
 from .upstream.iterator import IteratorSource
 from .wire import Wire
 from .wire import sse
+
+logger = logging.getLogger("llm_stream")
 
 HookT = TypeVar("HookT", bound=state.Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
@@ -128,7 +133,7 @@ class LLMStream(Blueprint):
         """
         _check_source(source)
         wire = response.wire_of(format or request.args.get("format"))
-        owner = self.admit()
+        owner, key = self.admit(), checked_key(key) if key else None
         if attached := self.attached(owner, wire):
             _discard(source)
             return attached
@@ -203,10 +208,10 @@ class LLMStream(Blueprint):
             stream, new = ours.streams.start(owner, asked.model, made, key=asked.key, fingerprint=fingerprint)
         else:
             made = IteratorSource(source or ())
-            asked_by = f"{request.method} {request.full_path}".encode() if key else b""
+            asked_by = _fingerprint_of_request() if key else b""
             stream, new = ours.streams.start(owner, model or made.asked_model, made, key=key, fingerprint=asked_by)
         if new:
-            signals.stream_started.send(ours.app, id=stream.id, owner=stream.owner, model=stream.model)
+            _announce(ours.app, stream)
         else:
             _discard(source)
         return stream
@@ -274,6 +279,19 @@ def _check_source(source: Iterable[Any] | None) -> None:
         raise TypeError("a string would be streamed letter by letter: pass prompt=…, or [text]")
     if isinstance(source, Sequence) and any(isinstance(item, Mapping) and "role" in item for item in source):
         raise TypeError("pass messages as messages=…")
+
+
+def _announce(app: Flask, stream: Stream) -> None:
+    try:
+        signals.stream_started.send(app, id=stream.id, owner=stream.owner, model=stream.model)
+    except Exception:  # it has begun all the same, and is paid for
+        logger.exception("a receiver of stream_started failed for stream %s", stream.id)
+
+
+def _fingerprint_of_request() -> bytes:
+    """Equal for two requests that ask a view the same thing."""
+    asked = f"{request.method} {request.full_path} {sorted(request.form.items(multi=True))}".encode(errors="replace")
+    return hashlib.sha256(asked + request.get_data(cache=True)).digest()
 
 
 def _discard(source: Iterable[Any] | None) -> None:

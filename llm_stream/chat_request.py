@@ -25,7 +25,15 @@ Message = Mapping[str, Any]
 MAX_MESSAGES = 1000
 MAX_TOOLS = 128
 
-Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+\Z")]
+
+
+def checked_key(key: str) -> str:
+    """Raises `InvalidField`."""
+    try:
+        return msgspec.convert(key, Key)
+    except msgspec.ValidationError as error:
+        raise InvalidField("The field 'key' must be 1 to 128 visible characters of ASCII.") from error
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +49,13 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
 
     def fingerprint(self) -> bytes:
-        """Equal for two requests that ask the same thing, under whatever key."""
+        """Equal for two requests that ask the same thing, under whatever key. Raises `InvalidField`."""
         asked = msgspec.structs.replace(self, key=None)
-        return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).digest()
+        try:
+            written = msgspec.json.encode(asked, order="deterministic")
+        except RecursionError as error:
+            raise InvalidField("The body is nested too deeply.") from error
+        return hashlib.sha256(written).digest()
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -47,7 +47,7 @@ class Watch:
         return data
 
     def _read_records(self, size: int) -> bytes | None:
-        """A record of TLS after another. What has been decrypted already, the loop cannot see on the socket."""
+        """A record of TLS after another. The loop cannot see on the socket what is decrypted already, nor an end."""
         records: list[bytes] = []
         try:
             while size > 0 and (record := self._tls.read(size)):
@@ -58,8 +58,8 @@ class Watch:
         except OSError:
             if not records:
                 raise
-        if size <= 0:
-            self._loop.run_callback(self._callback)
+        if records:
+            self._loop.run_callback(self._callback)  # there may be more, or the end: look again
         return b"".join(records)
 
     def stop(self) -> None:

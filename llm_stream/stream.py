@@ -123,6 +123,13 @@ class Stream:
         """Settled, with nobody reading and no producer at work: the clock need not look at it."""
         return self.settled.is_set() and not self.readers and self._producer is None
 
+    @property
+    def ending(self) -> Status | None:
+        """How it ends, as soon as that is known."""
+        if self._verdict:
+            return self._verdict.status
+        return self.record.status if self.record else None
+
     def take(self, batch: list[Event]) -> bool:
         """Append what came; whether there may be more. Does not block. Raises `StreamTooLarge`."""
         if not CONTENT.isdisjoint(map(type, batch)):

@@ -12,9 +12,17 @@ const HALF_LINK = /(^|[\s(*_])!?\[([^\]\n]*)(?:\](?:\([^)\s]*)?)?$/;
 const OPENING_MARK = /(^|[\s("“])[*_~`]+$/;
 const CODE_SPAN = /(`+)(?:(?!\1).)*\1/gs;
 
+const MOST = 2_000; // characters from the end: a mark is rarely further from what closes it
+
 export function mended(text) {
   const whole = text.replace(HALF_FENCE, "");
   if (isInFence(whole)) return whole;
+  const from = Math.max(0, text.lastIndexOf("\n", text.length - MOST));
+  const end = text.slice(from);
+  return end.length > 2 * MOST ? text : text.slice(0, from) + withEnd(end); // no line of text is as long as that
+}
+
+function withEnd(text) {
   text = text.replace(TABLE_HEAD, "");
   if (isInFence(withoutLastLine(text))) return text; // that line's mark begins nothing: it is the end of the code
   const bare = text.replace(BARE_MARKER, "");

@@ -172,3 +172,34 @@ def test_own_http_client_sees_every_request(upstream: Upstream, endpoint_of: End
         for _ in range(4):
             read(endpoint)
     assert len(seen) == len(upstream.requests) == 4
+
+
+def test_cookies_are_kept_and_sent_as_by_the_sdk(upstream: Upstream, endpoint_of: EndpointOf) -> None:
+    endpoint = endpoint_of(OpenAI(base_url=upstream.base_url, api_key="x"))
+    for number in range(8):
+        upstream.answer("Hi", headers={"Set-Cookie": f"turn={number}"} if number in (3, 5) else {})
+        read(endpoint)
+    cookies = [httpx2.Headers(asked.headers).get("cookie") for asked in upstream.requests]
+    assert cookies == [None, None, None, None, "turn=3", "turn=3", "turn=5", "turn=5"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), b"bytes", {"a", "set"}])
+def test_what_the_sdk_refuses_is_refused_always(upstream: Upstream, endpoint_of: EndpointOf, value: object) -> None:
+    endpoint = endpoint_of(OpenAI(base_url=upstream.base_url, api_key="x"))
+    for _ in range(3):
+        read(endpoint)
+    with pytest.raises((TypeError, ValueError)):
+        endpoint.post({**BODY, "user": value})
+    assert len(upstream.requests) == 3
+
+
+def test_another_key_of_the_operators_client_is_used(upstream: Upstream) -> None:
+    client = OpenAI(base_url=upstream.base_url, api_key="old")
+    ours = Client(client)
+    for _ in range(3):
+        read(ours.endpoint())
+    client.api_key = "new"
+    read(ours.endpoint())
+    assert header(upstream.requests[-1], "authorization") == "Bearer new"
+    ours.close()
+    client.close()

@@ -223,3 +223,13 @@ def test_public_names_are_complete_and_sorted() -> None:
     modules = {name for name in public if type(getattr(llm_stream, name)).__name__ == "module"}
     assert sorted(set(public) - modules) == sorted(llm_stream.__all__) == llm_stream.__all__
     assert json.dumps(llm_stream.__version__)
+
+
+def test_receiver_of_a_signal_that_raises_harms_nothing(make_app: MakeApp, upstream: Upstream) -> None:
+    def broken(app: Flask, **_: Any) -> None:
+        raise RuntimeError("this receiver is broken")
+
+    upstream.answer("Hello")
+    with stream_started.connected_to(broken):
+        response = make_app().test_client().post("/llm/chat", json={"prompt": "hi"}, buffered=True)
+    assert response.status_code == 200

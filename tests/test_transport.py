@@ -239,6 +239,18 @@ def test_connection_that_dies_after_a_first_byte_is_an_error() -> None:
         assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_request_that_was_read_and_not_answered_is_not_sent_twice(interim: bytes) -> None:
+    """It may have been bought."""
+    whole = [OK + b"Content-Length: 2\r\n\r\nhi"]
+    with RawServer([whole, [interim] if interim else []]) as server, client_of() as client:
+        client.post(server.url(), content=b"body")
+        with pytest.raises(httpx2.RemoteProtocolError):
+            client.post(server.url(), content=b"body")
+        assert len(server.requests) == 2
+        assert server.connections == 1
+
+
 def test_old_and_superfluous_connections_are_closed() -> None:
     answer = [OK + b"Content-Length: 2\r\n\r\nhi"]
     with RawServer([answer] * 3) as server, client_of(LeanTransport(keep_alive_s=0)) as client:

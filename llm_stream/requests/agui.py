@@ -27,7 +27,8 @@ OPTIONS = ("model", "temperature", "max_output_tokens")
 
 NOT_FOR_THE_MODEL = ("reasoning", "activity")
 
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]
+"""It must fit into a URL."""
 
 
 class _Function(msgspec.Struct):

@@ -29,7 +29,8 @@ REGENERATE = "regenerate-message"
 
 NOT_FOR_THE_MODEL = ("reasoning", "reasoning-file", "source-url", "source-document", "custom")
 
-Id = Annotated[str, msgspec.Meta(max_length=128)]
+Id = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]
+"""It must fit into a URL."""
 
 
 class _Part(msgspec.Struct, rename="camel"):

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from ..chat_request import ChatRequest
-from ..events import Done
+from ..errors import ExpiredStream
 from ..stream import Stream
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ def opened(llm: LLMStream, owner: str, asked: ChatRequest, place: Place) -> Stre
     streams = llm.state.streams
     for attempt in count(1):
         key = place.key(attempt)
-        known = streams.claimed(owner, key)
+        try:
+            known = streams.claimed(owner, key)
+        except ExpiredStream:
+            continue  # whatever it said, nobody has it any more
         if known is None or not _came_to_nothing(known):
             break
     return llm.open(owner, msgspec.structs.replace(asked, key=key))
@@ -72,5 +75,4 @@ def stop(llm: LLMStream, owner: str, client: str, conversation: str) -> None:
 
 def _came_to_nothing(stream: Stream) -> bool:
     """It broke off, or was stopped: who sends the same again wants an answer, not the same failure."""
-    last = stream.log.after(len(stream.log) - 1)[0]
-    return isinstance(last, Done) and last.status not in ("completed", "incomplete")
+    return stream.ending not in (None, "completed", "incomplete")

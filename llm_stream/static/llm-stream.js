@@ -20,6 +20,7 @@
 const FIRST_WAIT_MS = 1_000; // until the server has said what it wants, by `retry:`
 const LONGEST_WAIT_MS = 30_000;
 const SILENCE_MS = 45_000; // three heartbeats: such a connection is dead, though nobody has closed it
+const MOST_TOGETHER = 100; // streams in one response, which is the server's limit too
 const PATIENCE_MS = 4_000; // with a leader that says nothing, before it is asked whether it is there, and again after
 const TURN_MS = 1_000; // with a connection, where there are more tabs than connections
 const CROWD = 4; // tabs that may each keep a connection, where they cannot share one
@@ -552,7 +553,7 @@ class Hub {
 
   /** One stream by its own route, several by the one for several. @returns {[string, RequestInit] | undefined} */
   #request() {
-    const places = [...this.#places];
+    const places = [...this.#places].slice(0, MOST_TOGETHER); // the others follow when these have ended
     this.#asked = places.map(([id]) => id);
     if (!places.length) return;
     /** @type {Record<string, string>} */

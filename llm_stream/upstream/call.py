@@ -11,7 +11,6 @@ from ..chat_request import ChatRequest
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamGarbled
-from ..errors import UpstreamTimeout
 from ..errors import UpstreamUnreachable
 from ..events import Event
 from ..source import Waits
@@ -19,6 +18,7 @@ from .chunks import ChunkDecoder
 from .endpoint import Body
 from .endpoint import Endpoint
 from .lifeline import Lifeline
+from .refusals import is_answer
 from .refusals import translate
 from .sse import MAX_EVENT_BYTES
 from .sse import Splitter
@@ -66,7 +66,7 @@ class Call:
         except Exception as error:
             problem = translate(error)
             if not self._answered:
-                self._refused = not self.lifeline.is_cut and not isinstance(problem, UpstreamTimeout)
+                self._refused = is_answer(error)  # who has said nothing may be at work all the same
             elif self._done or self.decoder.finish_reason is not None:
                 if not self._done:
                     yield self.decoder.end()

@@ -31,13 +31,18 @@ class Client:
         self._given = given
         self._lock = Lock()
         self._pid: int | None = None
+        self._key: str | None = None
         self._endpoint: Endpoint | None = None
 
     def endpoint(self) -> Endpoint:
         """Raises `openai.OpenAIError` where no key is configured."""
         with self._lock:
+            key = self._given.api_key if isinstance(self._given, OpenAI) else None
+            if self._endpoint is not None and self._pid == getpid() and self._key != key:
+                self._endpoint.let_go()  # the operator has given the client another key
+                self._endpoint = None
             if self._endpoint is None or self._pid != getpid():
-                self._endpoint, self._pid = self._make(), getpid()
+                self._endpoint, self._pid, self._key = self._make(), getpid(), key
             return self._endpoint
 
     def close(self) -> None:

@@ -24,7 +24,10 @@ Origin = tuple[bytes, bytes, int]
 
 
 class DeadConnection(httpx2.RemoteProtocolError):
-    """A kept connection was closed by the other side, before it answered with a single byte."""
+    """A kept connection was closed before it could take the request: whoever has not had all of it answers nothing.
+
+    One that is closed after that is an error like any: the other side may be at work.
+    """
 
 
 class Connection:
@@ -39,7 +42,8 @@ class Connection:
         self._takes_turns = False
         self._reads = 0
         self._recv: Callable[[int], bytes] = sock.recv
-        self._used = False
+        self._was_used = False
+        self._may_be_dead = False
         self._ahead: bytes | None = None
         self._watch: greenlets.Watch | None = None
 
@@ -52,14 +56,14 @@ class Connection:
         return sockets.peek(self.socket) is not None
 
     def send(self, message: bytes, timeout: float | None) -> None:
+        was_used, self._was_used, self._may_be_dead = self._was_used, True, False
         try:
             self.socket.settimeout(timeout)
             self.socket.sendall(message)
         except TimeoutError as error:
             raise httpx2.WriteTimeout(str(error)) from error
-        except OSError:
-            pass  # the other side may have answered, and closed, before it had read everything
-        self._used, self._was_used = True, self._used
+        except OSError:  # the other side may have answered, and closed, before it had read everything
+            self._may_be_dead = was_used
 
     def set_read_timeout(self, timeout: float | None) -> None:
         """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
@@ -94,6 +98,7 @@ class Connection:
             if end >= 0:
                 version, status, headers = http1.parse_head(data[:end])
                 data = data[end + 4 :]
+                self._may_be_dead = False
                 if status >= 200:
                     return version, status, headers, data
                 continue  # 100 and 103 announce the real one
@@ -102,11 +107,11 @@ class Connection:
             try:
                 more = self.read()
             except httpx2.ReadError:
-                if self._was_used and not data:
+                if self._may_be_dead and not data:
                     raise DeadConnection("a kept connection was reset") from None
                 raise
             if not more:
-                dead = DeadConnection if self._was_used and not data else httpx2.RemoteProtocolError
+                dead = DeadConnection if self._may_be_dead and not data else httpx2.RemoteProtocolError
                 raise dead("the server disconnected without sending a response")
             data += more
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -43,8 +44,8 @@ class Endpoint:
         """The response; the caller reads its body, and closes it. Raises what the SDK raises, and httpx's errors."""
         if self._transport is not None and (proven := self._proven) is not None:
             try:
-                return _post_again(self._transport, proven, msgspec.json.encode(body))
-            except (TypeError, UnicodeEncodeError):
+                return self._post_again(self._transport, proven, _json(body))
+            except (TypeError, ValueError):
                 pass  # the SDK knows more types, or says what is wrong
             except openai.APIStatusError as error:
                 if error.status_code in MOVED + REFUSED:
@@ -59,8 +60,27 @@ class Endpoint:
         response = post(PATH, body=body, cast_to=object, stream=True, stream_cls=Raw, options=identity).response
         if self._transport is not None and not response.history:
             last, self._last = self._last, self._transport.prepare(response.request)
-            self._proven = last if last and self._last and last.is_like(self._last) else None
+            same = last is not None and self._last is not None and last.is_like(self._last)
+            self._proven = last if same and "cookie" not in response.request.headers else None  # a cookie expires
         return response
+
+    def _post_again(self, transport: LeanTransport, proven: Prepared, content: bytes) -> httpx2.Response:
+        response = transport.send(proven, content)
+        if "set-cookie" in response.headers:
+            self._client._client.cookies.extract_cookies(response)  # the SDK's client would have kept it
+            self._last = self._proven = None
+        if response.is_success:
+            return response
+        try:
+            response.read()
+        finally:
+            response.close()
+        raise openai.APIStatusError(f"HTTP {response.status_code}", response=response, body=_error_in(response))
+
+    def let_go(self) -> None:
+        """Close what it has kept of connections. A client of the user's own is theirs to close."""
+        if self._transport is not None:
+            self._transport.close()
 
     def close(self) -> None:
         self._client.close()
@@ -79,15 +99,9 @@ def _is_constant(client: OpenAI) -> bool:
     return type(client) is OpenAI and all(getattr(client, way, None) is None for way in ways)
 
 
-def _post_again(transport: LeanTransport, proven: Prepared, content: bytes) -> httpx2.Response:
-    response = transport.send(proven, content)
-    if response.is_success:
-        return response
-    try:
-        response.read()
-    finally:
-        response.close()
-    raise openai.APIStatusError(f"HTTP {response.status_code}", response=response, body=_error_in(response))
+def _json(body: Body) -> bytes:
+    """As the SDK writes it. Raises what `json` raises."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _error_in(response: httpx2.Response) -> object:

@@ -43,6 +43,11 @@ def translate(error: Exception) -> StreamError:
     return _of_transport(error)
 
 
+def is_answer(error: Exception) -> bool:
+    """Whether the upstream has said no, as against nothing."""
+    return isinstance(error, openai.APIStatusError)
+
+
 def error_in_stream(error: Any) -> UpstreamError:
     """Our error for the error object of a chunk: a string, or a mapping whose code is an int, a number or a word."""
     fields = error if isinstance(error, Mapping) else {"message": str(error)}
