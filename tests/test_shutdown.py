@@ -89,7 +89,7 @@ def test_recycled_worker_finishes_its_answers(upstream: Upstream, serve: Serve) 
 
 
 def test_recycled_worker_settles_what_it_cannot_finish(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream, command=with_grace(2, "--max-requests", "3"))
+    server = serve(upstream, command=with_grace(4, "--max-requests", "3"))
     upstream.answer("Hello", Stall())
     old = server.worker()["pid"]
     reading = begun(server)
