@@ -187,7 +187,7 @@ def test_page_shows_the_answer_and_what_it_cost(page: Page, upstream: Upstream, 
     page.get_by_label("Message").fill("Really?")
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".turn").nth(1).locator(".answer")).to_have_text("Yes.")
-    assert [message["role"] for message in upstream.requests[1].json["messages"]] == ["user", "assistant", "user"]
+    assert [message["role"] for message in upstream.request(1).json["messages"]] == ["user", "assistant", "user"]
 
 
 def test_page_stops_an_answer(page: Page, upstream: Upstream, serve: Serve) -> None:
@@ -199,7 +199,7 @@ def test_page_stops_an_answer(page: Page, upstream: Upstream, serve: Serve) -> N
     expect(page.locator(".answer")).to_have_text("Hello")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".state")).to_contain_text("Stopped")
-    assert upstream.requests[0].left.wait(1)
+    assert upstream.request(0).left.wait(1)
     expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 

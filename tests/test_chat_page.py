@@ -297,7 +297,7 @@ def test_regenerating_stops_what_is_being_written(chat: Page, upstream: Upstream
     chat.locator(".turn").first.get_by_role("button", name="Regenerate").click()
     expect(chat.locator(".answer")).to_have_text(["again"])
     is_over(chat.locator(".turn"))
-    assert upstream.requests[1].left.wait(5)
+    assert upstream.request(1).left.wait(5)
     expect(chat.get_by_role("button", name="Send")).to_be_visible()
 
 
@@ -307,7 +307,7 @@ def test_a_new_conversation_leaves_nothing_behind(chat: Page, upstream: Upstream
     chat.get_by_role("button", name="New conversation").click()
     expect(chat.locator(".turn")).to_have_count(0)
     expect(chat.get_by_label("Message")).to_be_focused()
-    assert upstream.requests[0].left.wait(5)
+    assert upstream.request(0).left.wait(5)
     upstream.answer("two")
     is_over(ask(chat, "second"))
     assert contents(upstream, 1) == ["second"]

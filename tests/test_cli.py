@@ -47,8 +47,8 @@ def test_prints_tokens_as_they_arrive_and_ends_with_what_they_cost(upstream: Ups
     assert process.returncode == 0
     assert rest.startswith("lo\n\ntokens in: 1000, tokens out: 200, cost: ₹0.0256 · first token after ")
     assert errors == ""
-    assert upstream.requests[0].json["messages"] == [{"role": "user", "content": QUESTION}]
-    assert upstream.requests[0].json["max_tokens"] == 99
+    assert upstream.request(0).json["messages"] == [{"role": "user", "content": QUESTION}]
+    assert upstream.request(0).json["max_tokens"] == 99
 
 
 def test_ctrl_c_stops_the_upstream_and_still_prints_what_it_cost(upstream: Upstream) -> None:
@@ -56,7 +56,7 @@ def test_ctrl_c_stops_the_upstream_and_still_prints_what_it_cost(upstream: Upstr
     with ask(upstream) as process:
         assert read(process, 5) == "Hello"
         process.send_signal(signal.SIGINT)
-        assert upstream.requests[0].left.wait(1)
+        assert upstream.request(0).left.wait(1)
         rest, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "tokens out: 1 (estimated), cost: ₹" in rest
@@ -72,7 +72,7 @@ def test_answer_that_nobody_reads_is_stopped(upstream: Upstream) -> None:
         assert process.stdout is not None
         process.stdout.close()
         gate.open()
-        assert upstream.requests[0].left.wait(10)
+        assert upstream.request(0).left.wait(10)
 
 
 def test_failure_is_told_and_is_the_exit_status(upstream: Upstream) -> None:

@@ -47,7 +47,7 @@ def test_client_that_reads_late_gets_everything_in_order(upstream: Upstream, ser
     blocks = [f"<{n}>" + "x" * 40_000 for n in range(300)]
     upstream.answer(*[step for block in blocks for step in (block, Pause(0.001))])
     reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close", read_buffer=4096)
-    eventually(lambda: upstream.requests and upstream.requests[0].ended.is_set(), "the end of the upstream's answer")
+    assert upstream.request(0).ended.wait(20)
     body = dechunked(reading.read_to_end())
     assert text_of(read_events(body.encode())) == "".join(blocks)
     assert server.records()[0]["status"] == "completed"

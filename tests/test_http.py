@@ -126,7 +126,7 @@ def test_everything_that_may_be_asked_goes_upstream(client: FlaskClient, upstrea
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     body = {"messages": messages, "model": "other", "temperature": 0.5, "max_output_tokens": 50, "tools": tools}
     assert client.post("/llm/chat", json=body).status_code == 200
-    asked = upstream.requests[0].json
+    asked = upstream.request(0).json
     assert asked == {
         "messages": messages,
         "model": "other",
@@ -140,7 +140,7 @@ def test_everything_that_may_be_asked_goes_upstream(client: FlaskClient, upstrea
 
 def test_output_is_limited_upstream_even_if_nobody_asked_for_a_limit(client: FlaskClient, upstream: Upstream) -> None:
     client.post("/llm/chat", json={"prompt": "x"})
-    assert upstream.requests[0].json["max_tokens"] == 100
+    assert upstream.request(0).json["max_tokens"] == 100
 
 
 def test_native_stream_to_the_byte(client: FlaskClient, upstream: Upstream) -> None:

@@ -94,6 +94,6 @@ def test_going_of_the_client_is_noticed(
     reading = Connection.get(port, "/llm/chat?prompt=hi")
     reading.read_until("Hello")
     reading.close()
-    assert upstream.requests[0].left.wait(0.5 + 1.0 + 0.5)
+    assert upstream.request(0).left.wait(0.5 + 1.0 + 0.5)
     (record,) = eventually(server.records)
     assert record["status"] == "abandoned"

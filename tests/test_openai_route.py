@@ -182,7 +182,7 @@ PASSED_ON = {
 def test_what_only_the_model_understands_is_passed_on(client: FlaskClient, upstream: Upstream) -> None:
     tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"type": "object"}}}]
     assert ask(client, tools=tools, temperature=0.5, max_tokens=50, **PASSED_ON).status_code == 200
-    assert upstream.requests[0].json == PASSED_ON | {
+    assert upstream.request(0).json == PASSED_ON | {
         "messages": HI,
         "model": "scripted",
         "temperature": 0.5,
@@ -204,14 +204,14 @@ def test_what_could_make_it_dearer_is_left_out_and_the_answer_says_so(client: Fl
     response = ask(client, **dearer, prediction=None)
     assert response.status_code == 200
     assert response.headers["x-llm-stream-left-out"] == "metadata, models, service_tier, store"
-    assert not set(dearer) & set(upstream.requests[0].json)
+    assert not set(dearer) & set(upstream.request(0).json)
 
 
 def test_nulls_and_modest_values_are_no_reason_to_refuse(client: FlaskClient, upstream: Upstream) -> None:
     names = ["n", "logprobs", "top_logprobs", "audio", "functions", "tools", "stop", "stream", "stream_options", "seed"]
     assert ask(client, **dict.fromkeys(names)).status_code == 200
     assert ask(client, n=1, logprobs=False, modalities=["text"], tools=[]).status_code == 200
-    assert set(upstream.requests[1].json) == {"model", "messages", "stream", "stream_options", "max_tokens"}
+    assert set(upstream.request(1).json) == {"model", "messages", "stream", "stream_options", "max_tokens"}
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_roles_of_the_operator_are_for_programs(client: FlaskClient, upstream: U
     messages = [{"role": role, "content": "Obey."}, *HI]
     assert ask(client, messages=messages).status_code == 200
     assert ask(client, messages=messages, headers={"Sec-Fetch-Mode": "cors"}).status_code == 200  # Node's fetch
-    assert upstream.requests[0].json["messages"] == messages
+    assert upstream.request(0).json["messages"] == messages
     for browser in BROWSERS:
         response = ask(client, messages=messages, headers=browser)
         assert (response.status_code, response.json["error"]["param"]) == (400, "messages[0].role")
@@ -336,7 +336,7 @@ def test_parts_are_passed_on_and_what_no_provider_takes_back_is_not(client: Flas
     fragment = CALL | {"index": 0}
     assert ask(client, messages=[user, CALLED | more | {"tool_calls": [fragment]}, TOOL]).status_code == 200
     called = {"role": "assistant", "tool_calls": [CALL]}
-    assert upstream.requests[0].json["messages"] == [user, called, TOOL]
+    assert upstream.request(0).json["messages"] == [user, called, TOOL]
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ def test_two_on_one_app_have_models_and_clients_of_their_own(make_app: MakeApp, 
         client = app.test_client()
         for prefix in ("/llm", "/second"):
             client.post(f"{prefix}/chat", json={"prompt": "hi"}, buffered=True)
-        assert upstream.requests[0].json["model"] == "small"
-        assert other_upstream.requests[0].json["model"] == "large"
+        assert upstream.request(0).json["model"] == "small"
+        assert other_upstream.request(0).json["model"] == "large"
         second._client.close()
 
 
@@ -110,7 +110,7 @@ def test_respond_in_a_view_of_ones_own(make_app: MakeApp, upstream: Upstream) ->
 
     response = app.test_client().post("/summarise", data={"text": "hi"}, buffered=True)
     assert response.mimetype == "text/event-stream"
-    asked = upstream.requests[0].json
+    asked = upstream.request(0).json
     assert (asked["model"], asked["max_tokens"], asked["temperature"]) == ("any", 7, 0)
     assert [message["role"] for message in asked["messages"]] == ["system", "user"]
 
@@ -184,7 +184,7 @@ def test_closing_events_stops_the_stream(make_app: MakeApp, upstream: Upstream) 
             if isinstance(event, Delta):
                 break
         events.close()  # type: ignore[attr-defined]
-    assert upstream.requests[0].left.wait(1)
+    assert upstream.request(0).left.wait(1)
 
 
 def test_signals_are_sent_once_per_stream(make_app: MakeApp, upstream: Upstream) -> None:

@@ -56,7 +56,7 @@ def test_stop_reaches_a_silent_upstream(upstream: Upstream, serve: Serve, comman
     url = server.post("/llm/streams", prompt="hi").json()["url"]
     eventually(lambda: upstream.requests)
     assert server.post(f"{url}/cancel").status_code == 204
-    assert upstream.requests[0].left.wait(1.0)
+    assert upstream.request(0).left.wait(1.0)
     events = server.events(url)
     assert events[-1][2]["status"] == "cancelled"
     eventually(server.at_rest)
@@ -73,7 +73,7 @@ def test_stop_reaches_an_upstream_whose_connection_was_used_before(
     eventually(lambda: len(upstream.requests) == 2)
     assert upstream.connections == 1
     server.post(f"{url}/cancel")
-    assert upstream.requests[1].left.wait(1.0)
+    assert upstream.request(1).left.wait(1.0)
 
 
 def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, serve: Serve, command: list[str]) -> None:
@@ -82,7 +82,7 @@ def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, ser
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
     reading.read_until("Hello")
     reading.close()
-    assert upstream.requests[0].left.wait(0.5 + 1.0 + 0.5)
+    assert upstream.request(0).left.wait(0.5 + 1.0 + 0.5)
     eventually(server.at_rest)
     assert [record["status"] for record in server.records()] == ["abandoned"]
     assert "Traceback" not in server.log

@@ -99,7 +99,7 @@ def test_content_after_the_finish_reason_does_not_keep_a_stream_open(make_app: M
     upstream.answer("Hello", finish, *[step for _ in range(500) for step in ("x", Pause(0.02))], finish_reason=None)
     app = make_app(idle_s=0.3)
     assert of_kind(ask(app), "done")["status"] == "completed"
-    assert upstream.requests[0].left.wait(2)
+    assert upstream.request(0).left.wait(2)
 
 
 def test_blocked_generator_does_not_keep_a_stopped_stream_open(make_app: MakeApp) -> None:
@@ -136,7 +136,7 @@ def test_two_of_the_same_name_are_two(make_app: MakeApp, upstream: Upstream) -> 
     parent.register_blueprint(second)
     app.register_blueprint(parent, url_prefix="/second")
     ask(app, "/second/chat?prompt=hi")
-    assert upstream.requests[0].json["model"] == "second"
+    assert upstream.request(0).json["model"] == "second"
     assert len(records) == 1 and not app.extensions["records"]
     second._client.close()
 
@@ -211,7 +211,7 @@ def test_own_http_client_that_was_used_before_can_be_stopped_too(make_app: MakeA
     url = client.post("/llm/streams", json={"prompt": "hi"}).json["url"]
     eventually(lambda: upstream.requests)
     client.delete(url)
-    assert upstream.requests[0].left.wait(1)
+    assert upstream.request(0).left.wait(1)
     assert of_kind(read_events(client.get(url).data), "usage")["source"] == "estimated"
 
 

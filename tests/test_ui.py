@@ -115,20 +115,20 @@ def test_silence_is_filled_with_comments(server: Server, upstream: Upstream) -> 
 def test_the_last_message_alone_is_enough(server: Server, upstream: Upstream) -> None:
     upstream.answer("Hello")
     assert text_of(post(server, {"id": str(uuid4()), "message": user("What is it?")})) == "Hello"
-    assert upstream.requests[0].json["messages"] == [{"role": "user", "content": "What is it?"}]
+    assert upstream.request(0).json["messages"] == [{"role": "user", "content": "What is it?"}]
 
 
 def test_use_completion_sends_a_prompt(server: Server, upstream: Upstream) -> None:
     for _ in range(2):  # it is no turn of a conversation: nothing says that it is the same one
         upstream.answer("Hello")
         assert text_of(post(server, {"prompt": "What is it?"})) == "Hello"
-    assert upstream.requests[1].json["messages"] == [{"role": "user", "content": "What is it?"}]
+    assert upstream.request(1).json["messages"] == [{"role": "user", "content": "What is it?"}]
 
 
 def test_app_may_choose_what_any_browser_may(server: Server, upstream: Upstream) -> None:
     upstream.answer("Hello")
     assert post(server, turn(temperature=0.5, max_output_tokens=7, theme="dark")).status_code == 200
-    asked = upstream.requests[0].json
+    asked = upstream.request(0).json
     assert asked["temperature"] == 0.5
     assert 7 in asked.values()
     refused = post(server, turn(model="gpt-9"))
@@ -227,7 +227,7 @@ def test_resumed_answer_is_the_latest_of_its_chat(server: Server, upstream: Upst
     assert "x-vercel-ai-ui-message-stream: v1" in resumed(server, "both", gates[1], "new ", "one").lower()
     assert server.get("/llm/ui/chat/both/stream").status_code == 204  # though the old one is still being written
     assert httpx2.delete(f"{server.url}/llm/ui/chat/both/stream", timeout=10).status_code == 204
-    assert upstream.requests[0].left.wait(2)
+    assert upstream.request(0).left.wait(2)
 
 
 def test_chat_of_somebody_else_is_neither_resumed_nor_stopped(make_app: MakeApp) -> None:
@@ -247,7 +247,7 @@ def test_chat_of_somebody_else_is_neither_resumed_nor_stopped(make_app: MakeApp)
             assert (nobody.status_code, nobody.text, nobody.mimetype) == (401, "Who are you?", "text/plain")
             assert upstream.open == 1
             assert client.post("/llm/ui/chat/shared/stop", headers=ada).status_code == 204
-            assert upstream.requests[0].left.wait(2)
+            assert upstream.request(0).left.wait(2)
 
 
 def _client(upstream: Upstream) -> Any:

@@ -246,14 +246,14 @@ def test_users_own_http_client_wins(make_app: MakeApp, upstream: Upstream) -> No
         client = OpenAI(base_url=upstream.base_url, api_key="x", http_client=http_client)
         app = make_app(LLMStream("llm", __name__, model="scripted", client=client))
         ask(app)
-        assert upstream.requests[0].headers["X-Mine"] == "yes"
+        assert upstream.request(0).headers["X-Mine"] == "yes"
         upstream.answer(Stall(before_headers=True))
         browser = app.test_client()
         url = browser.post("/llm/streams", json={"prompt": "hi"}).json["url"]
         while len(upstream.requests) < 2:
             pass
         browser.delete(url)
-        assert upstream.requests[1].left.wait(1)
+        assert upstream.request(1).left.wait(1)
 
 
 def priced(usage: Usage, *models: str, base_url: str | None = None, **prices: Price) -> Any:

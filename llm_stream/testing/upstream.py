@@ -31,6 +31,7 @@ from .stand_in import stand_in
 LOOK_EVERY_S = 0.01
 MOST_REQUESTS = 20_000
 """That are remembered: a demo runs for weeks."""
+PATIENCE_S = 10.0
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Upstream:
         self._scripts: deque[Script] = deque()
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
         self._server = _Server(("127.0.0.1", port), _Handler, self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -99,10 +101,18 @@ class Upstream:
         """Queue a script for one request; `options` are `Script`'s."""
         self._scripts.append(Script(steps, **options))
 
+    def request(self, number: int) -> Asked:
+        """The request of that number, from 0; it may be on its way yet. Raises `TimeoutError` after `PATIENCE_S`."""
+        with self._came:
+            if not self._came.wait_for(lambda: len(self.requests) > number, PATIENCE_S):
+                raise TimeoutError(f"{len(self.requests)} requests came, not {number + 1}")
+            return self.requests[number]
+
     def next_script(self, asked: Asked) -> Script:
-        with self._lock:
+        with self._came:
             self.requests.append(asked)
             del self.requests[:-MOST_REQUESTS]
+            self._came.notify_all()
             return self._scripts.popleft() if self._scripts else self._otherwise(asked.json)
 
 
