@@ -11,7 +11,8 @@
 │   ├── TooLarge                  413     too_large
 │   ├── NotJSON                   415     not_json
 │   ├── TooManyStreams            429     too_many_streams
-│   └── Overloaded                503     overloaded
+│   ├── Overloaded                503     overloaded
+│   └── LedgerUnavailable         503     ledger_unavailable
 └── StreamError                   500     internal         ends a stream that has started
     ├── StreamTooLarge            502     stream_too_large
     ├── Interrupted               503     interrupted      the server is being restarted
@@ -172,6 +173,15 @@ class Overloaded(RequestError):
     retryable = True
 
 
+class LedgerUnavailable(RequestError):
+    """The database of LLM_STREAM_LEDGER_URL cannot be written to: what cannot be recorded is not bought."""
+
+    status = 503
+    code = "ledger_unavailable"
+    message = "The server cannot take this on at the moment. Please try again in a moment."
+    retryable = True
+
+
 class StreamError(LLMStreamError):
     """The source of a stream raised; the cause is in the log under `error_id`."""
 
@@ -193,7 +203,6 @@ class Interrupted(StreamError):
     status = 503
     code = "interrupted"
     message = "The server was restarted while the answer was being written. Please try again."
-    retryable = True
     ending = "interrupted"
 
 
@@ -203,7 +212,6 @@ class TotalTimeout(StreamError):
     status = 504
     code = "total_timeout"
     message = "The model took too long to answer. Please try again."
-    retryable = True
     ending = "timed_out"
 
 
@@ -226,7 +234,6 @@ class UpstreamError(StreamError):
     status = 502
     code = "upstream_failed"
     message = "The model's provider failed. Please try again."
-    retryable = True
 
 
 class UpstreamRejected(UpstreamError):

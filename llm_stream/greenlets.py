@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from types import FrameType
 from types import GeneratorType
 from typing import Any
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 GEVENT_SOCKET = "gevent._socket3"
 GEVENT_SSL_SOCKET = "gevent.ssl"
@@ -23,6 +26,27 @@ GEVENT_SSL_SOCKET = "gevent.ssl"
 def spawn(function: Callable[..., Any], *args: Any) -> None:
     """Run it in a greenlet of its own; for the event loop, where the start of a `threading.Thread` would block."""
     _thread.start_new_thread(function, args)
+
+
+def off_loop(function: Callable[..., Result], *args: Any) -> Result:
+    """Call what waits in C, where gevent cannot see it: in a native thread, while the other greenlets run on.
+
+    Without gevent, a direct call. What it touches must not be shared with greenlets: their locks are not for threads.
+    """
+    monkey, hub = sys.modules.get("gevent.monkey"), sys.modules.get("gevent.hub")
+    if monkey is None or hub is None or not monkey.is_module_patched("threading"):
+        return function(*args)
+
+    def attempt() -> tuple[Result | None, BaseException | None]:
+        try:
+            return function(*args), None
+        except BaseException as error:  # gevent would print it, as if nobody were waiting for it
+            return None, error
+
+    result, error = hub.get_hub().threadpool.apply(attempt)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
 
 
 class Watch:

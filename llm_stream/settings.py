@@ -106,6 +106,8 @@ class Settings:
     # money
     prices: dict[str, Price] = field(default_factory=dict)
     """By model, per million tokens: `{"input": "14", "output": "58", "cached": "7", "currency": "INR"}`."""
+    ledger_url: str | None = None
+    """Where usage records are kept: `sqlite:////var/lib/app/usage.db`, or `postgresql://…`."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

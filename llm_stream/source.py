@@ -61,6 +61,10 @@ class SourceOfEvents(Protocol):
         """The model that the provider says it used."""
 
     @property
+    def request_id(self) -> str | None:
+        """The provider's own name of the last call that it answered: its `x-request-id`."""
+
+    @property
     def base_url(self) -> str | None: ...
 
     @property

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import Blueprint
 from flask import Config
@@ -24,8 +25,12 @@ from .settings import Settings
 from .stream import Stream
 from .stream import Verdict
 from .streams import Streams
+from .usage import ledgers
 from .usage.account import account
 from .usage.record import UsageRecord
+
+if TYPE_CHECKING:
+    from .usage.ledger import Ledger
 
 logger = logging.getLogger("llm_stream")
 
@@ -42,6 +47,7 @@ class State:
     settings: Settings
     model: str
     streams: Streams
+    ledger: Ledger | None
 
 
 def current(llm: Blueprint) -> State:
@@ -69,12 +75,26 @@ def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, 
     if model is None:
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
-    def settle(stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
-        record, usage = account(stream, verdict, settings.prices)
+    ledger = ledgers.of(settings.ledger_url) if settings.ledger_url else None
+
+    def tell(record: UsageRecord) -> None:
         _tell(app, record, hooks)
+
+    def open(stream: Stream) -> None:
+        if ledger is not None:
+            ledger.open(id=stream.id, llm=llm.name, owner=stream.owner, model=stream.model, started=stream.started)
+
+    def settle(stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
+        was_read = bool(stream.readers)
+        record, usage = account(stream, verdict, settings.prices)
+        if ledger is not None:
+            ledger.settle(record, was_read=was_read)
+        tell(record)
         return record, usage
 
-    states[llm] = State(app, settings, model, Streams(settings, settle))
+    if ledger is not None:
+        ledger.on_swept(llm.name, tell)
+    states[llm] = State(app, settings, model, Streams(settings, open, settle), ledger)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible()
 

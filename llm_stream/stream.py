@@ -14,6 +14,7 @@ import msgspec
 from .errors import FirstTokenTimeout
 from .errors import IdleTimeout
 from .errors import Interrupted
+from .errors import LLMStreamError
 from .errors import StreamTooLarge
 from .errors import TotalTimeout
 from .events import CONTENT
@@ -117,6 +118,18 @@ class Stream:
         except RuntimeError as error:  # no more threads
             self._producer = None
             self._settle(_verdict_for(error))
+
+    def refuse(self, error: LLMStreamError) -> bool:
+        """Before its start: end it unbought and without a record. False: somebody has ended it already."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._closed = True
+        self.source = SPENT
+        self.log.append([error.failure(), Usage(source="none"), Done("failed")])
+        self.settled_at = monotonic()
+        self.settled.set()
+        return True
 
     @property
     def at_rest(self) -> bool:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from .errors import ExpiredStream
 from .errors import KeyConflict
+from .errors import LLMStreamError
 from .errors import Overloaded
 from .errors import TooManyStreams
 from .errors import UnknownStream
@@ -41,6 +42,7 @@ MAX_REMEMBERED = 20_000
 STREAM_BYTES = 4096
 """What a finished stream takes beside its events; measured."""
 
+Open = Callable[[Stream], None]
 Settle = Callable[[Stream, Verdict], tuple[UsageRecord, Usage]]
 
 
@@ -55,8 +57,10 @@ class Claim:
 class Streams:
     """All methods may be called from any thread."""
 
-    def __init__(self, settings: Settings, settle: Settle) -> None:
+    def __init__(self, settings: Settings, open: Open, settle: Settle) -> None:
+        """`open` is called before a stream starts, and may refuse it; `settle` when it has ended."""
         self._settings = settings
+        self._open = open
         self._settle = settle
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
@@ -81,7 +85,7 @@ class Streams:
     ) -> tuple[Stream, bool]:
         """Start a stream, or find the one that `key` stands for; and whether it is new.
 
-        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`.
+        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, and what refuses to open it.
         """
         with self._lock:
             self._forget_expired()
@@ -104,6 +108,11 @@ class Streams:
             self._running[owner] += 1
             if key:
                 self._claims[owner, key] = Claim(stream.id, fingerprint)
+        try:
+            self._open(stream)
+        except LLMStreamError as error:
+            self._refused(stream, error)
+            raise
         stream.start()
         self._watch(stream)
         return stream, True
@@ -157,13 +166,25 @@ class Streams:
             return self._settle(stream, verdict)
         finally:
             with self._lock:
-                self._running[stream.owner] -= 1
-                if not self._running[stream.owner]:
-                    del self._running[stream.owner]
+                self._free_slot(stream.owner)
                 kept = stream.size + STREAM_BYTES
                 self._finished[stream.id] = (stream, kept)
                 self._finished_bytes += kept
                 self._forget_expired()
+
+    def _refused(self, stream: Stream, error: LLMStreamError) -> None:
+        """As if it had never been asked for; but whoever has attached to it meanwhile is told."""
+        if not stream.refuse(error):
+            return
+        with self._lock:
+            del self._streams[stream.id]
+            self._claims.pop((stream.owner, stream.key or ""), None)
+            self._free_slot(stream.owner)
+
+    def _free_slot(self, owner: str) -> None:
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
 
     # What is kept…
 

@@ -21,6 +21,7 @@ from . import streams
 from .errors import Interrupted
 from .stream import Stream
 from .usage import estimate
+from .usage import ledgers
 
 LOOK_EVERY_S = 0.1
 SPARE_FILES = 256
@@ -34,6 +35,8 @@ def post_worker_init(worker: Any) -> None:
     """After the app is loaded: wait for the worker's last hour, in the background."""
     _make_room_for_connections(2 * worker.cfg.worker_connections + SPARE_FILES)
     estimate.count_tokens("")  # loads the vocabulary now: later it would hold up every stream for half a second
+    for ledger in ledgers.every():
+        ledger.begin()
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
 
 
@@ -76,6 +79,8 @@ def _interrupt_all() -> None:
     until = monotonic() + SETTLE_S
     for stream in interrupted:
         stream.settled.wait(max(0.0, until - monotonic()))
+    for ledger in ledgers.every():
+        ledger.close(max(0.0, until - monotonic()))
 
 
 def _make_room_for_connections(files: int) -> None:

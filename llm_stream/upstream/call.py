@@ -39,6 +39,7 @@ class Call:
         self.lifeline = Lifeline()
         self.decoder = ChunkDecoder()
         self.base_url = endpoint.base_url
+        self.request_id: str | None = None
         self._endpoint = endpoint
         self._request = request
         self._model = model
@@ -58,6 +59,7 @@ class Call:
                 response = self._endpoint.post(_body(self._endpoint, self._request, self._model))
             with closing(response):
                 self._answered = True
+                self.request_id = response.headers.get("x-request-id")
                 if stream := response.extensions.get("network_stream"):
                     self.lifeline.hold(stream)
                 yield from self._events(response, Waits(getattr(stream, "watchable", None)))
@@ -66,6 +68,7 @@ class Call:
         except Exception as error:
             problem = translate(error)
             if not self._answered:
+                self.request_id = getattr(error, "request_id", None)
                 self._refused = is_answer(error)  # who has said nothing may be at work all the same
             elif self._done or self.decoder.finish_reason is not None:
                 if not self._done:

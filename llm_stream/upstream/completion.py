@@ -75,6 +75,10 @@ class Completion:
         return self._call.decoder.model if self._call else None
 
     @property
+    def request_id(self) -> str | None:
+        return self._call.request_id if self._call else None
+
+    @property
     def base_url(self) -> str | None:
         return self._call.base_url if self._call else None
 

@@ -24,6 +24,7 @@ class IteratorSource:
     messages = None
     max_output_tokens = None
     upstream_model = None
+    request_id = None
     base_url = None
     bought = True
     last_refusal: StreamError | None = None

@@ -45,6 +45,7 @@ def account(stream: Stream, verdict: Verdict, prices: Mapping[str, Price]) -> tu
         owner=stream.owner,
         model=stream.model,
         upstream_model=source.upstream_model or source.asked_model,
+        request_id=source.request_id,
         status=verdict.status,
         finish_reason=verdict.finish_reason,
         error_code=verdict.failure.code if verdict.failure else None,

@@ -21,12 +21,14 @@ class UsageRecord:
     `input_tokens` includes `cached_tokens`, `output_tokens` includes `reasoning_tokens`. `ttft_s` is the time to the
     first token, from the start of the stream. `cost` is in `currency`; `price_source` says by whose prices
     (`provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version), `price_date` of what day they are.
+    `request_id` is the provider's own, of the last call that it answered.
     """
 
     id: str
     owner: str
     model: str
     upstream_model: str | None
+    request_id: str | None
     status: Status
     finish_reason: str | None
     error_code: str | None

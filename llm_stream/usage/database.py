@@ -1,0 +1,172 @@
+"""The database of a ledger: one connection that writes, others that read, and what SQLite and PostgreSQL differ in."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy import NullPool
+from sqlalchemy import create_engine
+from sqlalchemy import event
+from sqlalchemy import func
+from sqlalchemy import select
+from sqlalchemy.engine import URL
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import OperationalError
+
+from .. import greenlets
+from ..errors import ConfigError
+from . import schema
+from .record import utc_now
+
+Result = TypeVar("Result")
+
+BUSY_S = 0.5
+"""How long SQLite itself waits for a lock."""
+
+CONNECT_S = 2
+LOST_S = 10
+"""After so long, a write on PostgreSQL is given up that waits for somebody's lock, or for a server that is gone."""
+
+DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+READS = "llm_stream_reads"
+
+
+class Database:
+    """Not connected before it is asked for something. `write` is for one thread at a time, `read` for any."""
+
+    def __init__(self, url: str) -> None:
+        self._url = _checked(url)
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine: Engine | None = None
+        self._writing: Connection | None = None
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Call `work` in a transaction. Raises what it raises, and SQLAlchemy's errors: then nothing is written."""
+        return self._run(lambda: self._write(work))
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Call `work` with a connection of its own."""
+        return self._run(lambda: self._read(work))
+
+    def now(self, connection: Connection) -> datetime:
+        """By the database's own clock, on which workers on different machines agree."""
+        if self._is_sqlite:
+            return utc_now()
+        now = func.timezone("utc", func.clock_timestamp(), type_=schema.UTCTime())
+        return connection.execute(select(now)).scalar_one()
+
+    def close(self) -> None:
+        """Let go of the connection that writes; the next `write` makes another."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            try:
+                writing.invalidate()
+                writing.close()
+            except DBAPIError:
+                pass  # it was broken already
+
+    def forget(self) -> None:
+        """After a fork: the connections are the parent's."""
+        self._engine = self._writing = None
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        """SQLite waits for the disk in C; psycopg waits for its socket, which under gevent lets the others run."""
+        return greenlets.off_loop(work) if self._is_sqlite else work()
+
+    def _write(self, work: Callable[[Connection], Result]) -> Result:
+        if self._writing is None:
+            connection = self._made_engine().connect()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._writing = connection
+        try:
+            with self._writing.begin():
+                return work(self._writing)
+        except DBAPIError:
+            self.close()
+            raise
+
+    def _prepare(self, connection: Connection) -> None:
+        if not self._is_sqlite:
+            connection.exec_driver_sql(f"SET statement_timeout = '{LOST_S}s'")
+            connection.commit()
+        with connection.begin():
+            schema.migrate(connection)
+
+    def _read(self, work: Callable[[Connection], Result]) -> Result:
+        with self._made_engine().connect() as connection, _reading(connection) as reading:
+            return work(reading)
+
+    def _made_engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = _sqlite(self._url) if self._is_sqlite else _postgresql(self._url)
+        return self._engine
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same may succeed later: the database is locked, restarting, out of reach, or full for now."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, OSError)
+    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+
+
+@contextmanager
+def _reading(connection: Connection) -> Iterator[Connection]:
+    reading = connection.execution_options(**{READS: True})
+    with reading.begin():
+        yield reading
+
+
+def _checked(url: str) -> URL:
+    try:
+        made = make_url(url)
+    except ArgumentError:
+        raise ConfigError("LLM_STREAM_LEDGER_URL is no database URL; one is sqlite:////var/lib/app/usage.db") from None
+    if made.drivername not in {*DRIVERS, *DRIVERS.values()}:
+        raise ConfigError(
+            f"LLM_STREAM_LEDGER_URL is of {made.drivername!r}: SQLite and PostgreSQL (psycopg) are known."
+        )
+    made = made.set(drivername=DRIVERS.get(made.drivername, made.drivername))
+    if made.get_backend_name() == "sqlite" and made.database in (None, "", ":memory:"):
+        raise ConfigError("LLM_STREAM_LEDGER_URL names no file: a ledger in memory would not outlive what it is for.")
+    return made
+
+
+def _sqlite(url: URL) -> Engine:
+    arguments = {"timeout": BUSY_S, "check_same_thread": False, "isolation_level": None}
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode = WAL").close()  # readers do not wait for who writes
+        connection.execute("PRAGMA synchronous = FULL").close()  # what was answered for outlives a power cut
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        """Take the lock at once: one that is taken in the middle of a transaction cannot be waited for."""
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "tcp_user_timeout": LOST_S * 1000}
+    arguments["application_name"] = "llm_stream"
+    given = {name: value for name, value in arguments.items() if name not in url.query}
+    return create_engine(url, poolclass=NullPool, connect_args=given)

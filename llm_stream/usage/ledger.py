@@ -1,0 +1,296 @@
+"""The ledger: exactly one row per stream, opened before the upstream is called, settled once at its end.
+
+A worker renews its lease every few seconds. Whoever finds rows that are running, and whose worker's lease is over,
+settles them as interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from datetime import date
+from datetime import datetime
+from datetime import timedelta
+from decimal import Decimal
+from time import monotonic
+from typing import Any
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy import delete
+from sqlalchemy import exists
+from sqlalchemy import insert
+from sqlalchemy import select
+from sqlalchemy import update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite
+
+from ..errors import Interrupted
+from ..errors import LedgerUnavailable
+from . import schema
+from .database import Database
+from .record import UsageRecord
+from .schema import RUNNING
+from .schema import usage
+from .schema import workers
+from .writer import Entry
+from .writer import Work
+from .writer import Writer
+
+logger = logging.getLogger("llm_stream")
+
+Result = TypeVar("Result")
+
+OPEN_S = 3.0
+"""How long a new stream waits for its row. What cannot be recorded is not bought."""
+
+SETTLE_S = 1.0
+"""How long a stream's readers wait for its settling; it goes on without them, for as long as the worker lives."""
+
+RETRY_AFTER_S = 5.0
+
+BEAT_S = 2.0
+LEASE_S = 8.0
+"""With a look every BEAT_S, a worker that is gone is noticed within 10 s."""
+
+SWEPT_TOGETHER = 500
+LARGEST = 2**63 - 1
+
+Settling = Callable[[Connection, str, int | None, str | None], object]
+Told = Callable[[UsageRecord], object]
+
+
+class Ledger:
+    """All methods may be called from any thread. Nothing is connected before the first stream, in each process anew."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `ConfigError`."""
+        self._database = Database(url)
+        self._writer = Writer(self._database, self._look, BEAT_S)
+        self._settling: list[Settling] = []
+        self._told: dict[str, Told] = {}
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def begin(self) -> None:
+        """Connect, and look after rows whose worker is gone, from now on."""
+        self._writer.begin()
+
+    def open(self, *, id: str, llm: str, owner: str, model: str, started: datetime, also: Work | None = None) -> None:
+        """Write the row of a stream that is about to start, and do `also` in the same transaction.
+
+        Raises `LedgerUnavailable`, then there is no row; and what `also` raises, then too.
+        """
+        values: dict[str, Any] = {
+            "id": id,
+            "llm": llm,
+            "worker": self.worker,
+            "owner": _text(owner),
+            "model": _text(model),
+        }
+        values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
+
+        def row(connection: Connection) -> None:
+            if _insert_once(connection, values) and also is not None:
+                also(connection)
+
+        if self._writer.away_s > OPEN_S:
+            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+        entry = Entry(row, owner)
+        self._writer.put(entry)
+        if not entry.done.wait(OPEN_S):
+            self._writer.put(Entry(lambda connection: self._withdraw(connection, id), owner))
+            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+        if entry.error is not None:
+            raise entry.error
+
+    def settle(self, record: UsageRecord, *, was_read: bool | None = None) -> None:
+        """Write the end into the row. Returns after SETTLE_S at the latest, and then goes on in the background."""
+        values = _values(record) | {"was_read": was_read}
+
+        def row(connection: Connection) -> None:
+            if not self._settle(connection, record.id, values):
+                logger.warning("stream %s was settled by another worker already", record.id)
+
+        entry = Entry(row, record.owner)
+        self._writer.put(entry)
+        if not entry.done.wait(SETTLE_S):
+            logger.warning("stream %s ends before the ledger has its record", record.id)
+        elif entry.error is not None:
+            logger.error("stream %s cannot be settled in the ledger", record.id, exc_info=entry.error)
+
+    def read(self, question: Callable[[Connection], Result]) -> Result:
+        """Ask the database something. Raises SQLAlchemy's errors."""
+        return self._database.read(question)
+
+    def on_settling(self, function: Settling) -> None:
+        """Call `function` in the transaction of each settling, with the stream's id, its cost in `FRACTIONS`, currency.
+
+        The cost is None where it is not known, 0 where the stream was never started.
+        """
+        self._settling.append(function)
+
+    def on_swept(self, llm: str, function: Told) -> None:
+        """Call `function` with the record of each stream of `llm` that is settled here for a worker that is gone."""
+        self._told[llm] = function
+
+    def close(self, within_s: float = SETTLE_S) -> bool:
+        """Write what waits, give up the lease, and disconnect. False: something could not be written."""
+        if self._writer.has_begun:
+            self._writer.put(Entry(self._give_up_lease, ""))
+        return self._writer.close(within_s)
+
+    # Rows…
+
+    def _settle(self, connection: Connection, id: str, values: dict[str, Any]) -> bool:
+        """Whether it was this call that settled the row."""
+        running = update(usage).where(usage.c.id == id, usage.c.status == RUNNING)
+        if not connection.execute(running.values(values)).rowcount:
+            return False
+        for function in self._settling:
+            function(connection, id, values.get("cost"), values.get("currency"))
+        return True
+
+    def _withdraw(self, connection: Connection, id: str) -> None:
+        """The row of a stream that nobody waited for."""
+        running = delete(usage).where(usage.c.id == id, usage.c.status == RUNNING)
+        if connection.execute(running).rowcount:
+            for function in self._settling:
+                function(connection, id, 0, None)
+
+    # Workers…
+
+    def _begin_anew(self) -> None:
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._reached_since: float | None = None
+
+    def _after_fork(self) -> None:
+        self._writer.forget()
+        self._begin_anew()
+
+    def _look(self) -> None:
+        """Renew the lease; settle for workers that have none any more.
+
+        Not at once after the database was away, for the others, too, could not renew theirs.
+        """
+        now = monotonic()
+        if self._writer.away_s:
+            self._reached_since = None
+        self._writer.write(self._beat)
+        self._reached_since = self._reached_since or now
+        if now - self._reached_since < BEAT_S:
+            return
+        while swept := self._writer.write(self._sweep):
+            for llm, record in swept:
+                logger.warning("stream %s is settled for its worker, which is gone", record.id)
+                if told := self._told.get(llm):
+                    told(record)
+
+    def _beat(self, connection: Connection) -> None:
+        now = self._database.now(connection)
+        renewed = update(workers).where(workers.c.worker == self.worker).values(beat=now)
+        if not connection.execute(renewed).rowcount:
+            connection.execute(insert(workers).values(worker=self.worker, beat=now))
+
+    def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
+        now = self._database.now(connection)
+        alive = select(workers.c.worker).where(workers.c.beat > now - timedelta(seconds=LEASE_S))
+        lost = (
+            select(usage, workers.c.beat)
+            .outerjoin(workers, workers.c.worker == usage.c.worker)
+            .where(usage.c.status == RUNNING, usage.c.worker.not_in(alive))
+            .order_by(usage.c.owner)
+            .limit(SWEPT_TOGETHER)
+        )
+        records = [(row.llm, _lost(row)) for row in connection.execute(lost).all()]
+        ended = delete(workers).where(
+            workers.c.beat <= now - timedelta(days=1),
+            ~exists().where(usage.c.status == RUNNING, usage.c.worker == workers.c.worker),
+        )
+        connection.execute(ended)
+        return [(llm, record) for llm, record in records if self._settle(connection, record.id, _values(record))]
+
+    def _give_up_lease(self, connection: Connection) -> None:
+        running = exists().where(usage.c.status == RUNNING, usage.c.worker == self.worker)
+        connection.execute(delete(workers).where(workers.c.worker == self.worker, ~running))
+
+
+def _insert_once(connection: Connection, values: dict[str, Any]) -> bool:
+    """Whether it was not there yet: it is when the connection broke after the database had committed."""
+    if connection.dialect.name == "sqlite":
+        return bool(connection.execute(sqlite.insert(usage).values(values).on_conflict_do_nothing()).rowcount)
+    return bool(connection.execute(postgresql.insert(usage).values(values).on_conflict_do_nothing()).rowcount)
+
+
+def _lost(row: Any) -> UsageRecord:
+    """What is known of a stream whose worker is gone: that it lived until the worker's last sign of life."""
+    ended = max(row.started, row.beat or row.started)
+    return UsageRecord(
+        id=row.id,
+        owner=row.owner,
+        model=row.model,
+        upstream_model=None,
+        request_id=None,
+        status="interrupted",
+        finish_reason=None,
+        error_code=Interrupted.code,
+        error_id=None,
+        source="unknown",
+        input_tokens=None,
+        cached_tokens=None,
+        output_tokens=None,
+        reasoning_tokens=None,
+        cost=None,
+        currency=None,
+        price_source=None,
+        price_date=None,
+        ttft_s=None,
+        duration_s=(ended - row.started).total_seconds(),
+        started=row.started,
+        ended=ended,
+    )
+
+
+def _values(record: UsageRecord) -> dict[str, Any]:
+    """The columns that a settling fills."""
+    return {
+        "upstream_model": _text(record.upstream_model),
+        "request_id": _text(record.request_id),
+        "status": record.status,
+        "source": record.source,
+        "finish_reason": _text(record.finish_reason),
+        "error_code": record.error_code,
+        "error_id": record.error_id,
+        "input_tokens": _count(record.input_tokens),
+        "cached_tokens": _count(record.cached_tokens),
+        "output_tokens": _count(record.output_tokens),
+        "reasoning_tokens": _count(record.reasoning_tokens),
+        "cost": fractions(record.cost),
+        "currency": _text(record.currency),
+        "price_source": record.price_source,
+        "price_date": _day(record.price_date),
+        "ttft_s": record.ttft_s,
+        "duration_s": record.duration_s,
+        "ended": record.ended,
+    }
+
+
+def fractions(amount: Decimal | None) -> int | None:
+    """An amount as it is kept. None also for one that is larger than any database keeps."""
+    return None if amount is None else _count(round(amount * schema.FRACTIONS))
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is None or abs(number) <= LARGEST else None
+
+
+def _text(text: str | None) -> str | None:
+    """Without what PostgreSQL does not keep, or nobody can encode."""
+    return None if text is None else text.encode(errors="replace").decode().replace("\0", "�")
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()

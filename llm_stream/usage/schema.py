@@ -1,0 +1,143 @@
+"""The tables of a ledger, and how an older version's become these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from datetime import UTC
+from datetime import datetime
+
+from sqlalchemy import BigInteger
+from sqlalchemy import Boolean
+from sqlalchemy import Column
+from sqlalchemy import Connection
+from sqlalchemy import DateTime
+from sqlalchemy import Dialect
+from sqlalchemy import Double
+from sqlalchemy import Index
+from sqlalchemy import Integer
+from sqlalchemy import MetaData
+from sqlalchemy import Table
+from sqlalchemy import Text
+from sqlalchemy import delete
+from sqlalchemy import func
+from sqlalchemy import insert
+from sqlalchemy import inspect
+from sqlalchemy import select
+from sqlalchemy.types import TypeDecorator
+
+from ..errors import ConfigError
+
+
+class UTCTime(TypeDecorator[datetime]):
+    """Aware in Python, kept without a zone: SQLite has no other, and PostgreSQL would convert to the session's."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+tables = MetaData()
+
+usage = Table(
+    "llm_stream_usage",
+    tables,
+    Column("id", Text, primary_key=True),
+    Column("llm", Text, nullable=False),  # the name of the LLMStream
+    Column("worker", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("upstream_model", Text),
+    Column("request_id", Text),  # the provider's
+    Column("status", Text, nullable=False),  # a stream's, or RUNNING
+    Column("source", Text),
+    Column("finish_reason", Text),
+    Column("error_code", Text),
+    Column("error_id", Text),
+    Column("input_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("cost", BigInteger),  # in FRACTIONS of the currency
+    Column("currency", Text),
+    Column("price_source", Text),
+    Column("price_date", Text),
+    Column("ttft_s", Double),
+    Column("duration_s", Double),
+    Column("started", UTCTime, nullable=False),
+    Column("ended", UTCTime),
+    Column("day", Text, nullable=False),  # of `started`, in UTC
+    Column("was_read", Boolean),  # whether somebody was reading when it ended
+    Index("llm_stream_usage_by_day", "day", "model"),
+    Index("llm_stream_usage_by_owner", "owner", "day"),
+    Index("llm_stream_usage_by_worker", "status", "worker"),
+)
+
+workers = Table(
+    "llm_stream_workers",
+    tables,
+    Column("worker", Text, primary_key=True),
+    Column("beat", UTCTime, nullable=False),  # its last sign of life
+)
+
+budgets = Table(
+    "llm_stream_budgets",
+    tables,
+    Column("owner", Text, primary_key=True),
+    Column("period", Text, primary_key=True),  # 2026-11-22, or 2026-11
+    Column("currency", Text, primary_key=True),
+    Column("reserved", BigInteger, nullable=False, default=0),
+    Column("spent", BigInteger, nullable=False, default=0),
+)
+
+reservations = Table(
+    "llm_stream_reservations",
+    tables,
+    Column("id", Text, primary_key=True),  # the stream's
+    Column("period", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+)
+
+schema = Table("llm_stream_schema", tables, Column("version", Integer, nullable=False))
+
+RUNNING = "running"
+"""The status of a row that is not settled yet."""
+
+FRACTIONS = 10**12
+"""Amounts are whole numbers of this part of their currency: sums are exact in every database."""
+
+MIGRATION_LOCK = 0x11A57
+
+
+def _create(connection: Connection) -> None:
+    tables.create_all(connection)
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create,)
+"""From nothing to version 1, from 1 to 2, and so on; a step that was released is not changed any more."""
+
+
+def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = STEPS) -> None:
+    """Take the tables to the latest version, within the caller's transaction. Raises `ConfigError` for a newer one.
+
+    A recorded version, and not Alembic: that wants an environment of its own in the host's project, where there may be
+    one already, and here are five tables that nobody but this library changes.
+    """
+    if connection.dialect.name == "postgresql":  # SQLite's write transaction is lock enough
+        connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+    exists = inspect(connection).has_table(schema.name)
+    version = (connection.scalar(select(schema.c.version)) or 0) if exists else 0
+    if version > len(steps):
+        raise ConfigError(f"The ledger's tables are of version {version}, and this library knows {len(steps)}: update.")
+    for step in steps[version:]:
+        step(connection)
+    if version < len(steps):
+        connection.execute(delete(schema))
+        connection.execute(insert(schema).values(version=len(steps)))

@@ -1,0 +1,163 @@
+"""What writes to a ledger's database: one thread, which commits together what waits, and does not give up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Connection
+
+from .database import Database
+from .database import is_passing
+
+logger = logging.getLogger("llm_stream")
+
+MAX_TOGETHER = 200
+FIRST_BACKOFF_S = 0.05
+LONGEST_BACKOFF_S = 1.0
+
+Work = Callable[[Connection], Any]
+
+
+class Entry:
+    """Something to be written, and what became of it."""
+
+    def __init__(self, work: Work, order: str) -> None:
+        """Entries are written in the order of `order`: two workers with the same two rows never wait for each other."""
+        self.work = work
+        self.order = order
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.done = threading.Event()
+
+    def finish(self, result: Any = None, error: Exception | None = None) -> None:
+        self.result, self.error = result, error
+        self.done.set()
+
+
+class Writer:
+    """Its thread begins with the first entry, and ends when it is closed."""
+
+    def __init__(self, database: Database, look: Callable[[], None], look_every_s: float) -> None:
+        """`look` is called in the writer's thread, at its beginning and then regularly: it may write as well."""
+        self._database = database
+        self._look = look
+        self._look_every_s = look_every_s
+        self.forget()
+
+    def forget(self) -> None:
+        """After a fork: thread, lock and entries are the parent's."""
+        self._awake = threading.Condition()
+        self._entries: list[Entry] = []
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._away_since: float | None = None
+        self._database.forget()
+
+    @property
+    def away_s(self) -> float:
+        """For how long nothing could be written."""
+        since = self._away_since
+        return 0.0 if since is None else monotonic() - since
+
+    @property
+    def has_begun(self) -> bool:
+        return self._thread is not None
+
+    def begin(self) -> None:
+        """Raises `RuntimeError` where there are no more threads."""
+        with self._awake:
+            self._closing = False
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._run, name="llm_stream ledger", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def put(self, entry: Entry) -> None:
+        """Have it written, soon or when that is possible again."""
+        with self._awake:
+            self._entries.append(entry)
+            self._awake.notify()
+        self.begin()
+
+    def close(self, within_s: float) -> bool:
+        """Write what waits, and end. False: something is left."""
+        thread = self._thread
+        if thread is not None:
+            with self._awake:
+                self._closing = True
+                self._awake.notify()
+            thread.join(within_s)
+        return not self._entries
+
+    def write(self, work: Work) -> Any:
+        """For `look`: at once."""
+        return self._database.write(work)
+
+    # The thread…
+
+    def _run(self) -> None:
+        backoff, look_at = 0.0, monotonic()
+        while self._wait(backoff, look_at):
+            try:
+                if monotonic() >= look_at:
+                    self._look()
+                    look_at = monotonic() + self._look_every_s
+                self._write_all()
+            except Exception as error:
+                if self._away_since is None:
+                    self._away_since = monotonic()
+                    logger.warning("the ledger cannot be written to; entries wait: %s", _brief(error))
+                backoff = min(2 * backoff or FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
+            else:
+                if self._away_since is not None:
+                    logger.warning("the ledger can be written to again, after %.1f s", self.away_s)
+                backoff, self._away_since = 0.0, None
+        self._database.close()
+
+    def _wait(self, backoff: float, look_at: float) -> bool:
+        """Until there is something to do; False at the end."""
+        with self._awake:
+            if backoff:
+                self._awake.wait_for(lambda: self._closing, backoff)
+            elif not self._entries and not self._closing:
+                self._awake.wait(max(0.0, look_at - monotonic()))
+            return bool(self._entries) or not self._closing
+
+    def _write_all(self) -> None:
+        while self._entries:
+            batch = sorted(self._entries[:MAX_TOGETHER], key=lambda entry: entry.order)
+            if not self._write_together(batch):
+                for entry in batch:
+                    self._write_alone(entry)
+            with self._awake:
+                self._entries = [entry for entry in self._entries if not entry.done.is_set()]
+
+    def _write_together(self, batch: list[Entry]) -> bool:
+        """False if one of them has failed by itself, and taken the others along. Raises what passes."""
+        try:
+            results = self._database.write(lambda connection: [entry.work(connection) for entry in batch])
+        except Exception as error:
+            if is_passing(error):
+                raise
+            return False
+        for entry, result in zip(batch, results, strict=True):
+            entry.finish(result)
+        return True
+
+    def _write_alone(self, entry: Entry) -> None:
+        try:
+            entry.finish(self._database.write(entry.work))
+        except Exception as error:
+            if is_passing(error):
+                raise
+            entry.finish(error=error)
+
+
+def _brief(error: Exception) -> str:
+    """Without the statement, whose values are other people's."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
