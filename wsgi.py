@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -44,6 +45,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         app.config.setdefault("LLM_STREAM_PUBLIC", True)  # it listens on loopback, unless told otherwise
     if "LLM_STREAM_MODEL" not in os.environ:
         app.config.setdefault("LLM_STREAM_MODEL", default_model())
+    if "LLM_STREAM_LEDGER_URL" not in os.environ:
+        app.config.setdefault("LLM_STREAM_LEDGER_URL", ledger_url(Path(app.instance_path)))
 
     llm = LLMStream("llm", __name__, client=make_client)
     app.register_blueprint(llm, url_prefix="/llm")
@@ -64,6 +67,11 @@ def default_model() -> str:
     """OpenAI knows it by its own name, gateways by the maker's and the model's."""
     at_openai = "OPENAI_API_KEY" in os.environ and not os.environ.get("OPENAI_BASE_URL")
     return "gpt-4o-mini" if at_openai else "openai/gpt-4o-mini"
+
+
+def ledger_url(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'usage.db'}"
 
 
 def has_model() -> bool:

@@ -79,8 +79,7 @@ def _interrupt_all() -> None:
     until = monotonic() + SETTLE_S
     for stream in interrupted:
         stream.settled.wait(max(0.0, until - monotonic()))
-    for ledger in ledgers.every():
-        ledger.close(max(0.0, until - monotonic()))
+    ledgers.close_all(max(0.0, until - monotonic()))
 
 
 def _make_room_for_connections(files: int) -> None:

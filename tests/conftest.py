@@ -28,6 +28,7 @@ from playwright.sync_api import sync_playwright
 from llm_stream import LLMStream
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+from llm_stream.usage import ledgers
 
 # no timings in tests; and CI, which nobody watches, tries the same examples each time
 hypothesis.settings.register_profile("local", deadline=None)
@@ -83,6 +84,7 @@ class Server:
         self._log = folder / f"server-{self.port}.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
         environment |= {"PORT": str(self.port), "RECORDS": str(self._records), "PYTHONUNBUFFERED": "1"}
+        environment["LLM_STREAM_LEDGER_URL"] = f"sqlite:///{folder / f'usage-{self.port}.db'}"
         if upstream is not None:
             environment |= {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "sk-secret"}
         for name, value in settings.items():
@@ -242,6 +244,8 @@ def make_app(upstream: Upstream) -> Iterator[Callable[..., Flask]]:
     yield make
     for llm in made:
         llm._client.close()
+    for ledger in ledgers.every():
+        ledger.close()
 
 
 CHROMIUM_FLAGS = [

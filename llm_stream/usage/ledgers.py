@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from .ledger import Ledger
+
+EXIT_S = 1.0
 
 _lock = threading.Lock()
 _ledgers: dict[str, Ledger] = {}
@@ -28,5 +31,14 @@ def of(url: str) -> Ledger:
         ) from error
 
 
+def close_all(within_s: float) -> None:
+    """Write what waits. Where the database is away, whoever comes next settles what is left."""
+    for ledger in every():
+        ledger.close(within_s)
+
+
 def every() -> Iterator[Ledger]:
     return iter(list(_ledgers.values()))
+
+
+atexit.register(close_all, EXIT_S)

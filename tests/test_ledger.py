@@ -1,0 +1,339 @@
+"""Exactly one row per stream, opened before the call and settled at its end, whatever happens in between."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from openai import OpenAI
+
+from llm_stream import ConfigError
+from llm_stream import LLMStream
+from llm_stream import UsageRecord
+from llm_stream.testing import Cut
+from llm_stream.testing import Gate
+from llm_stream.testing import Stall
+from llm_stream.testing import Upstream
+from llm_stream.testing import read_events
+from llm_stream.usage import ledgers
+from llm_stream.usage import schema
+
+from .conftest import GUNICORN
+from .conftest import ROOT
+from .conftest import Connection
+from .conftest import Server
+from .conftest import eventually
+from .conftest import of_kind
+from .databases import PostgreSQL
+from .databases import PostgreSQLServer
+from .databases import SQLite
+
+Serve = Callable[..., Server]
+Database = SQLite | PostgreSQL
+
+PRICES = {"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}
+ROWS = "SELECT * FROM llm_stream_usage ORDER BY started"
+FIGURES = ("status", "source", "input_tokens", "output_tokens", "error_code", "request_id", "model", "owner")
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    server = PostgreSQLServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return SQLite(tmp_path)
+    return PostgreSQL(request.getfixturevalue("postgresql"))
+
+
+def settled(database: Database, count: int) -> list[dict[str, Any]]:
+    """All rows, once there are so many and none is running."""
+
+    def found() -> list[dict[str, Any]]:
+        rows = database.rows(ROWS)
+        return rows if len(rows) == count and all(row["status"] != schema.RUNNING for row in rows) else []
+
+    rows = eventually(found, f"{count} settled rows")
+    assert len({row["id"] for row in rows}) == count
+    return list(rows)
+
+
+def test_row_is_there_before_the_upstream_is_called(upstream: Upstream, serve: Serve, database: Database) -> None:
+    server = serve(upstream, ledger_url=database.url, prices=PRICES)
+    gate = Gate()
+    upstream.answer(gate, "Hello", headers={"x-request-id": "req-1"})
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    gate.reached.wait(10)
+    (row,) = database.rows(ROWS)
+    assert (row["status"], row["source"], row["ended"], row["llm"]) == ("running", None, None, "llm")
+    assert row["owner"] == "127.0.0.1" and row["day"] == str(row["started"])[:10]
+    gate.open()
+    reading.read_until("event: done")
+    (row,) = database.rows(ROWS)  # whoever has seen `done` finds it settled
+    (record,) = server.records()
+    assert {name: record[name] for name in FIGURES} == {
+        name: row[name] if row[name] is None else str(row[name]) for name in FIGURES
+    }
+    assert (row["status"], row["request_id"], row["finish_reason"]) == ("completed", "req-1", "stop")
+    assert Decimal(row["cost"]) / schema.FRACTIONS == Decimal(record["cost"]) and row["currency"] == "INR"
+    assert row["was_read"] in (1, True) and row["ttft_s"] <= row["duration_s"]
+
+
+def test_every_ending_settles_its_row(upstream: Upstream, serve: Serve, database: Database) -> None:
+    server = serve(upstream, ledger_url=database.url, prices=PRICES, disconnect_grace_s=0.1, idle_s=0.5, retries=0)
+    upstream.answer("Hello")
+    assert server.post().status_code == 200
+    upstream.answer(status=400, headers={"x-request-id": "req-2"})
+    assert server.post().status_code == 400
+    upstream.answer("Hello", Cut())
+    server.events()
+    upstream.answer("Hello", Stall())
+    server.events()
+    upstream.answer("Hello", Stall())
+    server.post(server.post("/llm/streams", prompt="hi").json()["url"] + "/cancel")
+    upstream.answer("Hello", Stall())
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    reading.read_until("Hello")
+    reading.close()
+    rows = settled(database, 6)
+    assert [row["status"] for row in rows] == ["completed", "failed", "failed", "timed_out", "cancelled", "abandoned"]
+    assert [bool(row["was_read"]) for row in rows] == [True, True, True, True, False, False]
+    assert (rows[1]["source"], rows[1]["cost"], rows[1]["request_id"]) == ("none", None, "req-2")
+    assert [record["id"] for record in server.records()] == [row["id"] for row in rows]
+
+
+def test_two_workers_share_a_ledger(upstream: Upstream, serve: Serve, database: Database) -> None:
+    servers = [serve(upstream, ledger_url=database.url, max_streams_per_owner=100) for _ in range(2)]
+    for _ in range(60):
+        upstream.answer("Hello", " world")
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda n: servers[n % 2].post(), range(60)))
+    assert [answer.status_code for answer in answers] == [200] * 60
+    rows = settled(database, 60)
+    assert len({row["worker"] for row in rows}) == 2
+    told = [record["id"] for server in servers for record in server.records()]
+    assert sorted(told) == sorted(row["id"] for row in rows)
+
+
+def test_killed_workers_streams_are_settled_by_another(upstream: Upstream, serve: Serve, database: Database) -> None:
+    other = serve(upstream, ledger_url=database.url)
+    server = serve(upstream, ledger_url=database.url)
+    upstream.answer("Hello", Stall())
+    upstream.answer("Hello", Stall())
+    for _ in range(2):
+        Connection.get(server.port, "/llm/chat?prompt=hi").read_until("Hello")
+    server_worker = int(database.rows(ROWS)[0]["worker"].split(":")[1])
+    server.process.kill()
+    subprocess.run(["kill", "-9", str(server_worker)], check=False)
+    rows = settled(database, 2)
+    assert {(row["status"], row["source"], row["error_code"]) for row in rows} == {
+        ("interrupted", "unknown", "interrupted")
+    }
+    assert {row["cost"] for row in rows} == {None}
+    records = eventually(lambda: other.records() if len(other.records()) == 2 else None)
+    assert {record["id"] for record in records} == {row["id"] for row in rows}
+    assert {(record["status"], record["owner"]) for record in records} == {("interrupted", "127.0.0.1")}
+
+
+def test_each_abandoned_row_is_swept_by_one_worker(upstream: Upstream, serve: Serve, database: Database) -> None:
+    ledger = ledgers.of(database.url)
+    ledger.worker = "gone"
+    for n in range(40):
+        ledger.open(id=f"lost-{n}", llm="llm", owner="o", model="m", started=datetime.now(UTC))
+    ledger._writer.close(10)
+    servers = [serve(upstream, ledger_url=database.url) for _ in range(2)]
+    rows = settled(database, 40)
+    assert {row["status"] for row in rows} == {"interrupted"}
+    eventually(lambda: sum(len(server.records()) for server in servers) >= 40)
+    told = [record["id"] for server in servers for record in server.records()]
+    assert sorted(told) == sorted(row["id"] for row in rows)
+
+
+def test_database_that_is_away_refuses_new_streams_and_loses_none(
+    upstream: Upstream, serve: Serve, database: Database
+) -> None:
+    server = serve(upstream, ledger_url=database.url, max_streams_per_owner=2)
+    gate = Gate()
+    upstream.answer("Hello", gate, " world")
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    reading.read_until("Hello")
+    database.take_away()
+    try:
+        gate.open()
+        reading.read_until('"status":"completed"')  # its readers do not wait for the database
+        with ThreadPoolExecutor(2) as pool:  # the second attaches to the first, which is refused
+            refused = list(pool.map(lambda key: server.post(prompt="hi", key=key), ["a", "a"]))
+        for answer in [*refused, server.post(), server.post()]:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable")
+        assert refused[0].headers["Retry-After"] == "5"
+        assert len(upstream.requests) == 1  # nothing was bought
+    finally:
+        database.give_back()
+    eventually(lambda: server.post(prompt="hi", key="a").status_code == 200)
+    eventually(server.at_rest)
+    rows = settled(database, 2)
+    assert {row["status"] for row in rows} == {"completed"}
+
+
+def test_stopping_worker_settles_and_gives_up_its_lease(upstream: Upstream, serve: Serve, database: Database) -> None:
+    server = serve(upstream, command=[*GUNICORN, "--graceful-timeout", "3"], ledger_url=database.url)
+    upstream.answer("Hello", Stall())
+    Connection.get(server.port, "/llm/chat?prompt=hi").read_until("Hello")
+    server.stop()
+    (row,) = settled(database, 1)
+    assert (row["status"], row["source"]) == ("interrupted", "estimated")
+    assert database.rows("SELECT * FROM llm_stream_workers") == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*GUNICORN, "--worker-class", "gthread", "--threads", "20", "--workers", "2", "--preload"],
+        ["{bin}/flask", "--app", "tests.served:app", "run", "--port", "{port}"],
+    ],
+    ids=["gthread, forked from one that has the app", "flask run"],
+)
+def test_other_servers_keep_a_ledger(upstream: Upstream, serve: Serve, tmp_path: Path, command: list[str]) -> None:
+    database = SQLite(tmp_path)
+    server = serve(upstream, command=command, ledger_url=database.url)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: server.post().status_code, range(16)))
+    rows = settled(database, 16)
+    assert {row["status"] for row in rows} == {"completed"}
+
+
+# In this process…
+
+
+def app_with(upstream: Upstream, name: str, url: str) -> Flask:
+    app = Flask(name)
+    app.config.update(LLM_STREAM_PUBLIC=True, LLM_STREAM_LEDGER_URL=url)
+    for llm_name in ("first", "second"):
+        client = OpenAI(base_url=upstream.base_url, api_key="none")
+        app.register_blueprint(LLMStream(llm_name, __name__, model="m", client=client), url_prefix=f"/{llm_name}")
+    return app
+
+
+def close(*apps: Flask) -> None:
+    for app in apps:
+        for llm in app.blueprints.values():
+            if isinstance(llm, LLMStream):
+                llm._client.close()
+    for ledger in ledgers.every():
+        assert ledger.close(10)
+
+
+def test_apps_and_blueprints_share_a_ledger_or_have_their_own(upstream: Upstream, tmp_path: Path) -> None:
+    shared, own = SQLite(tmp_path), SQLite(tmp_path)
+    apps = [app_with(upstream, name, url) for name, url in (("a", shared.url), ("b", shared.url), ("c", own.url))]
+    for app in apps:
+        for path in ("first", "second"):
+            upstream.answer("Hello")
+            assert of_kind(read_events(app.test_client().get(f"/{path}/chat?prompt=hi").data), "done")
+    close(*apps)
+    assert [row["llm"] for row in shared.rows(ROWS)] == ["first", "second"] * 2
+    assert [row["llm"] for row in own.rows(ROWS)] == ["first", "second"]
+
+
+def record_of(ledger: Any, id: str, **figures: Any) -> UsageRecord:
+    now = datetime.now(UTC)
+    ledger.open(id=id, llm="llm", owner=figures.get("owner", "o"), model="m", started=now)
+    nothing: dict[str, Any] = dict.fromkeys(UsageRecord.__dataclass_fields__)
+    known = {"id": id, "owner": "o", "model": "m", "status": "completed", "source": "provider"}
+    return UsageRecord(**(nothing | known | {"duration_s": 1.0, "started": now, "ended": now} | figures))
+
+
+def test_what_no_database_keeps_harms_no_row(database: Database) -> None:
+    ledger = ledgers.of(database.url)
+    odd = {"owner": "o\0\ud800", "upstream_model": "m\0", "input_tokens": 10**30, "cost": Decimal(10) ** 20}
+    ledger.settle(record_of(ledger, "odd", **odd))
+    ledger.settle(record_of(ledger, "exact", cost=Decimal("0.000000000001"), currency="USD"))
+    close()
+    exact, found = sorted(database.rows(ROWS), key=lambda row: str(row["id"]))
+    assert (found["status"], found["owner"], found["upstream_model"]) == ("completed", "o�?", "m�")
+    assert (found["input_tokens"], found["cost"], exact["cost"]) == (None, None, 1)
+
+
+def test_row_is_settled_once(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = ledgers.of(database.url)
+    record = record_of(ledger, "once")
+    released: list[tuple[str, int | None]] = []
+    ledger.on_settling(lambda connection, id, cost, currency: released.append((id, cost)))
+    ledger.settle(replace(record, cost=Decimal(1)))
+    ledger.settle(replace(record, cost=Decimal(2), status="failed"))
+    close()
+    (row,) = database.rows(ROWS)
+    assert (row["status"], row["cost"]) == ("completed", schema.FRACTIONS)
+    assert released == [("once", schema.FRACTIONS)]
+    assert "stream once was settled by another worker already" in caplog.text
+
+
+def test_what_is_refused_in_the_same_transaction_opens_no_row(database: Database) -> None:
+    ledger = ledgers.of(database.url)
+    record = record_of(ledger, "others are not harmed")
+
+    def refuse(connection: Any) -> None:
+        raise ConfigError("not this one")
+
+    with pytest.raises(ConfigError, match="not this one"):
+        ledger.open(id="refused", llm="llm", owner="o", model="m", started=record.started, also=refuse)
+    close()
+    assert [row["id"] for row in database.rows(ROWS)] == ["others are not harmed"]
+
+
+def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
+    ledger = ledgers.of(database.url)
+    record_of(ledger, "one")
+    with pytest.raises(ConfigError, match="version 1, and this library knows 0"):
+        ledger._database.write(lambda connection: schema.migrate(connection, steps=()))
+    close()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "sqlite://", "sqlite:///:memory:", "nonsense", "postgresql+psycopg2://x"]
+)
+def test_wrong_url_is_named(url: str) -> None:
+    app = Flask("x")
+    app.config.update(LLM_STREAM_PUBLIC=True, LLM_STREAM_LEDGER_URL=url)
+    with pytest.raises(ConfigError, match="LLM_STREAM_LEDGER_URL"):
+        app.register_blueprint(LLMStream("llm", __name__, model="m"))
+
+
+PROGRAM = """
+import sys
+{before}
+from flask import Flask
+from llm_stream import LLMStream
+app = Flask("x")
+app.config.update(LLM_STREAM_PUBLIC=True, LLM_STREAM_LEDGER_URL={url!r})
+app.register_blueprint(LLMStream("llm", "x", model="m"))
+print("sqlalchemy" in sys.modules, "psycopg" in sys.modules)
+"""
+
+
+def test_nothing_is_imported_without_the_setting_and_the_extra_is_named(tmp_path: Path) -> None:
+    def run(before: str, url: str | None) -> Any:
+        program = PROGRAM.format(before=before, url=url)
+        return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+
+    assert run("", None).stdout.split() == ["False", "False"]
+    assert run("", SQLite(tmp_path).url).stdout.split() == ["True", "False"]
+    missing = run("sys.modules['sqlalchemy'] = None", SQLite(tmp_path).url)
+    assert "needs sqlalchemy: pip install 'flask-llm-stream[ledger]'" in missing.stderr
+    missing = run("sys.modules['psycopg'] = None", "postgresql://localhost/x")
+    assert "needs psycopg: pip install 'flask-llm-stream[ledger]'" in missing.stderr
