@@ -130,7 +130,8 @@ def test_two_workers_share_a_ledger(upstream: Upstream, serve: Serve, database: 
     assert sorted(told) == sorted(row["id"] for row in rows)
 
 
-def test_killed_workers_streams_are_settled_by_another(upstream: Upstream, serve: Serve, database: Database) -> None:
+def test_killed_workers_streams_are_settled_by_another(upstream: Upstream, serve: Serve, tmp_path: Path) -> None:
+    database = SQLite(tmp_path)
     other = serve(upstream, ledger_url=database.url)
     server = serve(upstream, ledger_url=database.url)
     upstream.answer("Hello", Stall())
@@ -191,7 +192,7 @@ def test_database_that_is_away_refuses_new_streams_and_loses_none(
 
 
 def test_stopping_worker_settles_and_gives_up_its_lease(upstream: Upstream, serve: Serve, database: Database) -> None:
-    server = serve(upstream, command=[*GUNICORN, "--graceful-timeout", "3"], ledger_url=database.url)
+    server = serve(upstream, command=[*GUNICORN, "--graceful-timeout", "2"], ledger_url=database.url)
     upstream.answer("Hello", Stall())
     Connection.get(server.port, "/llm/chat?prompt=hi").read_until("Hello")
     server.stop()

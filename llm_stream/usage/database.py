@@ -40,25 +40,32 @@ LOST_S = 10
 
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
+_of_parents: list[Connection] = []
+
 READS = "llm_stream_reads"
 
 
 class Database:
-    """Not connected before it is asked for something. `write` is for one thread at a time, `read` for any."""
+    """Not connected before it is asked for something. `write` is for one thread at a time, `read` for any.
+
+    SQLite waits in C and must not do so in the event loop. psycopg would let the others run, at each statement; but in a
+    loop that is busy each statement then waits for all of them, so it does not work there either.
+    """
 
     def __init__(self, url: str) -> None:
-        self._url = _checked(url)
-        self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine: Engine | None = None
+        """Raises `ConfigError`, and `ImportError` where the driver is missing."""
+        made = _checked(url)
+        self._is_sqlite = made.get_backend_name() == "sqlite"
+        self._engine = _sqlite(made) if self._is_sqlite else _postgresql(made)
         self._writing: Connection | None = None
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` in a transaction. Raises what it raises, and SQLAlchemy's errors: then nothing is written."""
-        return self._run(lambda: self._write(work))
+        return greenlets.off_loop(self._write, work)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` with a connection of its own."""
-        return self._run(lambda: self._read(work))
+        return greenlets.off_loop(self._read, work)
 
     def now(self, connection: Connection) -> datetime:
         """By the database's own clock, on which workers on different machines agree."""
@@ -78,16 +85,14 @@ class Database:
                 pass  # it was broken already
 
     def forget(self) -> None:
-        """After a fork: the connections are the parent's."""
-        self._engine = self._writing = None
-
-    def _run(self, work: Callable[[], Result]) -> Result:
-        """SQLite waits for the disk in C; psycopg waits for its socket, which under gevent lets the others run."""
-        return greenlets.off_loop(work) if self._is_sqlite else work()
+        """After a fork: the connection is the parent's, and closing it here would close it there."""
+        if self._writing is not None:
+            _of_parents.append(self._writing)
+            self._writing = None
 
     def _write(self, work: Callable[[Connection], Result]) -> Result:
         if self._writing is None:
-            connection = self._made_engine().connect()
+            connection = self._engine.connect()
             try:
                 self._prepare(connection)
             except BaseException:
@@ -109,13 +114,8 @@ class Database:
             schema.migrate(connection)
 
     def _read(self, work: Callable[[Connection], Result]) -> Result:
-        with self._made_engine().connect() as connection, _reading(connection) as reading:
+        with self._engine.connect() as connection, _reading(connection) as reading:
             return work(reading)
-
-    def _made_engine(self) -> Engine:
-        if self._engine is None:
-            self._engine = _sqlite(self._url) if self._is_sqlite else _postgresql(self._url)
-        return self._engine
 
 
 def is_passing(error: BaseException) -> bool:
