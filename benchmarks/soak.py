@@ -34,7 +34,9 @@ from typing import Any
 
 from flask import Flask
 from flask import request
+from sqlalchemy import NullPool
 from sqlalchemy import create_engine
+from sqlalchemy import event
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -221,29 +223,26 @@ class Client:
 
 def lock(url: str) -> None:
     """Somebody else's transaction, for as long as trouble lasts."""
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    statement = "LOCK TABLE llm_stream_usage IN ACCESS EXCLUSIVE MODE"
+    if engine.dialect.name == "sqlite":
+        statement = "BEGIN EXCLUSIVE"
+        event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
     with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.connection.driver_connection.isolation_level = None
-            for _ in range(1000):
-                try:
-                    connection.exec_driver_sql("BEGIN EXCLUSIVE")
-                    break
-                except OperationalError:
-                    time.sleep(0.01)
-        else:
-            connection.execute(text("LOCK TABLE llm_stream_usage IN ACCESS EXCLUSIVE MODE"))
+        while True:
+            try:
+                connection.execute(text(statement))
+                break
+            except OperationalError:
+                connection.rollback()
         time.sleep(TROUBLE_S)
         connection.rollback()
-    engine.dispose()
 
 
 def rows_of(url: str) -> list[dict[str, Any]]:
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
     with engine.connect() as connection:
-        rows = [dict(row) for row in connection.execute(text("SELECT * FROM llm_stream_usage")).mappings()]
-    engine.dispose()
-    return rows
+        return [dict(row) for row in connection.execute(text("SELECT * FROM llm_stream_usage")).mappings()]
 
 
 def soak(streams: int, rate: float, url: str, troubles: list[Callable[[], object]], seed: int = 1) -> dict[str, Any]:

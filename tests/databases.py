@@ -86,7 +86,7 @@ class PostgreSQLServer:
 
     def __init__(self) -> None:
         self._bin = _folder_of_programs()
-        self._user = {"user": "postgres"} if os.getuid() == 0 else {}
+        self._user = "postgres" if os.getuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="llm-stream-postgresql-"))
         if self._user:
             shutil.chown(self.folder, "postgres")
@@ -104,7 +104,7 @@ class PostgreSQLServer:
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self._port), "-h", "127.0.0.1"]
         command += ["-k", str(self.folder), "-c", "max_connections=200", "-c", "fsync=off"]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._user)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, user=self._user)
         eventually(self._answers, "PostgreSQL's first answer", 30)
 
     def stop(self) -> None:
@@ -129,7 +129,7 @@ class PostgreSQLServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._bin / program), *arguments], capture_output=True, text=True, cwd=self.folder, **self._user
+            [str(self._bin / program), *arguments], capture_output=True, text=True, cwd=self.folder, user=self._user
         )
         assert done.returncode == 0, done.stderr
 

@@ -48,8 +48,8 @@ READS = "llm_stream_reads"
 class Database:
     """Not connected before it is asked for something. `write` is for one thread at a time, `read` for any.
 
-    SQLite waits in C and must not do so in the event loop. psycopg would let the others run, at each statement; but in a
-    loop that is busy each statement then waits for all of them, so it does not work there either.
+    Neither works in gevent's loop: SQLite waits in C; psycopg would let the others run, but then each of its statements
+    waits for all of them, and in a busy loop that is for long.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,11 +61,13 @@ class Database:
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` in a transaction. Raises what it raises, and SQLAlchemy's errors: then nothing is written."""
-        return greenlets.off_loop(self._write, work)
+        result: Result = greenlets.off_loop(self._write, work)
+        return result
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` with a connection of its own."""
-        return greenlets.off_loop(self._read, work)
+        result: Result = greenlets.off_loop(self._read, work)
+        return result
 
     def now(self, connection: Connection) -> datetime:
         """By the database's own clock, on which workers on different machines agree."""

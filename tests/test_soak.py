@@ -1,0 +1,33 @@
+"""The ledger's sums are right when everything goes wrong at once; the long form is `benchmarks/soak.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import sleep
+
+from benchmarks import soak
+
+from .databases import PostgreSQL
+from .databases import PostgreSQLServer
+from .databases import SQLite
+
+
+def test_sums_are_right_on_sqlite(tmp_path: Path) -> None:
+    found = soak.soak(200, 50, SQLite(tmp_path).url, [])
+    assert not soak.broken_promises(found), found
+
+
+def test_sums_are_right_on_postgresql() -> None:
+    server = PostgreSQLServer()
+    database = PostgreSQL(server)
+
+    def restart() -> None:
+        database.take_away()
+        sleep(soak.TROUBLE_S)
+        database.give_back()
+
+    try:
+        found = soak.soak(200, 50, database.url, [restart])
+        assert not soak.broken_promises(found), found
+    finally:
+        server.close()
