@@ -748,13 +748,13 @@ function secondsOf(retryAfter) {
 
 /**
  * Whether to ask again in the same words: after a lost connection, and where something before the blueprint is busy or
- * away. What the blueprint itself has refused it would refuse again, unless it was overloaded.
+ * away. What the blueprint itself has refused it would refuse again, unless it was overloaded for the moment.
  *
  * @param {unknown} error
  */
 function isPassing(error) {
   if (!(error instanceof StreamError)) return true;
-  return error.code ? error.code === "overloaded" : [408, 425, 429, 502, 503, 504].includes(error.status);
+  return error.code ? ["overloaded", "ledger_unavailable"].includes(error.code) : [408, 425, 429, 502, 503, 504].includes(error.status);
 }
 
 /** @param {unknown} error */

@@ -58,6 +58,7 @@ LEASE_S = 8.0
 
 SWEPT_TOGETHER = 500
 LARGEST = 2**63 - 1
+LAST = chr(0x10FFFF)
 
 Settling = Callable[[Connection, str, int | None, str | None], object]
 Told = Callable[[UsageRecord], object]
@@ -97,7 +98,7 @@ class Ledger:
             if _insert_once(connection, values) and also is not None:
                 also(connection)
 
-        if self._writer.away_s > OPEN_S:
+        if self._writer.trying_s > OPEN_S:
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
         entry = Entry(row, owner)
         self._writer.put(entry)
@@ -113,7 +114,7 @@ class Ledger:
 
         def row(connection: Connection) -> None:
             if not self._settle(connection, record.id, values):
-                logger.warning("stream %s was settled by another worker already", record.id)
+                logger.warning("stream %s was settled already, or has no row", record.id)
 
         entry = Entry(row, record.owner)
         self._writer.put(entry)
@@ -140,7 +141,7 @@ class Ledger:
     def close(self, within_s: float = SETTLE_S) -> bool:
         """Write what waits, give up the lease, and disconnect. False: something could not be written."""
         if self._writer.has_begun:
-            self._writer.put(Entry(self._give_up_lease, ""))
+            self._writer.put(Entry(self._give_up_lease, LAST))
         return self._writer.close(within_s)
 
     # Rows…
@@ -165,7 +166,8 @@ class Ledger:
 
     def _begin_anew(self) -> None:
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._reached_since: float | None = None
+        self._last_beat = float("-inf")
+        self._in_touch_since = 0.0
 
     def _after_fork(self) -> None:
         self._writer.forget()
@@ -174,14 +176,14 @@ class Ledger:
     def _look(self) -> None:
         """Renew the lease; settle for workers that have none any more.
 
-        Not at once after the database was away, for the others, too, could not renew theirs.
+        Not at once after the database was away, or this process was stopped: the others must have had their chance.
         """
-        now = monotonic()
-        if self._writer.away_s:
-            self._reached_since = None
         self._writer.write(self._beat)
-        self._reached_since = self._reached_since or now
-        if now - self._reached_since < BEAT_S:
+        now = monotonic()
+        if now - self._last_beat > 2 * BEAT_S:
+            self._in_touch_since = now
+        self._last_beat = now
+        if now - self._in_touch_since < BEAT_S:
             return
         while swept := self._writer.write(self._sweep):
             for llm, record in swept:

@@ -54,13 +54,13 @@ class Writer:
         self._entries: list[Entry] = []
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._away_since: float | None = None
+        self._trying_since: float | None = None
         self._database.forget()
 
     @property
-    def away_s(self) -> float:
-        """For how long nothing could be written."""
-        since = self._away_since
+    def trying_s(self) -> float:
+        """For how long it has tried to write, and not succeeded yet."""
+        since = self._trying_since
         return 0.0 if since is None else monotonic() - since
 
     @property
@@ -71,7 +71,7 @@ class Writer:
         """Raises `RuntimeError` where there are no more threads."""
         with self._awake:
             self._closing = False
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 thread = threading.Thread(target=self._run, name="llm_stream ledger", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -80,7 +80,8 @@ class Writer:
         """Have it written, soon or when that is possible again."""
         with self._awake:
             self._entries.append(entry)
-            self._awake.notify()
+            if self._trying_since is None:  # else it comes to it, and is not to try again any sooner
+                self._awake.notify()
         self.begin()
 
     def close(self, within_s: float) -> bool:
@@ -91,6 +92,8 @@ class Writer:
                 self._closing = True
                 self._awake.notify()
             thread.join(within_s)
+            if not thread.is_alive():
+                self._database.close()
         return not self._entries
 
     def write(self, work: Work) -> Any:
@@ -102,37 +105,39 @@ class Writer:
     def _run(self) -> None:
         backoff, look_at = 0.0, monotonic()
         while self._wait(backoff, look_at):
+            self._trying_since = self._trying_since or monotonic()
             try:
                 if monotonic() >= look_at:
                     self._look()
                     look_at = monotonic() + self._look_every_s
-                self._write_all()
+                self._write_batch()
             except Exception as error:
-                if self._away_since is None:
-                    self._away_since = monotonic()
+                if not backoff:
                     logger.warning("the ledger cannot be written to; entries wait: %s", _brief(error))
                 backoff = min(2 * backoff or FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
             else:
-                if self._away_since is not None:
-                    logger.warning("the ledger can be written to again, after %.1f s", self.away_s)
-                backoff, self._away_since = 0.0, None
-        self._database.close()
+                if backoff:
+                    logger.warning("the ledger can be written to again, after %.1f s", self.trying_s)
+                backoff, self._trying_since = 0.0, None
 
     def _wait(self, backoff: float, look_at: float) -> bool:
         """Until there is something to do; False at the end."""
         with self._awake:
             if backoff:
-                self._awake.wait_for(lambda: self._closing, backoff)
+                self._awake.wait(backoff)
             elif not self._entries and not self._closing:
                 self._awake.wait(max(0.0, look_at - monotonic()))
-            return bool(self._entries) or not self._closing
+            if self._closing and not self._entries:
+                self._thread = None
+            return self._thread is not None
 
-    def _write_all(self) -> None:
-        while self._entries:
-            batch = sorted(self._entries[:MAX_TOGETHER], key=lambda entry: entry.order)
-            if not self._write_together(batch):
+    def _write_batch(self) -> None:
+        batch = sorted(self._entries[:MAX_TOGETHER], key=lambda entry: entry.order)
+        try:
+            if batch and not self._write_together(batch):
                 for entry in batch:
                     self._write_alone(entry)
+        finally:
             with self._awake:
                 self._entries = [entry for entry in self._entries if not entry.done.is_set()]
 
