@@ -144,7 +144,7 @@ class Worker:
             self.port = int(probe.getsockname()[1])
         settings = {"PORT": str(self.port), "OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "none"}
         ours = {"LEDGER_URL": ledger, "PRICES": json.dumps(PRICES), "MAX_OUTPUT_TOKENS": str(MOST), "RETRIES": "0"}
-        ours |= {"IDLE_S": "1.5", "FIRST_TOKEN_S": "20", "DISCONNECT_GRACE_S": "0.3"}
+        ours |= {"IDLE_S": "1.5", "FIRST_TOKEN_S": "20", "DISCONNECT_GRACE_S": "0.05"}
         command = [
             str(Path(sys.executable).parent / "gunicorn"),
             "-c",
@@ -328,6 +328,10 @@ def judge(asks: list[Ask], rows: list[dict[str, Any]], seconds: float) -> dict[s
             != (ask.reported["prompt_tokens"], ask.reported["completion_tokens"])
             for row, ask in reported
         ),
+        "whole and reported, but not so in the row": sum(
+            ask_of[row["owner"]].ending == "finish" and row["status"] == "completed" and row["source"] != "provider"
+            for row in rows
+        ),
         "cost of the reported, INR": str(Decimal(sum(row["cost"] or 0 for row, _ in reported)) / 10**12),
         "bill of the upstream, INR": str(Decimal(bill) / 10**12),
         "estimates": len(errors),
@@ -345,8 +349,9 @@ def _price(reported: dict[str, int]) -> int:
 
 
 def broken_promises(found: dict[str, Any]) -> list[str]:
-    zero = ("double", "open", "asked upstream without a row", "reported, but other figures in the row")
-    broken = [name for name in (*zero, "estimates above the maximum") if found[name]]
+    zero: tuple[str, ...] = ("double", "open", "asked upstream without a row", "reported, but other figures in the row")
+    zero += ("whole and reported, but not so in the row", "estimates above the maximum")
+    broken = [name for name in zero if found[name]]
     broken += ["rows"] * (found["rows"] != found["streams"])
     broken += ["cost"] * (found["cost of the reported, INR"] != found["bill of the upstream, INR"])
     broken += ["estimates"] * (found["estimates off by, on average"] > 0.05)

@@ -110,8 +110,8 @@ class Streams:
                 self._claims[owner, key] = Claim(stream.id, fingerprint)
         try:
             self._open(stream)
-        except LLMStreamError as error:
-            self._refused(stream, error)
+        except BaseException as error:
+            self._refused(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
             raise
         stream.start()
         self._watch(stream)

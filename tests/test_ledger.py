@@ -20,6 +20,7 @@ from openai import OpenAI
 
 from llm_stream import ConfigError
 from llm_stream import LLMStream
+from llm_stream import RequestError
 from llm_stream import UsageRecord
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
@@ -30,6 +31,7 @@ from llm_stream.usage import ledgers
 from llm_stream.usage import schema
 
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import Connection
 from .conftest import Server
@@ -78,7 +80,7 @@ def test_row_is_there_before_the_upstream_is_called(upstream: Upstream, serve: S
     gate = Gate()
     upstream.answer(gate, "Hello", headers={"x-request-id": "req-1"})
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
-    gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE_S)
     (row,) = database.rows(ROWS)
     assert (row["status"], row["source"], row["ended"], row["llm"]) == ("running", None, None, "llm")
     assert row["owner"] == "127.0.0.1" and row["day"] == str(row["started"])[:10]
@@ -289,9 +291,9 @@ def test_what_is_refused_in_the_same_transaction_opens_no_row(database: Database
     record = record_of(ledger, "others are not harmed")
 
     def refuse(connection: Any) -> None:
-        raise ConfigError("not this one")
+        raise RequestError("not this one")
 
-    with pytest.raises(ConfigError, match="not this one"):
+    with pytest.raises(RequestError, match="not this one"):
         ledger.open(id="refused", llm="llm", owner="o", model="m", started=record.started, also=refuse)
     close()
     assert [row["id"] for row in database.rows(ROWS)] == ["others are not harmed"]

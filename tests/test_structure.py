@@ -37,6 +37,7 @@ ORDER = [
     {"usage/account"},
     {"usage/ledgers"},
     {"usage/ledger"},
+    {"usage/rows"},
     {"usage/writer"},
     {"usage/database"},
     {"usage/schema"},

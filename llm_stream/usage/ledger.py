@@ -11,10 +11,8 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from datetime import date
 from datetime import datetime
 from datetime import timedelta
-from decimal import Decimal
 from time import monotonic
 from typing import Any
 from typing import TypeVar
@@ -28,11 +26,13 @@ from sqlalchemy import update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
 
-from ..errors import Interrupted
 from ..errors import LedgerUnavailable
-from . import schema
+from ..errors import RequestError
+from . import rows
 from .database import Database
 from .record import UsageRecord
+from .record import storable
+from .rows import values_of
 from .schema import RUNNING
 from .schema import usage
 from .schema import workers
@@ -44,7 +44,7 @@ logger = logging.getLogger("llm_stream")
 
 Result = TypeVar("Result")
 
-OPEN_S = 3.0
+OPEN_S = 5.0
 """How long a new stream waits for its row. What cannot be recorded is not bought."""
 
 SETTLE_S = 1.0
@@ -57,7 +57,6 @@ LEASE_S = 8.0
 """With a look every BEAT_S, a worker that is gone is noticed within 10 s."""
 
 SWEPT_TOGETHER = 500
-LARGEST = 2**63 - 1
 LAST = chr(0x10FFFF)
 
 Settling = Callable[[Connection, str, int | None, str | None], object]
@@ -83,14 +82,14 @@ class Ledger:
     def open(self, *, id: str, llm: str, owner: str, model: str, started: datetime, also: Work | None = None) -> None:
         """Write the row of a stream that is about to start, and do `also` in the same transaction.
 
-        Raises `LedgerUnavailable`, then there is no row; and what `also` raises, then too.
+        Raises `LedgerUnavailable`, and a `RequestError` that `also` raises; then there is no row.
         """
         values: dict[str, Any] = {
             "id": id,
             "llm": llm,
             "worker": self.worker,
-            "owner": _text(owner),
-            "model": _text(model),
+            "owner": storable(owner),
+            "model": storable(model),
         }
         values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
 
@@ -101,23 +100,31 @@ class Ledger:
         if self._writer.trying_s > OPEN_S:
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
         entry = Entry(row, owner)
-        self._writer.put(entry)
-        if not entry.done.wait(OPEN_S):
-            self._writer.put(Entry(lambda connection: self._withdraw(connection, id), owner))
+        try:
+            self._writer.put(entry)
+            is_done = entry.done.wait(OPEN_S)
+        except BaseException:  # no more threads; or a greenlet that is killed while it waits
+            self._withdraw(id, owner)
+            raise
+        if not is_done:
+            self._withdraw(id, owner)
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
-        if entry.error is not None:
+        if isinstance(entry.error, RequestError):
             raise entry.error
+        if entry.error is not None:
+            logger.error("stream %s cannot be opened in the ledger", id, exc_info=entry.error)
+            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
 
     def settle(self, record: UsageRecord, *, was_read: bool | None = None) -> None:
         """Write the end into the row. Returns after SETTLE_S at the latest, and then goes on in the background."""
-        values = _values(record) | {"was_read": was_read}
+        values = values_of(record) | {"was_read": was_read}
 
         def row(connection: Connection) -> None:
             if not self._settle(connection, record.id, values):
                 logger.warning("stream %s was settled already, or has no row", record.id)
 
         entry = Entry(row, record.owner)
-        self._writer.put(entry)
+        self._put(entry)
         if not entry.done.wait(SETTLE_S):
             logger.warning("stream %s ends before the ledger has its record", record.id)
         elif entry.error is not None:
@@ -155,12 +162,22 @@ class Ledger:
             function(connection, id, values.get("cost"), values.get("currency"))
         return True
 
-    def _withdraw(self, connection: Connection, id: str) -> None:
-        """The row of a stream that nobody waited for."""
-        running = delete(usage).where(usage.c.id == id, usage.c.status == RUNNING)
-        if connection.execute(running).rowcount:
-            for function in self._settling:
-                function(connection, id, 0, None)
+    def _withdraw(self, id: str, owner: str) -> None:
+        """Have no row for a stream that nobody waited for, should it still come to one."""
+
+        def row(connection: Connection) -> None:
+            running = delete(usage).where(usage.c.id == id, usage.c.status == RUNNING)
+            if connection.execute(running).rowcount:
+                for function in self._settling:
+                    function(connection, id, 0, None)
+
+        self._put(Entry(row, owner))
+
+    def _put(self, entry: Entry) -> None:
+        try:
+            self._writer.put(entry)
+        except RuntimeError:
+            logger.exception("no thread for the ledger: entries wait for the next stream's")
 
     # Workers…
 
@@ -207,13 +224,13 @@ class Ledger:
             .order_by(usage.c.owner)
             .limit(SWEPT_TOGETHER)
         )
-        records = [(row.llm, _lost(row)) for row in connection.execute(lost).all()]
+        records = [(row.llm, rows.lost(row)) for row in connection.execute(lost).all()]
         ended = delete(workers).where(
             workers.c.beat <= now - timedelta(days=1),
             ~exists().where(usage.c.status == RUNNING, usage.c.worker == workers.c.worker),
         )
         connection.execute(ended)
-        return [(llm, record) for llm, record in records if self._settle(connection, record.id, _values(record))]
+        return [(llm, record) for llm, record in records if self._settle(connection, record.id, values_of(record))]
 
     def _give_up_lease(self, connection: Connection) -> None:
         running = exists().where(usage.c.status == RUNNING, usage.c.worker == self.worker)
@@ -222,77 +239,6 @@ class Ledger:
 
 def _insert_once(connection: Connection, values: dict[str, Any]) -> bool:
     """Whether it was not there yet: it is when the connection broke after the database had committed."""
-    if connection.dialect.name == "sqlite":
-        return bool(connection.execute(sqlite.insert(usage).values(values).on_conflict_do_nothing()).rowcount)
-    return bool(connection.execute(postgresql.insert(usage).values(values).on_conflict_do_nothing()).rowcount)
-
-
-def _lost(row: Any) -> UsageRecord:
-    """What is known of a stream whose worker is gone: that it lived until the worker's last sign of life."""
-    ended = max(row.started, row.beat or row.started)
-    return UsageRecord(
-        id=row.id,
-        owner=row.owner,
-        model=row.model,
-        upstream_model=None,
-        request_id=None,
-        status="interrupted",
-        finish_reason=None,
-        error_code=Interrupted.code,
-        error_id=None,
-        source="unknown",
-        input_tokens=None,
-        cached_tokens=None,
-        output_tokens=None,
-        reasoning_tokens=None,
-        cost=None,
-        currency=None,
-        price_source=None,
-        price_date=None,
-        ttft_s=None,
-        duration_s=(ended - row.started).total_seconds(),
-        started=row.started,
-        ended=ended,
-    )
-
-
-def _values(record: UsageRecord) -> dict[str, Any]:
-    """The columns that a settling fills."""
-    return {
-        "upstream_model": _text(record.upstream_model),
-        "request_id": _text(record.request_id),
-        "status": record.status,
-        "source": record.source,
-        "finish_reason": _text(record.finish_reason),
-        "error_code": record.error_code,
-        "error_id": record.error_id,
-        "input_tokens": _count(record.input_tokens),
-        "cached_tokens": _count(record.cached_tokens),
-        "output_tokens": _count(record.output_tokens),
-        "reasoning_tokens": _count(record.reasoning_tokens),
-        "cost": fractions(record.cost),
-        "currency": _text(record.currency),
-        "price_source": record.price_source,
-        "price_date": _day(record.price_date),
-        "ttft_s": record.ttft_s,
-        "duration_s": record.duration_s,
-        "ended": record.ended,
-    }
-
-
-def fractions(amount: Decimal | None) -> int | None:
-    """An amount as it is kept. None also for one that is larger than any database keeps."""
-    return None if amount is None else _count(round(amount * schema.FRACTIONS))
-
-
-def _count(number: int | None) -> int | None:
-    return number if number is None or abs(number) <= LARGEST else None
-
-
-def _text(text: str | None) -> str | None:
-    """Without what PostgreSQL does not keep, or nobody can encode."""
-    return None if text is None else text.encode(errors="replace").decode().replace("\0", "�")
-
-
-def _day(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    inserted = dialect.insert(usage).values(values).on_conflict_do_nothing().returning(usage.c.id)
+    return connection.execute(inserted).first() is not None

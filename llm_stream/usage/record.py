@@ -7,6 +7,7 @@ from datetime import UTC
 from datetime import date
 from datetime import datetime
 from decimal import Decimal
+from typing import overload
 
 from ..events import Source
 from ..events import Status
@@ -73,6 +74,15 @@ def money(amount: Decimal | None, currency: str | None) -> str:
     figure = f"{amount.normalize():f}"
     symbol = SYMBOLS.get(currency or "")
     return f"{symbol}{figure}" if symbol else f"{figure} {currency or ''}".rstrip()
+
+
+@overload
+def storable(text: str) -> str: ...
+@overload
+def storable(text: None) -> None: ...
+def storable(text: str | None) -> str | None:
+    """Without what PostgreSQL does not keep, or nobody can encode."""
+    return None if text is None else text.encode(errors="replace").decode().replace("\0", "�")
 
 
 def utc_now() -> datetime:

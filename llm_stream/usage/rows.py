@@ -1,0 +1,80 @@
+"""Usage records as rows of the ledger."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from ..errors import Interrupted
+from .record import UsageRecord
+from .record import storable
+from .schema import FRACTIONS
+
+LARGEST = 2**63 - 1
+
+
+def lost(row: Any) -> UsageRecord:
+    """What is known of a stream whose worker is gone: that it lived until the worker's last sign of life."""
+    ended = max(row.started, row.beat or row.started)
+    return UsageRecord(
+        id=row.id,
+        owner=row.owner,
+        model=row.model,
+        upstream_model=None,
+        request_id=None,
+        status="interrupted",
+        finish_reason=None,
+        error_code=Interrupted.code,
+        error_id=None,
+        source="unknown",
+        input_tokens=None,
+        cached_tokens=None,
+        output_tokens=None,
+        reasoning_tokens=None,
+        cost=None,
+        currency=None,
+        price_source=None,
+        price_date=None,
+        ttft_s=None,
+        duration_s=(ended - row.started).total_seconds(),
+        started=row.started,
+        ended=ended,
+    )
+
+
+def values_of(record: UsageRecord) -> dict[str, Any]:
+    """The columns that a settling fills."""
+    return {
+        "upstream_model": storable(record.upstream_model),
+        "request_id": storable(record.request_id),
+        "status": record.status,
+        "source": record.source,
+        "finish_reason": storable(record.finish_reason),
+        "error_code": record.error_code,
+        "error_id": record.error_id,
+        "input_tokens": _count(record.input_tokens),
+        "cached_tokens": _count(record.cached_tokens),
+        "output_tokens": _count(record.output_tokens),
+        "reasoning_tokens": _count(record.reasoning_tokens),
+        "cost": fractions(record.cost),
+        "currency": storable(record.currency),
+        "price_source": record.price_source,
+        "price_date": _day(record.price_date),
+        "ttft_s": record.ttft_s,
+        "duration_s": record.duration_s,
+        "ended": record.ended,
+    }
+
+
+def fractions(amount: Decimal | None) -> int | None:
+    """An amount as it is kept. None also for one that is larger than any database keeps."""
+    return None if amount is None else _count(round(amount * FRACTIONS))
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is None or abs(number) <= LARGEST else None
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
