@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from .errors import CrossSite
 from .errors import Prefetch
 from .errors import Unauthorized
+from .errors import UsageClosed
 from .settings import Settings
 
 Authorize = Callable[[], object]
@@ -83,3 +84,22 @@ def owner_of(request: Request, authorize: Authorize | None) -> str:
     if owner is True or not isinstance(owner, (str, int, UUID)):
         raise TypeError(f"authorize must return who pays, as a string; it returned {type(owner).__name__}")
     return str(owner)
+
+
+def scope_of(authorize_usage: Authorize | None, name: str) -> str | None:
+    """Whose usage may be seen: an owner's, or with None everybody's. Raises `UsageClosed`, or what it aborts with."""
+    if authorize_usage is None:
+        raise UsageClosed(
+            f"Nobody may see what was spent: decorate a function with @{name}.authorize_usage that returns True,"
+            " or an owner to show the usage of."
+        )
+    scope = authorize_usage()
+    if isinstance(scope, BaseResponse):
+        abort(scope)
+    if scope is True:
+        return None
+    if scope is None or scope is False or scope == "":
+        raise UsageClosed()
+    if not isinstance(scope, (str, int, UUID)):
+        raise TypeError(f"authorize_usage must return True or an owner; it returned {type(scope).__name__}")
+    return str(scope)

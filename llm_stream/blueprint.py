@@ -80,6 +80,7 @@ class LLMStream(Blueprint):
         self._model = model
         self._client = Client(client)
         self._authorize: access.Authorize | None = None
+        self._authorize_usage: access.Authorize | None = None
         self._hooks: list[state.Hook] = []
         self.record(self._install)
         routes.add_to(self)
@@ -95,6 +96,14 @@ class LLMStream(Blueprint):
         It is called in the request, before anything else of it is read.
         """
         self._authorize = function
+        return function
+
+    def authorize_usage(self, function: AuthorizeT) -> AuthorizeT:
+        """Decorate the function that says who may see what was spent: it returns True, or an owner, or aborts.
+
+        With an owner, only that owner's streams are shown. Without such a function nobody sees anything.
+        """
+        self._authorize_usage = function
         return function
 
     def on_usage(self, function: HookT) -> HookT:
@@ -190,6 +199,10 @@ class LLMStream(Blueprint):
         """The owner of the current request. Raises `CrossSite`, `Unauthorized`, or what `authorize` aborts with."""
         access.check_site(request, self.state.settings)
         return access.owner_of(request, self._authorize)
+
+    def usage_scope(self) -> str | None:
+        """The owner whose usage the current request may see, None for everybody's. Raises `UsageClosed`."""
+        return access.scope_of(self._authorize_usage, self.name)
 
     def open(
         self,

@@ -5,6 +5,8 @@
 │   ├── Unauthorized              401     unauthorized
 │   ├── CrossSite                 403     cross_site
 │   │   └── Prefetch              403     prefetch
+│   ├── UsageClosed               403     usage_closed     authorize_usage is missing, or let nobody in
+│   ├── NoLedger                  404     no_ledger
 │   ├── UnknownStream             404     unknown_stream   never existed, or is somebody else's
 │   ├── KeyConflict               409     key_conflict
 │   ├── ExpiredStream             410     expired_stream
@@ -114,6 +116,22 @@ class Prefetch(CrossSite):
 
     code = "prefetch"
     message = "An answer is not fetched ahead of being asked for."
+
+
+class UsageClosed(RequestError):
+    """Nothing says who may see what was spent, or it said no."""
+
+    status = 403
+    code = "usage_closed"
+    message = "You may not see what was spent here."
+
+
+class NoLedger(RequestError):
+    """There is nothing to report from."""
+
+    status = 404
+    code = "no_ledger"
+    message = "No usage is kept here: set LLM_STREAM_LEDGER_URL, for example to sqlite:////var/lib/app/usage.db"
 
 
 class UnknownStream(RequestError):

@@ -16,6 +16,7 @@ from . import agui
 from . import native
 from . import openai
 from . import ui
+from . import usage
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -27,6 +28,7 @@ def add_to(llm: LLMStream) -> None:
     openai.add_to(llm)
     ui.add_to(llm)
     agui.add_to(llm)
+    usage.add_to(llm)
 
     @llm.after_request
     def allow_origin(answer: Response) -> Response:

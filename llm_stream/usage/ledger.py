@@ -134,6 +134,10 @@ class Ledger:
         """Ask the database something. Raises SQLAlchemy's errors."""
         return self._database.read(question)
 
+    def write_soon(self, work: Work) -> None:
+        """Have something written of which it does not matter when, or whether."""
+        self._writer.put(Entry(work, ""))
+
     def on_settling(self, function: Settling) -> None:
         """Call `function` in the transaction of each settling, with the stream's id, its cost in `FRACTIONS`, currency.
 

@@ -105,6 +105,14 @@ reservations = Table(
     Column("amount", BigInteger, nullable=False),
 )
 
+usage_days = Table(
+    "llm_stream_usage_days",
+    tables,
+    Column("day", Text, primary_key=True),  # one that is over
+    Column("streams", BigInteger, nullable=False),  # the sums hold while the ledger has as many of the day
+    Column("sums", Text, nullable=False),
+)
+
 schema = Table("llm_stream_schema", tables, Column("version", Integer, nullable=False))
 
 RUNNING = "running"

@@ -1,0 +1,165 @@
+"""The usage page: a report, drawn. It needs no script; one makes the plots easier to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from datetime import date
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+
+from . import chart
+from .chart import Chart
+from .filters import DIMENSIONS
+from .filters import Dimension
+from .filters import Filters
+from .ledger import Ledger
+from .record import SYMBOLS
+from .record import utc_now
+from .report import Figures
+from .report import Report
+from .report import percentile
+from .report import report
+from .schema import FRACTIONS
+
+ROWS = 100
+"""Of a table; the rest is in the CSV and the JSON."""
+RANGES = {"7 days": 6, "30 days": 29, "90 days": 89, "1 year": 364}
+NAMES: dict[Dimension, str] = {"day": "Day", "model": "Model", "owner": "Owner", "status": "Ending"}
+
+# of its own, so that it does not matter how the host app has set up Jinja
+templates = jinja2.Environment(
+    loader=jinja2.PackageLoader("llm_stream"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+)
+
+
+@dataclass(frozen=True)
+class Links:
+    """The page again, with something changed."""
+
+    filters: Filters
+    by: Dimension
+    files: Mapping[str, str]
+
+    def to(self, file: str = "page", **changed: Any) -> str:
+        by = changed.pop("by", self.by)
+        query = replace(self.filters, **changed).as_query() | {"by": by}
+        return f"{self.files[file]}?{urlencode(query, doseq=True)}"
+
+    def only(self, dimension: Dimension, value: str) -> str:
+        if dimension == "day":
+            return self.to(since=date.fromisoformat(value), until=date.fromisoformat(value))
+        return self.to(**{FIELDS[dimension]: (value,), "by": "day" if self.by == dimension else self.by})
+
+    def without(self, dimension: Dimension, value: str) -> str:
+        kept = tuple(other for other in getattr(self.filters, FIELDS[dimension]) if other != value)
+        return self.to(**{FIELDS[dimension]: kept})
+
+
+FIELDS: dict[Dimension, str] = {"model": "models", "owner": "owners", "status": "statuses"}
+
+
+def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str, str], *, is_for_all: bool) -> str:
+    """HTML. `is_for_all`: whether owners may be told apart."""
+    made = report(ledger, filters, by)
+    links = Links(filters, by, files)
+    today = utc_now().date()
+    return templates.get_template("llm_stream/usage.html").render(
+        report=made,
+        filters=filters,
+        by=by,
+        names=NAMES,
+        links=links,
+        charts=charts(made, by),
+        dimensions=[dimension for dimension in DIMENSIONS if is_for_all or dimension != "owner"],
+        ranges={
+            name: links.to(since=today - timedelta(days=days), until=today)
+            for name, days in RANGES.items()
+        },
+        range_now=next((n for n, d in RANGES.items() if filters.until == today and (today - filters.since).days == d), ""),
+        chips=[
+            (NAMES[dimension], value, links.without(dimension, value))
+            for dimension, name in FIELDS.items()
+            for value in getattr(filters, name)
+            if is_for_all or dimension != "owner"
+        ],
+        rows=_rows(made, by),
+        left_out=max(0, len(made.groups[by]) - ROWS),
+        highest=max((sum(figures.spend.values()) for figures in made.groups[by].values()), default=0),
+        money=money,
+        count=count,
+        seconds=seconds,
+        percent=percent,
+        percentile=percentile,
+        width=chart.WIDTH,
+        height=chart.HEIGHT,
+    )
+
+
+def charts(made: Report, by: Dimension) -> list[Chart]:
+    over = chart.spans(made.filters)
+    days = made.groups["day"]
+    series: Mapping[str, Mapping[str, Figures]] = made.by_day[by] if by != "day" else {"all": days}
+    ranked = [name for name in made.groups[by] if name in series] if by != "day" else ["all"]
+    found = []
+    for currency in made.currencies:
+        spend = {n: {day: f.spend.get(currency, 0) for day, f in series[n].items()} for n in ranked}
+        spend = {name: values for name, values in spend.items() if any(values.values())}
+        title = f"Spend in {currency}" if by == "day" else f"Spend in {currency} by {NAMES[by].lower()}"
+        found.append(chart.stacked(title, spend, over, lambda value, c=currency: money(value, c)))  # type: ignore[misc]
+    tokens = {
+        "in": {day: figures.input_tokens for day, figures in days.items()},
+        "out": {day: figures.output_tokens for day, figures in days.items()},
+    }
+    found.append(chart.stacked("Tokens", tokens, over, count))
+    ttft: dict[str, list[float | None]] = {"p50": [], "p95": []}
+    for span in over:
+        seen: dict[float, int] = {}
+        for day in span.days:
+            for value, number in days[day].ttft.items() if day in days else ():
+                seen[value] = seen.get(value, 0) + number
+        ttft["p50"].append(percentile(seen, 0.5))
+        ttft["p95"].append(percentile(seen, 0.95))
+    found.append(chart.lined("Time to first token", ttft, over, seconds))
+    return found
+
+
+def _rows(made: Report, by: Dimension) -> Sequence[tuple[str, Figures]]:
+    rows = list(made.groups[by].items())
+    return rows[::-1][:ROWS] if by == "day" else rows[:ROWS]
+
+
+def money(fractions: float, currency: str) -> str:
+    """Two digits after the point, or as many as it takes to see two that are not zeros."""
+    amount = Decimal(int(fractions)) / FRACTIONS
+    places = 2 if amount == 0 or abs(amount) >= 1 else min(12, 1 - amount.adjusted())
+    figure = f"{amount:,.{places}f}"
+    symbol = SYMBOLS.get(currency)
+    return f"{symbol}{figure}" if symbol else f"{figure} {currency}"
+
+
+def count(number: float) -> str:
+    """`1,234`, from 10,000 on `12.3k`, `4.5M`, `6.7B`."""
+    if number < 10_000:
+        return f"{number:,.0f}"
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size * 0.9995:
+            digits = 0 if number >= 99.95 * size else 1
+            return f"{number / size:,.{digits}f}{unit}"
+    return f"{number:,.0f}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
