@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ PAGE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+PROXY_HEADERS = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"}
+
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
@@ -49,6 +52,13 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         app.config.setdefault("LLM_STREAM_LEDGER_URL", ledger_url(Path(app.instance_path)))
 
     llm = LLMStream("llm", __name__, client=make_client)
+
+    @llm.authorize_usage
+    def is_at_this_machine() -> bool:
+        """Nobody signs in here, so whoever sits at the machine may see what was spent; not who comes by a proxy."""
+        is_local = ip_address(request.remote_addr or "0.0.0.0").is_loopback
+        return is_local and not PROXY_HEADERS & {name.lower() for name, _ in request.headers}
+
     app.register_blueprint(llm, url_prefix="/llm")
 
     @app.get("/")

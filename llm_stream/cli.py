@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import cli_usage
 from .chat_request import ChatRequest
 from .events import Delta
 from .events import Event
@@ -27,6 +28,7 @@ SETTLE_S = 5.0
 
 def add_to(llm: LLMStream) -> None:
     """Give the blueprint its commands; they stand under its name."""
+    cli_usage.add_to(llm)
 
     @llm.cli.command("ask")
     @click.argument("prompt")

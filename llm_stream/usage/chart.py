@@ -106,7 +106,9 @@ def stacked(title: str, values: Values, over: Sequence[Span], say: Callable[[flo
     return Chart(title, say(top), bars, list(shown), step=round(step, 2))
 
 
-def lined(title: str, values: Mapping[str, Sequence[float | None]], over: Sequence[Span], say: Callable[[float], str]) -> Chart:
+def lined(
+    title: str, values: Mapping[str, Sequence[float | None]], over: Sequence[Span], say: Callable[[float], str]
+) -> Chart:
     """A line for each series, with a value or None for each span."""
     top = _round_up(max((value for column in values.values() for value in column if value), default=0))
     step = WIDTH / max(len(over), 1)

@@ -109,8 +109,8 @@ def streams_by_day(connection: Connection, filters: Filters) -> dict[str, int]:
     if not inspect(connection).has_table(usage_days.name):
         return {}  # no stream yet
     asked = where(filters) if filters.owners else _between(filters.since.isoformat(), filters.until.isoformat())
-    counted = connection.execute(select(usage.c.day, func.count()).where(asked).group_by(usage.c.day))
-    return {day: count for day, count in counted}
+    counted = connection.execute(select(usage.c.day, func.count().label("streams")).where(asked).group_by(usage.c.day))
+    return {row.day: row.streams for row in counted}
 
 
 def _between(since: str, until: str) -> ColumnElement[bool]:
@@ -132,7 +132,9 @@ def _sum_and_keep(ledger: Ledger, missing: Sequence[str]) -> list[Day]:
     summed = ledger.read(lambda connection: list(_summed(connection, asked, is_exact=False)))
     today = f"{utc_now():%Y-%m-%d}"
     over = [day for day in summed if day.day < today and not any(kind.running for kind in day.kinds)]
-    rows: list[dict[str, Any]] = [{"day": day.day, "streams": day.streams, "sums": msgspec.json.encode(day).decode()} for day in over]
+    rows: list[dict[str, Any]] = [
+        {"day": day.day, "streams": day.streams, "sums": msgspec.json.encode(day).decode()} for day in over
+    ]
 
     def keep(connection: Connection) -> None:
         connection.execute(delete(usage_days).where(usage_days.c.day.in_([row["day"] for row in rows])))
@@ -163,14 +165,11 @@ def _summed(connection: Connection, asked: ColumnElement[bool], *, is_exact: boo
 
 
 def _sums(connection: Connection, asked: ColumnElement[bool], *keys: ColumnElement[Any]) -> Iterator[Sum]:
-    c = usage.c
-    names = [name for name in ("model", "status", "owner") if any(key is c[name] for key in keys)]
-    columns = [c.day, c.currency, *keys]
+    columns = [usage.c.day, usage.c.currency, *keys]
     statement = select(*columns, *_figures()).where(asked).group_by(*columns)
     for row in connection.execute(statement).mappings():
-        given = {name: row.get(name) if name in names else None for name in ("model", "status", "owner")}
         figures = {name: int(row[name] or 0) for name in Sum.__struct_fields__[5:]}
-        yield Sum(day=row["day"], currency=row["currency"], **given, **figures)
+        yield Sum(row["day"], row.get("model"), row.get("status"), row.get("owner"), row["currency"], **figures)
 
 
 def _figures() -> list[ColumnElement[Any]]:

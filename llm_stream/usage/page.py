@@ -30,7 +30,7 @@ from .schema import FRACTIONS
 
 ROWS = 100
 """Of a table; the rest is in the CSV and the JSON."""
-RANGES = {"7 days": 6, "30 days": 29, "90 days": 89, "1 year": 364}
+RANGES = {"7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
 NAMES: dict[Dimension, str] = {"day": "Day", "model": "Model", "owner": "Owner", "status": "Ending"}
 
 # of its own, so that it does not matter how the host app has set up Jinja
@@ -47,9 +47,9 @@ class Links:
     by: Dimension
     files: Mapping[str, str]
 
-    def to(self, file: str = "page", **changed: Any) -> str:
+    def to(self, file: str = "page", /, **changed: Any) -> str:
         by = changed.pop("by", self.by)
-        query = replace(self.filters, **changed).as_query() | {"by": by}
+        query = {**replace(self.filters, **changed).as_query(), "by": by}
         return f"{self.files[file]}?{urlencode(query, doseq=True)}"
 
     def only(self, dimension: Dimension, value: str) -> str:
@@ -78,11 +78,10 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
         links=links,
         charts=charts(made, by),
         dimensions=[dimension for dimension in DIMENSIONS if is_for_all or dimension != "owner"],
-        ranges={
-            name: links.to(since=today - timedelta(days=days), until=today)
-            for name, days in RANGES.items()
-        },
-        range_now=next((n for n, d in RANGES.items() if filters.until == today and (today - filters.since).days == d), ""),
+        ranges={name: links.to(since=today - timedelta(days=days), until=today) for name, days in RANGES.items()},
+        range_now=next(
+            (n for n, d in RANGES.items() if filters.until == today and (today - filters.since).days == d), ""
+        ),
         chips=[
             (NAMES[dimension], value, links.without(dimension, value))
             for dimension, name in FIELDS.items()

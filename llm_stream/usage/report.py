@@ -172,7 +172,10 @@ def as_plain(made: Report, by: Dimension) -> dict[str, Any]:
         "by": by,
         "totals": _plain(made.totals),
         "groups": [{by: value} | _plain(figures) for value, figures in made.groups[by].items()],
-        **{f"{name}s": [{name: v} | _plain(f) for v, f in made.groups[name].items()] for name in ("day", "model", "owner")},
+        **{
+            f"{name}s": [{name: v} | _plain(f) for v, f in made.groups[name].items()]
+            for name in ("day", "model", "owner")
+        },
         "statuses": [{"status": value} | _plain(figures) for value, figures in made.groups["status"].items()],
     }
 

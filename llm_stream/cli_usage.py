@@ -1,0 +1,193 @@
+"""`flask llm usage` and `flask llm reconcile`: what the ledger knows, in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import TextIO
+
+import click
+import msgspec
+
+from .errors import NoLedger
+from .usage import filters as usage_filters
+from .usage import receipts
+from .usage.filters import DEFAULT_SINCE
+from .usage.filters import DIMENSIONS
+from .usage.filters import Dimension
+from .usage.filters import FilterError
+from .usage.filters import Filters
+from .usage.receipts import ReceiptError
+
+if TYPE_CHECKING:
+    from .blueprint import LLMStream
+    from .usage.ledger import Ledger
+    from .usage.reconcile import Comparison
+    from .usage.report import Figures
+    from .usage.report import Report
+
+CLOSE_S = 5.0
+
+
+def add_to(llm: LLMStream) -> None:
+
+    @llm.cli.command("usage")
+    @click.option("--since", default=DEFAULT_SINCE, show_default=True, help="A day, or a time ago: 7d, 4w, 3m, 1y.")
+    @click.option("--until", help="The last day; without it, today.")
+    @click.option(
+        "--by", type=click.Choice(DIMENSIONS), default="day", show_default=True, help="What a line stands for."
+    )
+    @click.option("--model", multiple=True, help="Only of this model; may be repeated.")
+    @click.option("--owner", multiple=True, help="Only of this owner; may be repeated.")
+    @click.option("--status", multiple=True, help="Only what ended so; may be repeated.")
+    @click.option("--json", "form", flag_value="json", help="What /usage.json says.")
+    @click.option("--csv", "form", flag_value="csv", help="Every stream, as /usage.csv has them.")
+    def usage(by: Dimension, form: str | None, **asked: Any) -> None:
+        """Print what was spent, from LLM_STREAM_LEDGER_URL."""
+        given = {name: value if isinstance(value, tuple) else (value,) for name, value in asked.items() if value}
+        try:
+            filters = Filters.read(lambda name: given.get(name, ()))
+            by = usage_filters.dimension(by)
+        except FilterError as error:
+            raise click.UsageError(str(error)) from error
+        with _ledger_of(llm) as ledger:
+            _print_usage(ledger, filters, by, form)
+
+    @llm.cli.command("reconcile")
+    @click.argument("file", type=click.File(encoding="utf-8-sig"))
+    @click.option("--currency", default="USD", show_default=True, help="Of costs, where the file does not say.")
+    @click.pass_context
+    def reconcile(context: click.Context, file: TextIO, currency: str) -> None:
+        """Compare the ledger with a provider's usage export, by request id and day.
+
+        The columns of FILE are found by their names: OpenAI's, OpenRouter's, or any with request_id or a date, and
+        input_tokens, output_tokens or cost. Exits with 1 where something differs.
+        """
+        try:
+            found, columns = receipts.read(file, currency)
+        except (ReceiptError, UnicodeDecodeError) as error:
+            raise click.UsageError(str(error)) from error
+        if not found:
+            raise click.UsageError("The file says nothing of any request.")
+        with _ledger_of(llm) as ledger:
+            from .usage.reconcile import compare
+
+            comparison = compare(ledger, found)
+        click.echo("Compared: " + ", ".join(f"{name} ({column})" for name, column in columns.items()))
+        _print_comparison(comparison)
+        context.exit(0 if comparison.is_equal else 1)
+
+
+@contextmanager
+def _ledger_of(llm: LLMStream) -> Iterator[Ledger]:
+    ledger = llm.state.ledger
+    if ledger is None:
+        raise click.UsageError(NoLedger.message)
+    try:
+        yield ledger
+    finally:
+        ledger.close(CLOSE_S)
+
+
+def _print_usage(ledger: Ledger, filters: Filters, by: Dimension, form: str | None) -> None:
+    if form == "csv":
+        from .usage.export import csv_of
+
+        for lines in csv_of(ledger, filters):
+            sys.stdout.buffer.write(lines)
+        return
+    from .usage.report import as_plain
+    from .usage.report import report
+
+    made = report(ledger, filters, by)
+    if form == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(as_plain(made, by))).decode())
+    else:
+        _print_report(made, by)
+
+
+def _print_report(made: Report, by: Dimension) -> None:
+    from .usage.page import count
+    from .usage.page import money
+    from .usage.page import percent
+    from .usage.page import seconds
+    from .usage.report import percentile
+    from .usage.report import unread_share
+
+    def line(name: str, figures: Figures) -> list[str]:
+        spend = [money(amount, currency) for currency, amount in sorted(figures.spend.items())]
+        if figures.unpriced:
+            spend.append(f"{figures.unpriced} unknown")
+        unread = [percent(unread_share(figures, currency)) for currency in sorted(figures.spend)]
+        cells = [name, str(figures.streams), " + ".join(spend) or "–", " + ".join(unread) or "–"]
+        cells += [count(figures.input_tokens), count(figures.output_tokens)]
+        if by != "owner":
+            cells += [seconds(percentile(figures.ttft, share)) for share in (0.5, 0.95)]
+            cells += [seconds(percentile(figures.duration, share)) for share in (0.5, 0.95)]
+        return cells
+
+    head = [by, "streams", "spend", "not read", "tokens in", "tokens out"]
+    head += [] if by == "owner" else ["first p50", "p95", "time p50", "p95"]
+    lines = [line(_printable(name), figures) for name, figures in made.groups[by].items()]
+    _print_table(head, [*lines, line("all", made.totals)])
+    click.echo(f"\n{made.filters.since} to {made.filters.until}, UTC")
+    if made.totals.unpriced:
+        click.echo(f"The cost of {made.totals.unpriced} streams is unknown, and in no sum.")
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    for difference in comparison.differences:
+        parts = (difference.day, difference.kind, _printable(difference.request_id), _printable(difference.what))
+        click.echo("  ".join(parts).rstrip())
+    if comparison.differences:
+        click.echo()
+    names = [name for name in ("requests", "input_tokens", "output_tokens") if name in comparison.said]
+
+    def cells(day: str) -> list[str]:
+        here, there = comparison.days[day]
+        found = [_pair(str(getattr(here, name)), str(getattr(there, name))) for name in names]
+        if "cost" in comparison.said:
+            found.append(_pair(_amounts(here.cost), _amounts(there.cost)))
+        return [day or "no day", *found, "differs" if any(comparison.unlike(here, there)) else ""]
+
+    head = ["day", *(name.replace("_", " ") for name in names), *(["cost"] if "cost" in comparison.said else []), ""]
+    _print_table(head, [cells(day) for day in sorted(comparison.days)])
+    click.echo()
+    if comparison.without_id:
+        click.echo(f"{comparison.without_id} streams have no request id: they are in the totals only.")
+    kinds = [difference.kind for difference in comparison.differences]
+    said = [f"{kinds.count('differs')} differ", f"{kinds.count('missing here')} missing here"]
+    said += [f"{kinds.count('missing there')} missing there", f"{len(comparison.differing_days())} days differ"]
+    click.echo(
+        f"{comparison.matched} requests found on both sides; {', '.join(said)}."
+        if "requests" in comparison.said
+        else f"{said[-1]}."
+    )
+
+
+def _pair(here: str, there: str) -> str:
+    return here if here == there else f"{here} here, {there} there"
+
+
+def _amounts(costs: dict[str, Any]) -> str:
+    from .usage.record import money
+
+    return " + ".join(money(amount, currency) for currency, amount in sorted(costs.items())) or "nothing"
+
+
+def _printable(text: str) -> str:
+    """Owners and models are other people's words, and a terminal obeys some characters."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    align: list[Callable[..., str]] = [str.ljust, *([str.rjust] * (len(head) - 1))]
+    for line in (head, *lines):
+        cells = (how(cell, width) for how, cell, width in zip(align, line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,116 @@
+"""A provider's usage export: CSV, its columns found by their names.
+
+OpenRouter's activity export has a row per request (`generation_id`, `created_at`, `tokens_prompt`, `tokens_completion`,
+`cost_total`). OpenAI's have no request ids: its usage export has sums by minute, hour or day (`start_time_iso`,
+`input_tokens`, `output_tokens`, `num_model_requests`), its cost export sums by day (`amount_value`, `amount_currency`).
+Anything else is understood if it says `request_id` or a day, and `input_tokens`, `output_tokens` or `cost`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from datetime import datetime
+from decimal import Decimal
+from decimal import InvalidOperation
+from typing import TextIO
+
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "request_id": ("request_id", "x_request_id", "generation_id", "response_id", "id"),
+    "when": ("start_time_iso", "created_at", "started", "timestamp", "time", "datetime", "date", "day", "start_time"),
+    "model": ("model", "model_permaslug", "model_name", "snapshot_id"),
+    "requests": ("num_model_requests", "requests", "n_requests", "request_count"),
+    "input_tokens": ("input_tokens", "tokens_prompt", "prompt_tokens", "n_context_tokens_total"),
+    "output_tokens": ("output_tokens", "tokens_completion", "completion_tokens", "n_generated_tokens_total"),
+    "cost": ("cost", "cost_total", "total_cost", "cost_usd", "amount_value", "amount_usd", "amount", "usage"),
+    "currency": ("currency", "amount_currency"),
+}
+FIGURES = ("input_tokens", "output_tokens", "cost")
+
+
+class ReceiptError(ValueError):
+    """The message says what is wrong with the file, and in which line."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a provider says of one request, or of all of some time. What it does not say is None."""
+
+    request_id: str | None
+    day: str | None
+    model: str | None
+    requests: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: Decimal | None
+    currency: str
+
+
+def read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
+    """The receipts, and which column each of their fields was found in. Raises `ReceiptError`."""
+    lines = csv.reader(file)
+    try:
+        header = [name.strip().lower().replace(" ", "_").lstrip("\ufeff") for name in next(lines)]
+    except StopIteration:
+        raise ReceiptError("The file is empty.") from None
+    places = {name: header.index(found) for name, found in _found(header)}
+    if not places.keys() & set(FIGURES) or not places.keys() & {"request_id", "when"}:
+        raise ReceiptError(
+            "No columns here that could be compared: there must be a request id or a day, and tokens or a cost."
+            f" The columns are: {', '.join(header)}."
+        )
+    receipts = []
+    for number, line in enumerate(lines, 2):
+        fields = {name: line[at].strip() if at < len(line) else "" for name, at in places.items()}
+        if any(fields.get(name) for name in FIGURES):  # OpenAI's exports have a line also for times without a request
+            receipts.append(_receipt(fields, number, currency))
+    return receipts, {name: header[at] for name, at in places.items()}
+
+
+def _found(header: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name, candidates in COLUMNS.items():
+        for candidate in candidates:
+            if candidate in header:
+                yield name, candidate
+                break
+
+
+def _receipt(fields: Mapping[str, str], number: int, currency: str) -> Receipt:
+    try:
+        return Receipt(
+            request_id=fields.get("request_id") or None,
+            day=_day(fields["when"]) if fields.get("when") else None,
+            model=fields.get("model") or None,
+            requests=_count(fields.get("requests")) or 1,
+            input_tokens=_count(fields.get("input_tokens")),
+            output_tokens=_count(fields.get("output_tokens")),
+            cost=_amount(fields.get("cost")),
+            currency=(fields.get("currency") or currency).upper(),
+        )
+    except (ValueError, InvalidOperation, OverflowError) as error:
+        raise ReceiptError(f"Line {number} cannot be read: {error}.") from error
+
+
+def _day(text: str) -> str:
+    """UTC's, of an ISO time with or without a zone, or of seconds since 1970."""
+    if text.replace(".", "", 1).isdigit() and len(text.partition(".")[0]) >= 9:
+        return f"{datetime.fromtimestamp(float(text), UTC):%Y-%m-%d}"
+    when = datetime.fromisoformat(text)
+    return f"{when.astimezone(UTC) if when.tzinfo else when:%Y-%m-%d}"
+
+
+def _count(text: str | None) -> int | None:
+    if not text:
+        return None
+    count = Decimal(text.replace(",", ""))
+    if count != int(count):
+        raise ValueError(f"{text!r} is no whole number")
+    return int(count)
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return Decimal(text.lstrip("$").replace(",", "")) if text else None

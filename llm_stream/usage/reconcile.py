@@ -1,0 +1,207 @@
+"""The ledger beside a provider's usage export: what is missing on either side, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import date
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from typing import Literal
+
+from sqlalchemy import Connection
+from sqlalchemy import func
+from sqlalchemy import inspect
+from sqlalchemy import select
+
+from .ledger import Ledger
+from .receipts import Receipt
+from .schema import FRACTIONS
+from .schema import RUNNING
+from .schema import usage
+
+MICRO = Decimal("0.000001")
+"""Exports are rounded, to this at the coarsest."""
+MIDNIGHT = timedelta(days=1)
+"""A request may begin on one day by our clock, and on another by the provider's."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    kind: Literal["differs", "missing here", "missing there"]
+    request_id: str
+    day: str
+    what: str
+
+
+@dataclass
+class Total:
+    """Of a day, on one side. A figure is None where nobody says it."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: dict[str, Decimal] = field(default_factory=dict)
+
+    def add(
+        self, requests: int, input_tokens: int | None, output_tokens: int | None, cost: Decimal | None, currency: str
+    ) -> None:
+        self.requests += requests
+        self.input_tokens += input_tokens or 0
+        self.output_tokens += output_tokens or 0
+        if cost is not None:
+            self.cost[currency] = self.cost.get(currency, Decimal()) + cost
+
+
+@dataclass
+class Comparison:
+    said: frozenset[str]
+    """The figures that the provider says; others are not compared."""
+    differences: list[Difference] = field(default_factory=list)
+    days: dict[str, tuple[Total, Total]] = field(default_factory=dict)
+    """Here, and there."""
+    matched: int = 0
+    without_id: int = 0
+    """Streams of these days that bought something, and have no request id: compared in the totals only."""
+
+    def differing_days(self) -> list[str]:
+        return [day for day, (here, there) in sorted(self.days.items()) if any(self.unlike(here, there))]
+
+    def unlike(self, here: Total, there: Total) -> Iterator[str]:
+        for name in ("requests", "input_tokens", "output_tokens"):
+            if name in self.said and getattr(here, name) != getattr(there, name):
+                yield name
+        if "cost" in self.said:
+            allowed = MICRO * max(here.requests, there.requests, 1)
+            for currency in here.cost.keys() | there.cost.keys():
+                if abs(here.cost.get(currency, Decimal()) - there.cost.get(currency, Decimal())) > allowed:
+                    yield "cost"
+
+    @property
+    def is_equal(self) -> bool:
+        return not self.differences and not self.differing_days()
+
+
+def compare(ledger: Ledger, receipts: Sequence[Receipt]) -> Comparison:
+    """Raises SQLAlchemy's errors."""
+    names = ("input_tokens", "output_tokens", "cost")
+    said = {name for name in names if any(getattr(receipt, name) is not None for receipt in receipts)}
+    has_ids = any(receipt.request_id for receipt in receipts)
+    if has_ids or any(receipt.requests > 1 for receipt in receipts):
+        said.add("requests")
+    made = Comparison(frozenset(said))
+    days = sorted({receipt.day for receipt in receipts if receipt.day})
+    rows = ledger.read(lambda connection: _rows(connection, days, [r.request_id for r in receipts if r.request_id]))
+    if has_ids:
+        _by_request(made, rows, _by_id(receipts), days)
+    else:
+        for row in rows:
+            if days[0] <= row.day <= days[-1]:
+                _add_here(made, row.day, row)
+        for receipt in receipts:
+            _add_there(made, receipt.day or "", receipt)
+    return made
+
+
+def _rows(connection: Connection, days: Sequence[str], ids: Sequence[str]) -> list[Any]:
+    """What was bought around the days; without days, what has these ids."""
+    if not inspect(connection).has_table(usage.name):
+        return []  # no stream yet
+    c = usage.c
+    bought = select(c.id, c.request_id, c.day, c.model, c.input_tokens, c.output_tokens, c.cost, c.currency).where(
+        c.status != RUNNING, func.coalesce(c.source, "unknown") != "none"
+    )
+    if not days:
+        return [
+            row
+            for at in range(0, len(ids), 500)
+            for row in connection.execute(bought.where(c.request_id.in_(ids[at : at + 500])))
+        ]
+    first, last = date.fromisoformat(days[0]) - MIDNIGHT, date.fromisoformat(days[-1]) + MIDNIGHT
+    return list(connection.execute(bought.where(c.day >= first.isoformat(), c.day <= last.isoformat())))
+
+
+def _by_id(receipts: Iterable[Receipt]) -> dict[str, Receipt]:
+    """A request that is billed in several lines is one."""
+    found: dict[str, Receipt] = {}
+    for receipt in receipts:
+        request_id = receipt.request_id or ""
+        known = found.get(request_id)
+        found[request_id] = receipt if known is None else _together(known, receipt)
+    return found
+
+
+def _together(one: Receipt, other: Receipt) -> Receipt:
+    return Receipt(
+        one.request_id,
+        one.day,
+        one.model,
+        one.requests,
+        _sum(one.input_tokens, other.input_tokens),
+        _sum(one.output_tokens, other.output_tokens),
+        None if one.cost is None and other.cost is None else (one.cost or Decimal()) + (other.cost or Decimal()),
+        one.currency,
+    )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None and other is None else (one or 0) + (other or 0)
+
+
+def _by_request(made: Comparison, rows: Iterable[Any], receipts: Mapping[str, Receipt], days: Sequence[str]) -> None:
+    unmatched = dict(receipts)
+    for row in rows:
+        receipt = unmatched.pop(row.request_id, None) if row.request_id else None
+        if receipt is not None:
+            made.matched += 1
+            _add_here(made, row.day, row)
+            _add_there(made, row.day, receipt)  # by our clock, so that midnight is no difference
+            if what := "; ".join(_unlike(row, receipt, made.said)):
+                made.differences.append(Difference("differs", row.request_id, row.day, what))
+        elif days and days[0] <= row.day <= days[-1]:
+            _add_here(made, row.day, row)
+            if row.request_id:
+                made.differences.append(
+                    Difference("missing there", row.request_id, row.day, f"{row.model}, stream {row.id}")
+                )
+            else:
+                made.without_id += 1
+    for request_id, receipt in unmatched.items():
+        _add_there(made, receipt.day or "", receipt)
+        made.differences.append(Difference("missing here", request_id, receipt.day or "", receipt.model or ""))
+    made.differences.sort(key=lambda difference: (difference.day, difference.kind, difference.request_id))
+
+
+def _unlike(row: Any, receipt: Receipt, said: frozenset[str]) -> Iterator[str]:
+    for name in ("input_tokens", "output_tokens"):
+        here, there = getattr(row, name), getattr(receipt, name)
+        if there is not None and here != there:
+            yield f"{name.replace('_', ' ')}: {_known(here)} here, {there} there"
+    if receipt.cost is not None:
+        cost = _cost(row)
+        if cost is None or row.currency != receipt.currency or abs(cost - receipt.cost) > MICRO:
+            ours = "unknown" if cost is None else f"{cost.normalize():f} {row.currency}"
+            yield f"cost: {ours} here, {receipt.cost.normalize():f} {receipt.currency} there"
+
+
+def _add_here(made: Comparison, day: str, row: Any) -> None:
+    here, _ = made.days.setdefault(day, (Total(), Total()))
+    here.add(1, row.input_tokens, row.output_tokens, _cost(row), row.currency or "")
+
+
+def _add_there(made: Comparison, day: str, receipt: Receipt) -> None:
+    _, there = made.days.setdefault(day, (Total(), Total()))
+    there.add(receipt.requests, receipt.input_tokens, receipt.output_tokens, receipt.cost, receipt.currency)
+
+
+def _cost(row: Any) -> Decimal | None:
+    return None if row.cost is None else Decimal(row.cost) / FRACTIONS
+
+
+def _known(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
