@@ -80,6 +80,8 @@ class Day(msgspec.Struct, array_like=True):
 def days(ledger: Ledger, filters: Filters) -> list[Day]:
     """The days of a report, those without a stream left out; times are kept to two digits where rows are many."""
     counts = ledger.read(lambda connection: streams_by_day(connection, filters))
+    if not counts:
+        return []
     is_few = sum(counts.values()) <= FEW
     if is_few or filters.owners:
         return ledger.read(lambda connection: list(_summed(connection, where(filters), is_exact=is_few)))

@@ -42,7 +42,8 @@ class Filters:
         """From a query string or a command line: `given` returns what stands under a name. Raises `FilterError`."""
         today = datetime.now(UTC).date()
         until = _day(_last(given("until")) or today.isoformat(), today, "until")
-        since = _day(_last(given("since")) or DEFAULT_SINCE, until, "since")
+        asked = _last(given("since"))
+        since = _day(asked, today, "since") if asked else _day(DEFAULT_SINCE, until, "since")
         if since > until:
             raise FilterError(f"'since' is {since}, after 'until', which is {until}.")
         return cls(

@@ -91,8 +91,7 @@ class Report:
 
     @property
     def currencies(self) -> list[str]:
-        """The one with the largest figure first."""
-        return sorted(self.totals.spend, key=lambda currency: -self.totals.spend[currency])
+        return sorted(self.totals.spend)
 
 
 def report(ledger: Ledger, filters: Filters, by: Dimension = "day") -> Report:

@@ -1,0 +1,328 @@
+"""What was spent, as a person and a program see it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from flask import Flask
+from flask import request
+from playwright.sync_api import Page
+from playwright.sync_api import expect
+
+from llm_stream import LLMStream
+from llm_stream.testing import Upstream
+from llm_stream.usage import days
+
+from . import usage_rows
+from .conftest import Server
+from .conftest import eventually
+from .databases import PostgreSQL
+from .databases import PostgreSQLServer
+from .databases import SQLite
+from .usage_rows import MICRO
+from .usage_rows import row
+
+HOSTILE = ["<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>", '=HYPERLINK("http://evil")', "{{ 7*7 }}"]
+ROWS = [
+    row(days_ago=1),
+    row(days_ago=1, owner="ben", model="anthropic/claude", cost=3000 * MICRO, was_read=False, ttft_s=1.5),
+    row(days_ago=2, status="abandoned", cost=1000 * MICRO, ttft_s=2.5),
+    row(days_ago=2, currency="INR", cost=84_000 * MICRO),
+    row(days_ago=3, cost=None, currency=None, price_source=None),
+    row(days_ago=3, source="none", status="failed", cost=None, currency=None, input_tokens=None, output_tokens=None),
+    row(days_ago=40, cost=9000 * MICRO),
+    *(row(days_ago=4, owner=name, model=name, cost=0) for name in HOSTILE),
+]
+
+Make = Callable[..., Flask]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("usage")
+    usage_rows.write(f"sqlite:///{folder}/usage.db", *ROWS)
+    with Upstream() as upstream:
+        served = Server(upstream, folder, ledger_url=f"sqlite:///{folder}/usage.db")
+        yield served
+        served.stop()
+
+
+@pytest.fixture
+def make(make_app: Make) -> Make:
+    """An app whose `X-See` header says what `authorize_usage` returns."""
+
+    def make(url: str, **settings: Any) -> Flask:
+        llm = LLMStream("llm", __name__, model="scripted")
+
+        @llm.authorize_usage
+        def see() -> object:
+            return {"all": True, "none": None, "no": False}.get(request.headers.get("X-See", "all"), "asha")
+
+        return make_app(llm, ledger_url=url, **settings)
+
+    return make
+
+
+def report(app: Flask, query: str = "", see: str = "all") -> dict[str, Any]:
+    answer = app.test_client().get(f"/llm/usage.json?{query}", headers={"X-See": see})
+    assert answer.status_code == 200, answer.text
+    assert answer.json is not None
+    return dict(answer.json)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    made = f"sqlite:///{tmp_path}/usage.db"
+    usage_rows.write(made, *ROWS)
+    return made
+
+
+# Who may see it
+
+
+@pytest.mark.parametrize("path", ["usage", "usage.json", "usage.csv"])
+def test_nobody_sees_it_before_somebody_is_let_in(make_app: Make, url: str, path: str) -> None:
+    app = make_app(ledger_url=url)  # LLM_STREAM_PUBLIC lets everybody ask, not look
+    answer = app.test_client().get(f"/llm/{path}")
+    assert answer.status_code == 403
+    assert answer.json["error"]["code"] == "usage_closed"
+    assert "@llm.authorize_usage" in answer.json["error"]["message"]
+
+
+def test_who_is_not_let_in_sees_nothing(make: Make, url: str) -> None:
+    client = make(url).test_client()
+    for see in ("none", "no"):
+        assert client.get("/llm/usage", headers={"X-See": see}).status_code == 403
+
+
+def test_an_owner_sees_no_other_owners_rows(make: Make, url: str) -> None:
+    app = make(url)
+    for query in ("", "owner=ben", "owner=ben&owner=asha&by=owner"):
+        assert [group["owner"] for group in report(app, query, see="asha")["owners"]] == ["asha"]
+    client = app.test_client()
+    for path in ("usage", "usage.csv"):
+        seen = client.get(f"/llm/{path}?owner=ben&by=owner", headers={"X-See": "asha"}).text
+        assert "ben" not in seen and "claude" not in seen
+
+
+def test_without_a_ledger_it_says_which_setting_makes_one(make_app: Make) -> None:
+    llm = LLMStream("llm", __name__, model="scripted")
+    llm.authorize_usage(lambda: True)
+    answer = make_app(llm).test_client().get("/llm/usage")
+    assert answer.status_code == 404
+    assert "LLM_STREAM_LEDGER_URL" in answer.json["error"]["message"]
+
+
+def test_the_demo_shows_it_to_this_machine_only(server: Server) -> None:
+    assert server.get("/llm/usage").status_code == 200
+    assert server.get("/llm/usage", **{"X-Forwarded-For": "203.0.113.9"}).status_code == 403
+
+
+# What it says
+
+
+def test_currencies_are_not_added_and_unknown_costs_are_counted(make: Make, url: str) -> None:
+    totals = report(make(url))["totals"]
+    assert totals["spend"] == {"INR": "0.084", "USD": "0.005"}
+    assert totals["unread"] == {"INR": "0", "USD": "0.004"}
+    assert totals["unread_share"] == {"INR": 0, "USD": 0.8}
+    assert totals["unpriced"] == 1, "a stream that bought nothing has no cost that could be unknown"
+    assert totals["streams"] == len(ROWS) - 1
+    assert totals["ttft_s"] == {"p50": 0.5, "p95": 2.5}
+
+
+def test_groups_come_to_the_totals(make: Make, url: str) -> None:
+    said = report(make(url), "since=1y")
+    for name in ("days", "models", "owners", "statuses"):
+        for figure in ("streams", "unpriced", "input_tokens", "output_tokens"):
+            assert sum(group[figure] for group in said[name]) == said["totals"][figure]
+
+
+@pytest.mark.parametrize(
+    ("query", "streams"),
+    [
+        ("since=1d", 2),
+        (f"since={usage_rows.day(3)}&until={usage_rows.day(2)}", 4),
+        ("model=anthropic/claude", 1),
+        ("owner=ben&owner=asha", 6),
+        ("status=abandoned&status=failed", 2),
+        ("owner=ben&status=failed", 0),
+        ("since=2m", len(ROWS)),
+    ],
+)
+def test_filters_are_in_the_query(make: Make, url: str, query: str, streams: int) -> None:
+    assert report(make(url), query)["totals"]["streams"] == streams
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "since=2026-02-30", "until=1h", "by=colour", "since=1d&until=9d"])
+def test_a_wrong_filter_is_named(make: Make, url: str, query: str) -> None:
+    answer = make(url).test_client().get(f"/llm/usage?{query}")
+    assert answer.status_code == 422
+    assert re.search(r"'(since|until|by)'", answer.json["error"]["message"])
+
+
+def test_a_ledger_without_a_stream_is_no_error(make: Make, tmp_path: Path) -> None:
+    app = make(f"sqlite:///{tmp_path}/new.db")
+    assert report(app)["totals"]["streams"] == 0
+    assert "No stream was started" in app.test_client().get("/llm/usage").text
+    assert app.test_client().get("/llm/usage.csv").text.count("\n") == 1
+
+
+def test_csv_has_every_row_and_no_formula(make: Make, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm_stream.usage.export.ROWS_AT_ONCE", 2)
+    answer = make(url).test_client().get("/llm/usage.csv?since=1y")
+    assert answer.mimetype == "text/csv" and "attachment" in answer.headers["Content-Disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert {line["id"] for line in rows} == {line["id"] for line in ROWS} and len(rows) == len(ROWS)
+    assert [line["cost"] for line in rows if line["owner"] == "ben"] == ["0.003"]
+    assert not [cell for line in rows for cell in line.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+# Many rows
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    server = PostgreSQLServer()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("query", ["since=1y", "since=1y&status=completed&status=abandoned", "since=1y&owner=asha"])
+def test_days_that_are_summed_ahead_say_the_same(
+    make: Make, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, query: str
+) -> None:
+    database = SQLite(tmp_path) if kind == "sqlite" else PostgreSQL(request.getfixturevalue("postgresql"))
+    usage_rows.write(database.url, *ROWS, row(days_ago=0), row(days_ago=1, status="running", cost=None, source=None))
+    app = make(database.url)
+    exact = report(app, query)
+    monkeypatch.setattr(days, "FEW", 0)
+    assert report(app, query) == exact
+    if "owner" not in query:
+        kept = "SELECT day FROM llm_stream_usage_days"
+        over = {line["day"] for line in ROWS} - {usage_rows.day(1)}  # where one is running still
+        eventually(lambda: {line["day"] for line in database.rows(kept)} == over, "the days that are over")
+    assert report(app, query) == exact
+    usage_rows.write(database.url, row(days_ago=2))
+    assert report(app, query)["totals"]["streams"] == exact["totals"]["streams"] + 1, "sums of a day that has changed"
+
+
+# As a person meets it
+
+
+@pytest.fixture
+def usage(page: Page, server: Server) -> Page:
+    page.goto(f"{server.url}/llm/usage")
+    return page
+
+
+@pytest.mark.browser
+def test_page_shows_spend_filters_and_tables(usage: Page) -> None:
+    expect(usage.locator("#spend")).to_contain_text("$0.0050")
+    expect(usage.locator("#spend")).to_contain_text("₹0.084")
+    expect(usage.locator(".totals .warn")).to_have_text("and 1 stream of unknown cost")
+    usage.get_by_role("link", name="anthropic/claude").click()
+    expect(usage.locator(".chips b")).to_have_text("anthropic/claude")
+    expect(usage.locator("#spend")).to_have_text("$0.0030")
+    usage.get_by_role("link", name="Owner", exact=True).click()
+    expect(usage.locator("tbody th")).to_have_text(["ben"])
+    usage.get_by_role("link", name="Remove the filter").click()
+    expect(usage.locator("tbody th").first).to_have_text("asha")
+    usage.get_by_label("Ending").fill("abandoned")
+    usage.get_by_role("button", name="Show").click()
+    expect(usage.locator("#unread")).to_have_text("$0.0010")
+    assert "status=abandoned" in usage.url and "by=owner" in usage.url
+
+
+@pytest.mark.browser
+def test_plots_say_what_is_under_the_pointer_and_the_arrow_keys(usage: Page) -> None:
+    plot, tip = usage.get_by_label("Spend in USD"), usage.locator("#tip")
+    expect(tip).to_be_hidden()
+    plot.locator(".place").nth(-2).hover()
+    expect(tip).to_contain_text("anthropic/claude: ")
+    expect(tip).to_contain_text("together: ")
+    usage.mouse.move(0, 0)
+    expect(tip).to_be_hidden()
+    plot.focus()
+    usage.keyboard.press("ArrowLeft")
+    expect(tip).to_contain_text("nothing")  # today
+    usage.keyboard.press("ArrowLeft")
+    expect(tip).to_contain_text("together: ")
+    usage.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("by", ["model", "owner"])
+def test_names_are_only_ever_text(page: Page, server: Server, by: str) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    answer = page.goto(f"{server.url}/llm/usage?by={by}")
+    assert answer is not None and "default-src 'none'" in answer.headers["content-security-policy"]
+    for name in HOSTILE:
+        expect(page.locator("tbody th", has_text=name)).to_have_text(name)
+    page.locator(".place").first.hover()
+    expect(page.locator("#tip")).to_be_visible()
+    assert page.locator("main img, main script").count() == 0
+    page.get_by_role("link", name=HOSTILE[0]).click()
+    expect(page.locator(".chips b")).to_have_text(HOSTILE[0])
+    assert said == []
+
+
+@pytest.mark.browser
+def test_page_works_without_a_script_and_on_a_phone(browser: Any, server: Server) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    page.goto(f"{server.url}/llm/usage?by=day")
+    expect(page.locator("tbody tr")).to_have_count(4)
+    assert "nothing" in page.locator(".place title").first.text_content()
+    context.close()
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    page.goto(f"{server.url}/llm/usage")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
+
+
+CONTRASTS = """() => {
+    const light = (colour) => {
+        const [r, g, b] = colour.match(/[\\d.]+/g).map(Number)
+            .map((part) => (part /= 255) <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (element) => {
+        for (; element; element = element.parentElement) {
+            const colour = getComputedStyle(element).backgroundColor;
+            if (!colour.endsWith(", 0)")) return colour;
+        }
+    };
+    return [...document.querySelectorAll("h1, a, dt, dd, th, td, label, li, p, span, button, figcaption")]
+        .filter((element) => element.innerText?.trim() && element.checkVisibility())
+        .map((element) => {
+            const [one, other] = [getComputedStyle(element).color, ground(element)].map(light).sort((a, b) => b - a);
+            return [(one + 0.05) / (other + 0.05), element.outerHTML.slice(0, 80)];
+        })
+        .filter(([contrast]) => contrast < 4.5);
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(usage: Page, scheme: Any) -> None:
+    usage.emulate_media(color_scheme=scheme)
+    assert usage.evaluate(CONTRASTS) == []
+
+
+def test_nothing_of_the_page_is_written_into_it(server: Server) -> None:
+    html = httpx2.get(f"{server.url}/llm/usage", timeout=15).text
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|<[^>&]*\son\w+=", html)

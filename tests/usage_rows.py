@@ -1,0 +1,63 @@
+"""Rows of a ledger, as streams of the past would have left them."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from sqlalchemy import insert
+
+from llm_stream.usage import schema
+from llm_stream.usage.database import Database
+
+MICRO = 10**6
+"""Of a millionth of a currency's unit there are so many of the fractions that costs are kept in."""
+_numbers = count(1)
+
+
+def row(*, days_ago: int = 1, **changes: Any) -> dict[str, Any]:
+    """A stream that cost 0.001 dollars and was read to its end."""
+    number = next(_numbers)
+    started = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=number) - timedelta(days=days_ago)
+    made: dict[str, Any] = {
+        "id": f"stream{number}",
+        "llm": "llm",
+        "worker": "gone",
+        "owner": "asha",
+        "model": "openai/gpt-4o-mini",
+        "upstream_model": None,
+        "request_id": f"gen-{number}",
+        "status": "completed",
+        "source": "provider",
+        "finish_reason": "stop",
+        "error_code": None,
+        "error_id": None,
+        "input_tokens": 100,
+        "cached_tokens": 10,
+        "output_tokens": 20,
+        "reasoning_tokens": 5,
+        "cost": 1000 * MICRO,
+        "currency": "USD",
+        "price_source": "provider",
+        "price_date": None,
+        "ttft_s": 0.5,
+        "duration_s": 2.0,
+        "started": started,
+        "ended": started + timedelta(seconds=2),
+        "day": f"{started:%Y-%m-%d}",
+        "was_read": True,
+    }
+    return made | changes
+
+
+def day(days_ago: int) -> str:
+    return f"{datetime.now(UTC) - timedelta(days=days_ago):%Y-%m-%d}"
+
+
+def write(url: str, *rows: dict[str, Any]) -> None:
+    database = Database(url)
+    database.write(lambda connection: connection.execute(insert(schema.usage), list(rows)))
+    database.close()
