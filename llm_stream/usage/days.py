@@ -34,6 +34,8 @@ from .schema import usage_days
 
 FEW = 50_000
 """So many rows are summed as they are; of more, the days that are over are remembered."""
+STEPS = ((0.2, 100), (0.5, 50), (1, 20), (2, 10), (5, 5), (10, 2), (20, 1), (50, 0.5))
+"""Below so many seconds, a time is rounded to the so many'th part of one."""
 DAYS_AT_ONCE = 31
 """Days whose sums are made, and written down, together."""
 
@@ -78,7 +80,7 @@ class Day(msgspec.Struct, array_like=True):
 
 
 def days(ledger: Ledger, filters: Filters) -> list[Day]:
-    """The days of a report, those without a stream left out; times are kept to two digits where rows are many."""
+    """The days of a report, those without a stream left out; times are kept to within 5 % where rows are many."""
     counts = ledger.read(lambda connection: streams_by_day(connection, filters))
     if not counts:
         return []
@@ -108,7 +110,7 @@ def where(filters: Filters) -> ColumnElement[bool]:
 
 def streams_by_day(connection: Connection, filters: Filters) -> dict[str, int]:
     """Of all owners and models where no owner is asked for: what is remembered is of all."""
-    if not inspect(connection).has_table(usage_days.name):
+    if not inspect(connection).has_table(usage.name):
         return {}  # no stream yet
     asked = where(filters) if filters.owners else _between(filters.since.isoformat(), filters.until.isoformat())
     counted = connection.execute(select(usage.c.day, func.count().label("streams")).where(asked).group_by(usage.c.day))
@@ -196,17 +198,15 @@ def _figures() -> list[ColumnElement[Any]]:
 
 def _seen(asked: ColumnElement[bool], column: ColumnElement[Any], *, is_exact: bool) -> Select[Any]:
     c = usage.c
-    value = column if is_exact else _two_digits(column)
+    value = column if is_exact else _rounded(column)
     seen = select(c.day, c.model, c.status, value.label("value")).where(asked, column.is_not(None)).subquery()
     return select(*seen.c, func.count()).group_by(*seen.c)
 
 
-def _two_digits(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
-    return case(
-        (seconds < 1, func.round(seconds * 100) / 100),
-        (seconds < 10, func.round(seconds * 10) / 10),
-        else_=func.round(seconds),
-    )
+def _rounded(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    """To within 5 %: 0.20, 0.22 … 0.50, 0.55 … 1.0, 1.1 … 2.0, 2.2 …"""
+    steps = [(below, func.round(seconds * parts) / parts) for below, parts in STEPS]
+    return case(*((seconds < below, value) for below, value in steps), else_=func.round(seconds / 5) * 5)
 
 
 def _filtered(day: Day, filters: Filters) -> Day:
