@@ -93,7 +93,10 @@ class Failure(Event, frozen=True):
 
 
 class Usage(Event, frozen=True):
-    """What it took; once, before `done`. Unknown is absent, never 0."""
+    """What it took; once, before `done`. Unknown is absent, never 0.
+
+    `cache_write_tokens` are known to the price and the record only: readers are not told.
+    """
 
     type = "usage"
     input_tokens: int | None = None
@@ -103,6 +106,7 @@ class Usage(Event, frozen=True):
     source: Source | None = None
     cost: Decimal | None = None
     currency: str | None = None
+    cache_write_tokens: int | None = None
 
 
 class Done(Event, frozen=True):

@@ -29,13 +29,37 @@ Deadline = Annotated[float, msgspec.Meta(gt=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tier:
+    """What differs for requests with more than `above` input tokens: all their tokens are paid so."""
+
+    above: Count
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        _check_amounts(self.input, self.output, self.cached, self.cache_write, self.reasoning)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a million tokens cost."""
+    """What a million tokens cost. What has no price of its own costs as much as other input, or output."""
 
     input: Decimal
     output: Decimal
     cached: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
     currency: str = "USD"
+    tiers: tuple[Tier, ...] = ()
+    service_tiers: dict[str, Decimal] = field(default_factory=dict)
+    """What all of it is multiplied by, under the provider's name for a class of service."""
+
+    def __post_init__(self) -> None:
+        _check_amounts(self.input, self.output, self.cached, self.cache_write, self.reasoning)
+        _check_amounts(*self.service_tiers.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +151,13 @@ class Settings:
         if settings.log_url != "memory://":
             raise ConfigError(f"LLM_STREAM_LOG_URL is {settings.log_url!r}, and this version knows only 'memory://'.")
         return settings
+
+
+def _check_amounts(*amounts: Decimal | None) -> None:
+    """Raises `ValueError`, which msgspec takes for a value of the wrong kind."""
+    for amount in amounts:
+        if amount is not None and not (amount.is_finite() and amount >= 0):
+            raise ValueError(f"Expected an amount of money, got {amount}")
 
 
 def _lenient(value: object) -> object:

@@ -65,6 +65,10 @@ class SourceOfEvents(Protocol):
         """The provider's own name of the last call that it answered: its `x-request-id`."""
 
     @property
+    def service_tier(self) -> str | None:
+        """The class of service that the provider says it gave: `flex`, `priority`, …"""
+
+    @property
     def base_url(self) -> str | None: ...
 
     @property

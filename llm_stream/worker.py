@@ -22,6 +22,7 @@ from .errors import Interrupted
 from .stream import Stream
 from .usage import estimate
 from .usage import ledgers
+from .usage import price
 
 LOOK_EVERY_S = 0.1
 SPARE_FILES = 256
@@ -37,6 +38,7 @@ def post_worker_init(worker: Any) -> None:
     estimate.count_tokens("")  # loads the vocabulary now: later it would hold up every stream for half a second
     for ledger in ledgers.every():
         ledger.begin()
+    price.load()
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
 
 

@@ -17,7 +17,7 @@ from llm_stream.events import Refusal
 from llm_stream.events import ToolCall
 from llm_stream.events import Usage
 from llm_stream.upstream.chunks import ChunkDecoder
-from llm_stream.upstream.chunks import usage_of
+from llm_stream.upstream.figures import usage_of
 
 
 def chunk(*, finish: str | None = None, usage: Any = None, **delta: Any) -> dict[str, Any]:

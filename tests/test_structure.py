@@ -53,6 +53,7 @@ ORDER = [
     {"upstream/call"},
     {"upstream/client"},
     {"upstream/endpoint", "upstream/chunks"},
+    {"upstream/figures"},
     {"upstream/transport"},
     {"upstream/connection"},
     {"upstream/lifeline", "upstream/sse", "upstream/http1"},

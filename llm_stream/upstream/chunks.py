@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
-from decimal import InvalidOperation
 from typing import Any
 from typing import Literal
 
@@ -26,12 +24,11 @@ from ..events import Refusal
 from ..events import Status
 from ..events import ToolCall
 from ..events import Usage
+from .figures import later
+from .figures import usage_of
 from .refusals import error_in_stream
 
 MAX_TOOL_CALLS = 10_000
-MOST_TOKENS = 2**53
-MOST_MONEY = 1_000_000
-MOST_DECIMALS = 30
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
@@ -71,6 +68,7 @@ class ChunkDecoder:
         self.model: str | None = None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.service_tier: str | None = None
         self._tool_ids: dict[int, str] = {}
         self._tool_index = -1
         self._half = ""
@@ -166,52 +164,16 @@ class ChunkDecoder:
         )
 
     def _read_usage(self, chunk: Mapping[str, Any]) -> None:
-        """Figures are cumulative where they come on every chunk: the last ones count."""
-        given = chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage")
-        if isinstance(given, Mapping):
-            self.usage = usage_of(given) or self.usage
-
-
-def usage_of(given: Mapping[str, Any]) -> Usage | None:
-    """A provider's usage object, under whatever names; None if there is no figure in it."""
-    prompt_details = _mapping(given.get("prompt_tokens_details") or given.get("input_tokens_details"))
-    output_details = _mapping(given.get("completion_tokens_details") or given.get("output_tokens_details"))
-    usage = Usage(
-        input_tokens=_count(given, "prompt_tokens", "input_tokens"),
-        output_tokens=_count(given, "completion_tokens", "output_tokens"),
-        cached_tokens=_first(_count(prompt_details, "cached_tokens"), _count(given, "prompt_cache_hit_tokens")),
-        reasoning_tokens=_count(output_details, "reasoning_tokens"),
-        source="provider",
-        cost=_money(given.get("cost")),
-    )
-    return usage if usage.input_tokens is not None or usage.output_tokens is not None else None
+        given = _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
+        tier = chunk.get("service_tier") or given.get("service_tier")
+        if isinstance(tier, str):
+            self.service_tier = whole(tier)
+        if usage := usage_of(given):
+            self.usage = later(self.usage, usage)
 
 
 def _mapping(given: Any) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {}
-
-
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _count(given: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = given.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS:
-            return int(value)
-    return None
-
-
-def _money(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        money = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    believable = money.is_finite() and 0 <= money < MOST_MONEY and int(money.as_tuple().exponent) >= -MOST_DECIMALS
-    return abs(money) if believable else None
 
 
 def _json_object(payload: bytes) -> dict[str, Any]:

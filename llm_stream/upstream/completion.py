@@ -79,6 +79,10 @@ class Completion:
         return self._call.request_id if self._call else None
 
     @property
+    def service_tier(self) -> str | None:
+        return self._call.decoder.service_tier if self._call else None
+
+    @property
     def base_url(self) -> str | None:
         return self._call.base_url if self._call else None
 

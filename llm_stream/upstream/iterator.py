@@ -25,6 +25,7 @@ class IteratorSource:
     max_output_tokens = None
     upstream_model = None
     request_id = None
+    service_tier = None
     base_url = None
     bought = True
     last_refusal: StreamError | None = None

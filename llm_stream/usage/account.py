@@ -35,10 +35,10 @@ def account(stream: Stream, verdict: Verdict, prices: Mapping[str, Price]) -> tu
     usage, cost = Usage(source="unknown"), None
     try:
         usage = _tokens(stream, verdict)
-        cost = cost_of(usage, models, prices, source.base_url)
+        tier = source.service_tier
+        cost = cost_of(usage, models, prices, source.base_url, service_tier=tier, at=stream.started)
     except Exception:  # a stream must come to its end, whatever a tokenizer or a price list thinks of it
         logger.exception("stream %s cannot be accounted for in full", stream.id)
-    usage = msgspec.structs.replace(usage, cost=cost.amount if cost else None, currency=cost.currency if cost else None)
     now = monotonic()
     record = UsageRecord(
         id=stream.id,
@@ -55,16 +55,19 @@ def account(stream: Stream, verdict: Verdict, prices: Mapping[str, Price]) -> tu
         cached_tokens=usage.cached_tokens,
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
-        cost=usage.cost,
-        currency=usage.currency,
+        cost=cost.amount if cost else None,
+        currency=cost.currency if cost else None,
         price_source=cost.price_source if cost else None,
         price_date=cost.price_date if cost else None,
         ttft_s=stream.first_content_at - stream.started_at if stream.first_content_at else None,
         duration_s=now - stream.started_at,
         started=stream.started,
         ended=utc_now(),
+        cache_write_tokens=usage.cache_write_tokens,
+        service_tier=source.service_tier,
     )
-    return record, usage
+    told = msgspec.structs.replace(usage, cost=record.cost, currency=record.currency, cache_write_tokens=None)
+    return record, told
 
 
 def _tokens(stream: Stream, verdict: Verdict) -> Usage:

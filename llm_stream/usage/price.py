@@ -1,75 +1,147 @@
-"""What tokens cost: the provider's own figure, else the operator's table, else the public price lists."""
+"""What tokens cost: the provider's own figure, else the operator's table, else the public price lists.
+
+All of it in exact decimals, whatever precision the host app has set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from datetime import datetime
+from decimal import Context
 from decimal import Decimal
+from decimal import localcontext
 from typing import Any
 
 from ..events import Usage
 from ..settings import Price
+from .record import utc_now
 
 MILLION = 1_000_000
+
+EXACT = Context(prec=400)
+"""More digits than any price times any count has."""
+
+SERVICE_TIERS = {"flex": Decimal("0.5"), "batch": Decimal("0.5"), "priority": Decimal(2)}
+"""What providers ask beside their standard price, where nobody says it more exactly."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An amount, and by whose prices it was reckoned."""
+    """An amount, and by whose prices, of which day, it was reckoned."""
 
     amount: Decimal
     currency: str
     price_source: str
-    price_date: date | None = None
+    price_date: date
+
+
+def load() -> None:
+    """Read the public lists now: the first to need them waits some 50 ms, and under gevent everybody with him."""
+    cost_of(Usage(0, 0), ["gpt-5"], {})
 
 
 def cost_of(
-    usage: Usage, models: Iterable[str], prices: Mapping[str, Price], base_url: str | None = None
+    usage: Usage,
+    models: Iterable[str],
+    prices: Mapping[str, Price],
+    base_url: str | None = None,
+    *,
+    service_tier: str | None = None,
+    at: datetime | None = None,
 ) -> Cost | None:
-    """What `usage` costs, under the first of `models` that has a price. None: it is not known, which is not 0."""
+    """What `usage` costs, under the first of `models` that has a price. None: it is not known, which is not 0.
+
+    `at` is the time of the request, which counts where prices change with the day, or the hour.
+    """
+    at = at or utc_now()
     if usage.cost is not None:
-        return Cost(usage.cost, usage.currency or "USD", "provider")
+        return Cost(usage.cost, usage.currency or "USD", "provider", at.date())
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     models = list(models)
-    for model in models:
-        if model in prices:
-            return _by_table(usage, prices[model])
-    for model in models:
-        if cost := _by_public_lists(usage, model, base_url):
-            return cost
+    with localcontext(EXACT):
+        for model in models:
+            if price := prices.get(model):
+                amount = _by_table(usage, price) * _factor(service_tier, price.service_tiers)
+                return Cost(amount / MILLION, price.currency, "LLM_STREAM_PRICES", at.date())
+        for model in models:
+            for way in _ways(model, base_url):
+                if cost := _by_public_lists(usage, way, service_tier, at):
+                    return cost
     return None
 
 
-def _by_table(usage: Usage, price: Price) -> Cost:
-    assert usage.input_tokens is not None and usage.output_tokens is not None
-    cached = min(usage.cached_tokens or 0, usage.input_tokens) if price.cached is not None else 0
-    amount = (
-        (usage.input_tokens - cached) * price.input + cached * (price.cached or 0) + usage.output_tokens * price.output
-    ) / MILLION
-    return Cost(amount, price.currency, "LLM_STREAM_PRICES")
+def _by_table(usage: Usage, price: Price) -> Decimal:
+    """A million times the amount."""
+    read, written = usage.input_tokens or 0, usage.output_tokens or 0
+    cached = min(usage.cached_tokens or 0, read)
+    cache_write = min(usage.cache_write_tokens or 0, read - cached)
+    reasoning = min(usage.reasoning_tokens or 0, written)
+    rate = _rates(price, read)
+    return (
+        (read - cached - cache_write) * rate["input"]
+        + cached * rate.get("cached", rate["input"])
+        + cache_write * rate.get("cache_write", rate["input"])
+        + (written - reasoning) * rate["output"]
+        + reasoning * rate.get("reasoning", rate["output"])
+    )
 
 
-def _by_public_lists(usage: Usage, model: str, base_url: str | None) -> Cost | None:
+def _rates(price: Price, read: int) -> dict[str, Decimal]:
+    """What a million tokens cost, by kind, in a request with so many input tokens."""
+    tiers = sorted((tier for tier in price.tiers if read > tier.above), key=lambda tier: tier.above)
+    return {
+        kind: rate
+        for level in (price, *tiers)
+        for kind in ("input", "output", "cached", "cache_write", "reasoning")
+        if (rate := getattr(level, kind)) is not None
+    }
+
+
+def _factor(service_tier: str | None, own: Mapping[str, Decimal]) -> Decimal:
+    tier = (service_tier or "").lower()
+    return own.get(tier, SERVICE_TIERS.get(tier, Decimal(1)))
+
+
+def _ways(model: str, base_url: str | None) -> Iterator[dict[str, str]]:
+    """How to ask for a price: the provider is known by its address, by the model's prefix, or by the model."""
+    if base_url:
+        yield {"model_ref": model, "provider_api_url": base_url}
+    provider, slash, name = model.partition("/")
+    if slash:  # `openai/gpt-4o-mini`, as gateways name their models
+        yield {"model_ref": name, "provider_id": provider}
+    yield {"model_ref": model}
+
+
+def _by_public_lists(usage: Usage, way: Mapping[str, str], service_tier: str | None, at: datetime) -> Cost | None:
     import genai_prices
 
     tokens = genai_prices.Usage(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=min(usage.cached_tokens or 0, usage.input_tokens or 0),
+        cache_write_tokens=min(
+            usage.cache_write_tokens or 0, max((usage.input_tokens or 0) - (usage.cached_tokens or 0), 0)
+        ),
+        output_tokens=usage.output_tokens,
+        output_reasoning_tokens=min(usage.reasoning_tokens or 0, usage.output_tokens or 0),
     )
-    provider, slash, name = model.partition("/")
-    ways: list[dict[str, str]] = [{"model_ref": model}]
-    if slash:  # `openai/gpt-4o-mini`, as gateways name their models
-        ways.append({"model_ref": name, "provider_id": provider})
-    if base_url:
-        ways.insert(0, {"model_ref": model, "provider_api_url": base_url})
     calc_price: Callable[..., Any] = genai_prices.calc_price
-    for way in ways:
-        try:
-            priced = calc_price(tokens, **way)
-        except LookupError:
-            continue
-        return Cost(priced.total_price, "USD", f"genai-prices {genai_prices.__version__}")
-    return None
+    tier = (service_tier or "").lower()
+    variant = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+    try:
+        priced = standard = calc_price(tokens, genai_request_timestamp=at, **way)
+        if tier:
+            priced = calc_price(tokens, genai_request_timestamp=at, price_context=variant, **way)
+    except (LookupError, ValueError):  # not listed; or listed by something else than tokens
+        return None
+    amount = priced.total_price
+    if priced.model_price == standard.model_price:  # the lists have no price for this class of service
+        amount *= _factor(tier, {})
+    updated = priced.auto_update_timestamp
+    source = f"genai-prices {genai_prices.__version__}" + (f" updated {updated:%Y-%m-%d}" if updated else "")
+    return Cost(amount, "USD", source, at.date())

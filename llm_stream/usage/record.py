@@ -19,10 +19,11 @@ SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£"}
 class UsageRecord:
     """One per stream. A figure that is not known is None, never 0.
 
-    `input_tokens` includes `cached_tokens`, `output_tokens` includes `reasoning_tokens`. `ttft_s` is the time to the
-    first token, from the start of the stream. `cost` is in `currency`; `price_source` says by whose prices
-    (`provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version), `price_date` of what day they are.
-    `request_id` is the provider's own, of the last call that it answered.
+    `input_tokens` includes `cached_tokens` and `cache_write_tokens`, `output_tokens` includes `reasoning_tokens`.
+    `ttft_s` is the time to the first token, from the start of the stream. `cost` is in `currency`; `price_source` says
+    by whose prices (`provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version, and its update where it has
+    one), `price_date` which day's (UTC) were applied. `service_tier` is what the provider says it gave.
+    `request_id` is its own, of the last call that it answered.
     """
 
     id: str
@@ -47,6 +48,8 @@ class UsageRecord:
     duration_s: float
     started: datetime
     ended: datetime
+    cache_write_tokens: int | None = None
+    service_tier: str | None = None
 
     def __str__(self) -> str:
         """The log line."""
