@@ -28,7 +28,7 @@ class Producer:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._context = contextvars.copy_context()
+        self.context = contextvars.copy_context()
         self._batches = guard_batches(stream.source.batches())
         self._may_use_loop = stream.settings.fast_path
         self._watched: Watchable | None = None
@@ -36,7 +36,7 @@ class Producer:
     def start(self) -> None:
         """Begin, in a thread that sees the caller's context (its request, its trace). Raises `RuntimeError`."""
         name = f"llm_stream {self._stream.id}"
-        threading.Thread(target=self._context.run, args=(self._run,), name=name, daemon=True).start()
+        threading.Thread(target=self.context.run, args=(self._run,), name=name, daemon=True).start()
 
     # In a thread…
 
@@ -104,4 +104,4 @@ class Producer:
         if self._watched is not None:
             self._watched.unwatch()
             self._watched = None
-        spawn(self._context.run, self._run, batch, error)
+        spawn(self.context.run, self._run, batch, error)

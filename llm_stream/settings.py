@@ -133,6 +133,10 @@ class Settings:
     ledger_url: str | None = None
     """Where usage records are kept: `sqlite:////var/lib/app/usage.db`, or `postgresql://…`."""
 
+    # what is told
+    telemetry_content: bool = False
+    """Let the spans of OpenTelemetry hold the prompts and the answers."""
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Read the `LLM_STREAM_*` keys of a Flask config; `ConfigError` names the wrong one."""

@@ -25,6 +25,8 @@ from .settings import Settings
 from .stream import Stream
 from .stream import Verdict
 from .streams import Streams
+from .telemetry import Telemetry
+from .upstream.client import know_the_platform
 from .usage import ledgers
 from .usage.account import account
 from .usage.record import UsageRecord
@@ -77,7 +79,11 @@ def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, 
 
     ledger = ledgers.of(settings.ledger_url) if settings.ledger_url else None
 
-    def tell(record: UsageRecord) -> None:
+    telemetry = Telemetry.where_installed(content=settings.telemetry_content)
+
+    def tell(record: UsageRecord, stream: Stream | None = None) -> None:
+        if telemetry is not None:
+            telemetry.observe(record, stream)
         _tell(app, record, hooks)
 
     def open(stream: Stream) -> None:
@@ -89,7 +95,7 @@ def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, 
         record, usage = account(stream, verdict, settings.prices)
         if ledger is not None:
             ledger.settle(record, was_read=was_read)
-        tell(record)
+        tell(record, stream)
         return record, usage
 
     if ledger is not None:
@@ -97,6 +103,7 @@ def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, 
     states[llm] = State(app, settings, model, Streams(settings, open, settle), ledger)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible()
+    know_the_platform()
 
 
 def log_usage(record: UsageRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING
 from typing import Any
@@ -98,7 +99,7 @@ class Stream:
         self.last_written: tuple[type, int, int, bytes] | None = None
         """What a reader has just written: its wire, first event, number of events, and bytes. The next may want it."""
         self._settle_with = settle
-        self._last_content_at = self.started_at
+        self.last_content_at = self.started_at
         self._readerless_since = self.started_at
         self._whole_since: float | None = None
         self._lock = threading.Lock()
@@ -146,9 +147,9 @@ class Stream:
     def take(self, batch: list[Event]) -> bool:
         """Append what came; whether there may be more. Does not block. Raises `StreamTooLarge`."""
         if not CONTENT.isdisjoint(map(type, batch)):
-            self._last_content_at = monotonic()
+            self.last_content_at = monotonic()
             if self.first_content_at is None:
-                self.first_content_at = self._last_content_at
+                self.first_content_at = self.last_content_at
         fitting = self._fitting(batch)
         with self._lock:
             if self._closed or self._verdict:
@@ -209,7 +210,7 @@ class Stream:
             pass  # its hooks are at work
         elif self._verdict:
             if now - self._stopped_at > UNWIND_S:  # blocked in something that cannot be interrupted
-                threading.Thread(target=self._settle, args=(self._verdict,), daemon=True).start()
+                self._settle_elsewhere(self._verdict)
         else:
             self._check_deadlines(now)
             self._check_readers(now)
@@ -225,7 +226,7 @@ class Stream:
         elif self.first_content_at is None:
             if now - self.started_at > settings.first_token_s:
                 self.fail(self.source.last_refusal or FirstTokenTimeout())
-        elif now - self._last_content_at > settings.idle_s:
+        elif now - self.last_content_at > settings.idle_s:
             self.fail(IdleTimeout())
 
     def _check_readers(self, now: float) -> None:
@@ -250,6 +251,11 @@ class Stream:
             self.log.append([*failure, usage, Done(verdict.status, verdict.finish_reason)])
             self.settled_at = monotonic()
             self.settled.set()
+
+    def _settle_elsewhere(self, verdict: Verdict) -> None:
+        """In another thread, which sees what the producer's own does."""
+        context = self._producer.context.copy() if self._producer else copy_context()
+        threading.Thread(target=context.run, args=(self._settle, verdict), daemon=True).start()
 
     # Its readers…
 

@@ -28,7 +28,7 @@ ORDER = [
     {"routes/body", "routes/aborted", "routes/conversation"},
     {"state"},
     {"response", "access", "signals"},
-    {"streams"},
+    {"streams", "telemetry"},
     {"readers"},
     {"reader"},
     {"wire/openai"},
@@ -126,6 +126,8 @@ def test_frameworks_stay_in_their_rooms(module: str) -> None:
         assert not MODULES[module] & {"flask", "werkzeug"}
     if module not in MAY_IMPORT_OPENAI:
         assert "openai" not in MODULES[module]
+    if module != "telemetry":
+        assert "opentelemetry" not in MODULES[module]
     assert not MODULES[module] & {"gevent", "gunicorn"}
 
 

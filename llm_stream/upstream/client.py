@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from os import getpid
 from threading import Lock
@@ -18,6 +19,16 @@ from .transport import LeanTransport
 
 KEEP_ALIVE_CONNECTIONS = 100
 KEEP_ALIVE_S = 60.0  # httpx drops a connection after 5 s, so that every question but the quickest pays for a handshake
+
+
+def know_the_platform() -> None:
+    """Call this before there are streams.
+
+    The SDK tells its platform in each request, and to find it out the standard library starts a process, once. Under
+    gevent a fork may run the other greenlets in the child too, if what is to be done at a fork waits for a lock (as
+    OpenTelemetry's does): a response that was being written then would be written twice.
+    """
+    platform.platform()
 
 
 class Client:

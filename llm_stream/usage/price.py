@@ -15,6 +15,7 @@ from datetime import datetime
 from decimal import Context
 from decimal import Decimal
 from decimal import localcontext
+from functools import cache
 from typing import Any
 
 from ..events import Usage
@@ -74,6 +75,17 @@ def cost_of(
                 if cost := _by_public_lists(usage, way, service_tier, at):
                     return cost
     return None
+
+
+@cache
+def provider_of(base_url: str) -> str | None:
+    """Whose address it is, by the name that the public lists have for him."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        return get_snapshot().find_provider(None, None, base_url).id
+    except LookupError:
+        return None
 
 
 def _by_table(usage: Usage, price: Price) -> Decimal:

@@ -1,0 +1,33 @@
+"""The demo with `GET /metrics` for Prometheus: `gunicorn -c gunicorn.conf.py examples.prometheus:app`
+
+    pip install '.[gunicorn,otel]' opentelemetry-exporter-prometheus
+
+The counts are those of one worker; with several, let each export by OTLP instead of being scraped. Whoever can read
+this page sees which models are used and how much: leave it to the inside of your network.
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask import Response
+from opentelemetry import metrics
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import generate_latest
+
+import wsgi
+
+
+def create_app() -> Flask:
+    metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
+    app = wsgi.create_app()
+
+    @app.get("/metrics")
+    def scrape() -> Response:
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+app = create_app()
