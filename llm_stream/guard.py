@@ -16,6 +16,7 @@ from .events import Done
 from .events import Event
 from .events import Failure
 from .events import Usage
+from .log_lines import named
 from .source import Waits
 from .upstream.chunks import ChunkDecoder
 from .upstream.completion import Stopped
@@ -91,11 +92,14 @@ def _ends_the_thread(error: BaseException) -> bool:
 
 def report(error: BaseException) -> StreamError:
     """Log why a stream fails; return what may be said about it."""
-    if isinstance(error, StreamError):
-        logger.warning("stream failed: %s error_id=%s: %s", error.code, error.error_id, describe(error.__cause__))
-        return error
-    problem = StreamError()
-    logger.error("stream failed: %s error_id=%s", problem.code, problem.error_id, exc_info=error)
+    problem = error if isinstance(error, StreamError) else StreamError()
+    code, error_id = problem.code, problem.error_id
+    extra = named(code, error_id)
+    if problem is error:
+        cause = describe(error.__cause__)
+        logger.warning("stream failed: %s error_id=%s: %s", code, error_id, cause, extra=extra)
+    else:
+        logger.error("stream failed: %s error_id=%s", code, error_id, exc_info=error, extra=extra)
     return problem
 
 

@@ -21,6 +21,7 @@ from .errors import InvalidField
 from .errors import LLMStreamError
 from .events import Event
 from .events import Failure
+from .log_lines import named
 from .reader import Reader
 from .statuses import CLIENT_CLOSED_REQUEST
 from .statuses import status_of
@@ -147,7 +148,8 @@ def error_response(error: LLMStreamError) -> Response:
 
 
 def log_refusal(error: LLMStreamError) -> None:
-    logger.info("request refused: %s error_id=%s: %s", error.code, error.error_id, error)
+    code, error_id = error.code, error.error_id
+    logger.info("request refused: %s error_id=%s: %s", code, error_id, error, extra=named(code, error_id))
 
 
 def json_response(body: Any, status: int = 200) -> Response:

@@ -134,6 +134,8 @@ class Settings:
     """Where usage records are kept: `sqlite:////var/lib/app/usage.db`, or `postgresql://…`."""
 
     # what is told
+    log_format: Literal["text", "json"] = "text"
+    """The form of the lines that go to the server's log: `text` or `json`."""
     telemetry_content: bool = False
     """Let the spans of OpenTelemetry hold the prompts and the answers."""
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import TextIO
+from typing import cast
 
 from flask import Blueprint
 from flask import Config
@@ -14,12 +16,14 @@ from flask import Flask
 from flask import current_app
 from flask.logging import default_handler
 from flask.logging import has_level_handler
+from flask.logging import wsgi_errors_stream
 
 from . import response
 from . import signals
 from .errors import ConfigError
 from .errors import LLMStreamError
 from .events import Usage
+from .log_lines import JSONLines
 from .settings import PREFIX
 from .settings import Settings
 from .stream import Stream
@@ -102,7 +106,7 @@ def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, 
         ledger.on_swept(llm.name, tell)
     states[llm] = State(app, settings, model, Streams(settings, open, settle), ledger)
     app.register_error_handler(LLMStreamError, response.error_response)
-    _make_log_visible()
+    _make_log_visible(settings.log_format)
     know_the_platform()
 
 
@@ -132,9 +136,21 @@ def _take_defaults_from_environment(app: Flask) -> None:
         app.config.setdefault(PREFIX + name, value)
 
 
-def _make_log_visible() -> None:
+def _make_log_visible(format: str) -> None:
     """As Flask does for its own logger: the usage line is of no use where nobody sees it."""
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-    if not has_level_handler(logger):
+    if format == "json":
+        _write_json()
+    elif not has_level_handler(logger):
         logger.addHandler(default_handler)
+
+
+def _write_json() -> None:
+    """To the same place, and nowhere else: the host's handlers would write each line a second time."""
+    logger.removeHandler(default_handler)
+    logger.propagate = False
+    if not any(isinstance(handler.formatter, JSONLines) for handler in logger.handlers):
+        handler = logging.StreamHandler(cast(TextIO, wsgi_errors_stream))
+        handler.setFormatter(JSONLines())
+        logger.addHandler(handler)

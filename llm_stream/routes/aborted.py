@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import new_error_id
 from ..events import Failure
+from ..log_lines import named
 
 logger = logging.getLogger("llm_stream")
 
@@ -19,7 +20,7 @@ def failure_of(error: HTTPException) -> Failure:
     code = error.name.lower().replace(" ", "_").replace("'", "")
     told = error.description if error.description != type(error).description else f"{error.name}."
     failure = Failure(code, str(told), retryable=error.code >= 500, error_id=new_error_id())
-    logger.info("request refused: %s error_id=%s", code, failure.error_id)
+    logger.info("request refused: %s error_id=%s", code, failure.error_id, extra=named(code, failure.error_id))
     return failure
 
 
