@@ -52,7 +52,7 @@ def create_app() -> Flask:
         gc.collect()
         threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("llm_stream")]
         return jsonify(
-            threads=sorted(set(threads) - {"llm_stream drain", "llm_stream ledger"}),
+            threads=sorted(set(threads) - {"llm_stream drain", "llm_stream ledger", "llm_stream lease"}),
             slots=sum(kept._running.total() for kept in streams.every()),
             pid=os.getpid(),
         )

@@ -24,7 +24,9 @@ from llm_stream import RequestError
 from llm_stream import UsageRecord
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
+from llm_stream.testing import Pause
 from llm_stream.testing import Stall
+from llm_stream.testing import Step
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 from llm_stream.usage import ledgers
@@ -97,7 +99,8 @@ def test_row_is_there_before_the_upstream_is_called(upstream: Upstream, serve: S
 
 
 def test_every_ending_settles_its_row(upstream: Upstream, serve: Serve, database: Database) -> None:
-    server = serve(upstream, ledger_url=database.url, prices=PRICES, disconnect_grace_s=0.1, idle_s=0.5, retries=0)
+    server = serve(upstream, ledger_url=database.url, prices=PRICES, disconnect_grace_s=0.1, idle_s=1, retries=0)
+    slowly: list[Step] = [Pause(0.05), "."] * 500
     upstream.answer("Hello")
     assert server.post().status_code == 200
     upstream.answer(status=400, headers={"x-request-id": "req-2"})
@@ -106,15 +109,18 @@ def test_every_ending_settles_its_row(upstream: Upstream, serve: Serve, database
     server.events()
     upstream.answer("Hello", Stall())
     server.events()
-    upstream.answer("Hello", Stall())
-    server.post(server.post("/llm/streams", prompt="hi").json()["url"] + "/cancel")
-    upstream.answer("Hello", Stall())
+    upstream.answer("Hello", *slowly)
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    stream_id = reading.read_until("Hello").partition("id: ")[2].partition("-")[0]
+    server.post(f"/llm/streams/{stream_id}/cancel")
+    reading.read_until("event: done")
+    upstream.answer("Hello", *slowly)
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
     reading.read_until("Hello")
     reading.close()
     rows = settled(database, 6)
     assert [row["status"] for row in rows] == ["completed", "failed", "failed", "timed_out", "cancelled", "abandoned"]
-    assert [bool(row["was_read"]) for row in rows] == [True, True, True, True, False, False]
+    assert [bool(row["was_read"]) for row in rows] == [True, True, True, True, True, False]
     assert (rows[1]["source"], rows[1]["cost"], rows[1]["request_id"]) == ("none", None, "req-2")
     assert [record["id"] for record in server.records()] == [row["id"] for row in rows]
 
@@ -158,7 +164,7 @@ def test_each_abandoned_row_is_swept_by_one_worker(upstream: Upstream, serve: Se
     ledger.worker = "gone"
     for n in range(40):
         ledger.open(id=f"lost-{n}", llm="llm", owner="o", model="m", started=datetime.now(UTC))
-    ledger._writer.close(10)
+    ledger.close(10)
     servers = [serve(upstream, ledger_url=database.url) for _ in range(2)]
     rows = settled(database, 40)
     assert {row["status"] for row in rows} == {"interrupted"}

@@ -1,8 +1,4 @@
-"""The ledger: exactly one row per stream, opened before the upstream is called, settled once at its end.
-
-A worker renews its lease every few seconds. Whoever finds rows that are running, and whose worker's lease is over,
-settles them as interrupted.
-"""
+"""The ledger: exactly one row per stream, opened before the upstream is called, settled once at its end."""
 
 from __future__ import annotations
 
@@ -12,30 +8,24 @@ import secrets
 import socket
 from collections.abc import Callable
 from datetime import datetime
-from datetime import timedelta
-from time import monotonic
 from typing import Any
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy import delete
-from sqlalchemy import exists
-from sqlalchemy import insert
-from sqlalchemy import select
 from sqlalchemy import update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
 
 from ..errors import LedgerUnavailable
 from ..errors import RequestError
-from . import rows
 from .database import Database
+from .lease import Lease
 from .record import UsageRecord
 from .record import storable
 from .rows import values_of
 from .schema import RUNNING
 from .schema import usage
-from .schema import workers
 from .writer import Entry
 from .writer import Work
 from .writer import Writer
@@ -52,12 +42,7 @@ SETTLE_S = 1.0
 
 RETRY_AFTER_S = 5.0
 
-BEAT_S = 2.0
-LEASE_S = 8.0
-"""With a look every BEAT_S, a worker that is gone is noticed within 10 s."""
-
-SWEPT_TOGETHER = 500
-LAST = chr(0x10FFFF)
+FIRST, LAST = "", chr(0x10FFFF)
 
 Settling = Callable[[Connection, str, int | None, str | None], object]
 Told = Callable[[UsageRecord], object]
@@ -69,15 +54,18 @@ class Ledger:
     def __init__(self, url: str) -> None:
         """Raises `ConfigError`."""
         self._database = Database(url)
-        self._writer = Writer(self._database, self._look, BEAT_S)
+        self._writer = Writer(self._database)
+        self._lease = Lease(Database(url), self._settle_lost, self._tell)
         self._settling: list[Settling] = []
         self._told: dict[str, Told] = {}
         self._begin_anew()
         os.register_at_fork(after_in_child=self._after_fork)
 
     def begin(self) -> None:
-        """Connect, and look after rows whose worker is gone, from now on."""
-        self._writer.begin()
+        """Connect, and look after rows whose worker is gone. Raises `RuntimeError` where there are no more threads."""
+        if not self._writer.has_begun:
+            self._writer.put(Entry(self._lease.renew, FIRST))  # before there is a row that it stands for
+            self._lease.begin()
 
     def open(self, *, id: str, llm: str, owner: str, model: str, started: datetime, also: Work | None = None) -> None:
         """Write the row of a stream that is about to start, and do `also` in the same transaction.
@@ -101,6 +89,7 @@ class Ledger:
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
         entry = Entry(row, owner)
         try:
+            self.begin()
             self._writer.put(entry)
             is_done = entry.done.wait(OPEN_S)
         except BaseException:  # no more threads; or a greenlet that is killed while it waits
@@ -152,7 +141,8 @@ class Ledger:
     def close(self, within_s: float = SETTLE_S) -> bool:
         """Write what waits, give up the lease, and disconnect. False: something could not be written."""
         if self._writer.has_begun:
-            self._writer.put(Entry(self._give_up_lease, LAST))
+            self._lease.close(within_s)
+            self._writer.put(Entry(self._lease.give_up, LAST))
         return self._writer.close(within_s)
 
     # Rows…
@@ -185,60 +175,20 @@ class Ledger:
 
     # Workers…
 
+    def _settle_lost(self, connection: Connection, record: UsageRecord) -> bool:
+        return self._settle(connection, record.id, values_of(record))
+
+    def _tell(self, llm: str, record: UsageRecord) -> None:
+        if told := self._told.get(llm):
+            told(record)
+
     def _begin_anew(self) -> None:
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._last_beat = float("-inf")
-        self._in_touch_since = 0.0
+        self._lease.forget(self.worker)
 
     def _after_fork(self) -> None:
         self._writer.forget()
         self._begin_anew()
-
-    def _look(self) -> None:
-        """Renew the lease; settle for workers that have none any more.
-
-        Not at once after the database was away, or this process was stopped: the others must have had their chance.
-        """
-        self._writer.write(self._beat)
-        now = monotonic()
-        if now - self._last_beat > 2 * BEAT_S:
-            self._in_touch_since = now
-        self._last_beat = now
-        if now - self._in_touch_since < BEAT_S:
-            return
-        while swept := self._writer.write(self._sweep):
-            for llm, record in swept:
-                logger.warning("stream %s is settled for its worker, which is gone", record.id)
-                if told := self._told.get(llm):
-                    told(record)
-
-    def _beat(self, connection: Connection) -> None:
-        now = self._database.now(connection)
-        renewed = update(workers).where(workers.c.worker == self.worker).values(beat=now)
-        if not connection.execute(renewed).rowcount:
-            connection.execute(insert(workers).values(worker=self.worker, beat=now))
-
-    def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
-        now = self._database.now(connection)
-        alive = select(workers.c.worker).where(workers.c.beat > now - timedelta(seconds=LEASE_S))
-        lost = (
-            select(usage, workers.c.beat)
-            .outerjoin(workers, workers.c.worker == usage.c.worker)
-            .where(usage.c.status == RUNNING, usage.c.worker.not_in(alive))
-            .order_by(usage.c.owner)
-            .limit(SWEPT_TOGETHER)
-        )
-        records = [(row.llm, rows.lost(row)) for row in connection.execute(lost).all()]
-        ended = delete(workers).where(
-            workers.c.beat <= now - timedelta(days=1),
-            ~exists().where(usage.c.status == RUNNING, usage.c.worker == workers.c.worker),
-        )
-        connection.execute(ended)
-        return [(llm, record) for llm, record in records if self._settle(connection, record.id, values_of(record))]
-
-    def _give_up_lease(self, connection: Connection) -> None:
-        running = exists().where(usage.c.status == RUNNING, usage.c.worker == self.worker)
-        connection.execute(delete(workers).where(workers.c.worker == self.worker, ~running))
 
 
 def _insert_once(connection: Connection, values: dict[str, Any]) -> bool:

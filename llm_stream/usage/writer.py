@@ -41,11 +41,8 @@ class Entry:
 class Writer:
     """Its thread begins with the first entry, and ends when it is closed."""
 
-    def __init__(self, database: Database, look: Callable[[], None], look_every_s: float) -> None:
-        """`look` is called in the writer's thread, at its beginning and then regularly: it may write as well."""
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._look = look
-        self._look_every_s = look_every_s
         self.forget()
 
     def forget(self) -> None:
@@ -96,20 +93,13 @@ class Writer:
                 self._database.close()
         return not self._entries
 
-    def write(self, work: Work) -> Any:
-        """For `look`: at once."""
-        return self._database.write(work)
-
     # The thread…
 
     def _run(self) -> None:
-        backoff, look_at = 0.0, monotonic()
-        while self._wait(backoff, look_at):
+        backoff = 0.0
+        while self._wait(backoff):
             self._trying_since = self._trying_since or monotonic()
             try:
-                if monotonic() >= look_at:
-                    self._look()
-                    look_at = monotonic() + self._look_every_s
                 self._write_batch()
             except Exception as error:
                 if not backoff:
@@ -120,13 +110,13 @@ class Writer:
                     logger.warning("the ledger can be written to again, after %.1f s", self.trying_s)
                 backoff, self._trying_since = 0.0, None
 
-    def _wait(self, backoff: float, look_at: float) -> bool:
+    def _wait(self, backoff: float) -> bool:
         """Until there is something to do; False at the end."""
         with self._awake:
             if backoff:
                 self._awake.wait(backoff)
             elif not self._entries and not self._closing:
-                self._awake.wait(max(0.0, look_at - monotonic()))
+                self._awake.wait()
             if self._closing and not self._entries:
                 self._thread = None
             return self._thread is not None

@@ -1,0 +1,123 @@
+"""By what the workers of a ledger know that one of them is gone: each renews its lease, and looks at the others'."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic
+
+from sqlalchemy import Connection
+from sqlalchemy import delete
+from sqlalchemy import exists
+from sqlalchemy import insert
+from sqlalchemy import select
+from sqlalchemy import update
+
+from . import rows
+from .database import Database
+from .record import UsageRecord
+from .schema import RUNNING
+from .schema import usage
+from .schema import workers
+
+logger = logging.getLogger("llm_stream")
+
+BEAT_S = 2.0
+LEASE_S = 10.0
+FORGOTTEN_AFTER = timedelta(days=1)
+SWEPT_TOGETHER = 500
+
+Settle = Callable[[Connection, UsageRecord], bool]
+Tell = Callable[[str, UsageRecord], object]
+
+
+class Lease:
+    """It has a thread and a connection of its own, so that nothing that is written can delay it."""
+
+    def __init__(self, database: Database, settle: Settle, tell: Tell) -> None:
+        """`settle` is called with the record of a stream that is lost; `tell` is told of it afterwards."""
+        self._database = database
+        self._settle = settle
+        self._tell = tell
+        self.forget("")
+
+    def forget(self, worker: str) -> None:
+        """After a fork: another worker begins anew."""
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last_beat = float("-inf")
+        self._in_touch_since = float("-inf")
+        self._database.forget()
+
+    def begin(self) -> None:
+        """Raises `RuntimeError` where there are no more threads."""
+        with self._lock:
+            if self._thread is None:
+                self._ending = threading.Event()
+                thread = threading.Thread(target=self._run, name="llm_stream lease", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def close(self, within_s: float) -> None:
+        thread, self._thread = self._thread, None
+        self._ending.set()
+        if thread is not None:
+            thread.join(within_s)
+
+    def renew(self, connection: Connection) -> None:
+        now = self._database.now(connection)
+        renewed = update(workers).where(workers.c.worker == self._worker).values(beat=now)
+        if not connection.execute(renewed).rowcount:
+            connection.execute(insert(workers).values(worker=self._worker, beat=now))
+
+    def give_up(self, connection: Connection) -> None:
+        """Unless something still runs."""
+        running = exists().where(usage.c.status == RUNNING, usage.c.worker == self._worker)
+        connection.execute(delete(workers).where(workers.c.worker == self._worker, ~running))
+
+    def _run(self) -> None:
+        ending = self._ending
+        while not ending.is_set():
+            try:
+                self._look()
+            except Exception as error:  # the writer says it, too, if there is anything to write
+                logger.debug("the ledger's lease cannot be renewed: %s", type(error).__name__)
+            ending.wait(BEAT_S)
+        self._database.close()
+
+    def _look(self) -> None:
+        """Renew the lease, and settle for workers that have none any more.
+
+        That is judged only by who has been in touch with the database for as long as a lease lasts: after it was away,
+        or this process was stopped, the others must have had their chance.
+        """
+        self._database.write(self.renew)
+        now = monotonic()
+        if now - self._last_beat > 2 * BEAT_S:
+            self._in_touch_since = now
+        self._last_beat = now
+        if now - self._in_touch_since < LEASE_S:
+            return
+        while swept := self._database.write(self._sweep):
+            for llm, record in swept:
+                logger.warning("stream %s is settled for its worker, which is gone", record.id)
+                self._tell(llm, record)
+
+    def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
+        now = self._database.now(connection)
+        alive = select(workers.c.worker).where(workers.c.beat > now - timedelta(seconds=LEASE_S))
+        lost = (
+            select(usage, workers.c.beat)
+            .outerjoin(workers, workers.c.worker == usage.c.worker)
+            .where(usage.c.status == RUNNING, usage.c.worker.not_in(alive))
+            .order_by(usage.c.owner)
+            .limit(SWEPT_TOGETHER)
+        )
+        found = [(row.llm, rows.lost(row)) for row in connection.execute(lost).all()]
+        running = exists().where(usage.c.status == RUNNING, usage.c.worker == workers.c.worker)
+        connection.execute(delete(workers).where(workers.c.beat <= now - FORGOTTEN_AFTER, ~running))
+        return [(llm, record) for llm, record in found if self._settle(connection, record)]
