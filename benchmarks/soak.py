@@ -67,7 +67,7 @@ ENDINGS = {
 WORDS = (" the", " of", " and", " water", " light", " house", " never", " under", " people", " great")  # a token each
 PACE_S = 0.02
 TROUBLE_S = 5.0
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
 
 
 @dataclass
