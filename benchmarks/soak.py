@@ -1,7 +1,7 @@
 """Whether the ledger's sums are right: many streams with every ending there is, while workers are killed and the
 database is locked or away, against an upstream that counts what it really sent.
 
-    python benchmarks/soak.py [--streams 10000] [--rate 50] [--url postgresql://…]
+    python -m benchmarks.soak [--streams 10000] [--rate 50] [--url postgresql://…]
 
 Two gevent workers share the ledger. Prints what was found, and fails where a promise is not kept.
 """
