@@ -49,8 +49,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [row(days_ago=1, request_id=f"gen-{number}") for number in (1, 2, 3)]
     rows.append(row(days_ago=2, request_id="gen-4"))
     rows.append(row(days_ago=1, request_id=None, status="failed", source="none", cost=None, currency=None))
-    rows.append(row(days_ago=1, request_id=None, status="running", source=None, cost=None, currency=None))
+    rows.append(
+        row(days_ago=1, request_id=None, status="running", worker="alive", source=None, cost=None, currency=None)
+    )
     usage_rows.write(made, *rows)
+    usage_rows.keep_alive(made, "alive")
     return made
 
 

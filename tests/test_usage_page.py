@@ -203,7 +203,10 @@ def test_days_that_are_summed_ahead_say_the_same(
     make: Make, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, query: str
 ) -> None:
     database = SQLite(tmp_path) if kind == "sqlite" else PostgreSQL(request.getfixturevalue("postgresql"))
-    usage_rows.write(database.url, *ROWS, row(days_ago=0), row(days_ago=1, status="running", cost=None, source=None))
+    usage_rows.keep_alive(database.url, "alive")
+    usage_rows.write(
+        database.url, *ROWS, row(days_ago=0), row(days_ago=1, status="running", worker="alive", cost=None, source=None)
+    )
     app = make(database.url)
     exact = report(app, query)
     monkeypatch.setattr(days, "FEW", 0)

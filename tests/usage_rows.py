@@ -61,3 +61,11 @@ def write(url: str, *rows: dict[str, Any]) -> None:
     database = Database(url)
     database.write(lambda connection: connection.execute(insert(schema.usage), list(rows)))
     database.close()
+
+
+def keep_alive(url: str, worker: str) -> None:
+    """Its running streams are not settled by others."""
+    beat = datetime.now(UTC) + timedelta(days=1)
+    database = Database(url)
+    database.write(lambda connection: connection.execute(insert(schema.workers), {"worker": worker, "beat": beat}))
+    database.close()
