@@ -40,5 +40,5 @@ for (const svg of document.querySelectorAll(".plot svg")) {
     event.preventDefault();
     show(next);
   });
-  addEventListener("scroll", () => at >= 0 && show(-1), { passive: true });
+  addEventListener("scroll", () => at >= 0 && show(at), { passive: true });
 }
