@@ -3,6 +3,9 @@
 ├── RequestError                  400     invalid_request  the caller's fault; the message names the field
 │   ├── InvalidField              422     invalid_field
 │   ├── Unauthorized              401     unauthorized
+│   ├── OverBudget                402     over_budget      it could cost more than what is left
+│   │   ├── BudgetHeld            402     over_budget      what is left is held by answers being written
+│   │   └── Unpriced              402     unpriced         nobody knows what it could cost
 │   ├── CrossSite                 403     cross_site
 │   │   └── Prefetch              403     prefetch
 │   ├── UsageClosed               403     usage_closed     authorize_usage is missing, or let nobody in
@@ -16,6 +19,7 @@
 │   ├── Overloaded                503     overloaded
 │   └── LedgerUnavailable         503     ledger_unavailable
 └── StreamError                   500     internal         ends a stream that has started
+    ├── BudgetReached             402     over_budget      while the answer was being written
     ├── StreamTooLarge            502     stream_too_large
     ├── Interrupted               503     interrupted      the server is being restarted
     ├── TotalTimeout              504     total_timeout
@@ -101,6 +105,27 @@ class Unauthorized(RequestError):
     status = 401
     code = "unauthorized"
     message = "Sign in to use this."
+
+
+class OverBudget(RequestError):
+    """At worst the answer would cost more than the owner may still spend; nothing was bought."""
+
+    status = 402
+    code = "over_budget"
+    message = "Your budget does not cover this."
+
+
+class BudgetHeld(OverBudget):
+    """It would fit, if the answers that are being written should cost less than they may."""
+
+    retryable = True
+
+
+class Unpriced(OverBudget):
+    """No price is known in the currency of the owner's budget."""
+
+    code = "unpriced"
+    message = "What this model costs is not known, so no budget can cover it. Please tell the operator of this site."
 
 
 class CrossSite(RequestError):
@@ -204,6 +229,16 @@ class StreamError(LLMStreamError):
     """The source of a stream raised; the cause is in the log under `error_id`."""
 
     retryable = True
+
+
+class BudgetReached(StreamError):
+    """The answer outgrew what was reserved for it, and the owner's budget has no more."""
+
+    status = 402
+    code = "over_budget"
+    message = "Your budget is used up, so the answer ends here."
+    retryable = False
+    ending = "over_budget"
 
 
 class StreamTooLarge(StreamError):

@@ -27,6 +27,9 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Deadline = Annotated[float, msgspec.Meta(gt=0)]
 
+LARGEST_BUDGET = 4_000_000
+"""Amounts are kept as whole numbers of 10^-12, which leaves room for twice as much in 64 bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
@@ -60,6 +63,23 @@ class Price:
     def __post_init__(self) -> None:
         _check_amounts(self.input, self.output, self.cached, self.cache_write, self.reasoning)
         _check_amounts(*self.service_tiers.values())
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one owner may spend in a day and in a month, by the calendar of UTC."""
+
+    day: Decimal | None = None
+    month: Decimal | None = None
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "USD"
+    unpriced: Literal["refuse", "allow"] = "refuse"
+    """What becomes of a request whose cost is not known beforehand: a budget cannot hold what it cannot count."""
+
+    def __post_init__(self) -> None:
+        if self.day is None and self.month is None:
+            raise ValueError("Expected a limit for `day`, for `month` or for both")
+        for limit in (self.day, self.month):
+            if limit is not None and not (limit.is_finite() and 0 <= limit <= LARGEST_BUDGET):
+                raise ValueError(f"Expected an amount from 0 to {LARGEST_BUDGET}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +152,8 @@ class Settings:
     """By model, per million tokens: `{"input": "14", "output": "58", "cached": "7", "currency": "INR"}`."""
     ledger_url: str | None = None
     """Where usage records are kept: `sqlite:////var/lib/app/usage.db`, or `postgresql://…`."""
+    budgets: Budget | None = None
+    """What each owner may spend: `{"day": "5", "month": "50", "currency": "INR"}`; needs the ledger."""
 
     # what is told
     log_format: Literal["text", "json"] = "text"
@@ -187,6 +209,6 @@ def _wrong(reason: str) -> str:
     inside = f"[{inside}" if inside else ""
     name, dot, rest = name.partition(".")
     written = (
-        " In the environment, lists and tables are written as JSON." if "`array`" in what or "`object`" in what else ""
+        " In the environment, lists and tables are written as JSON." if "`array" in what or "`object" in what else ""
     )
     return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {what}.{written}"

@@ -50,7 +50,23 @@ class SourceOfEvents(Protocol):
         """What was asked, where that is known."""
 
     @property
-    def max_output_tokens(self) -> int | None: ...
+    def tools(self) -> Sequence[Mapping[str, Any]] | None: ...
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most that the attempts so far may have written."""
+
+    @property
+    def most_output_tokens(self) -> int | None:
+        """The most that all attempts may come to write."""
+
+    @property
+    def most_attempts(self) -> int:
+        """How often it may come to be bought."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Those that may come to be asked."""
 
     @property
     def asked_model(self) -> str | None:

@@ -63,8 +63,24 @@ class Completion:
         return self._request.messages
 
     @property
+    def tools(self) -> Sequence[Mapping[str, Any]] | None:
+        return self._request.tools
+
+    @property
     def max_output_tokens(self) -> int:
         return self._request.max_output_tokens * (1 + self._voided_attempts)
+
+    @property
+    def most_output_tokens(self) -> int:
+        return self._request.max_output_tokens * self.most_attempts
+
+    @property
+    def most_attempts(self) -> int:
+        return 2 if self._settings.retry_after_content else 1
+
+    @property
+    def models(self) -> Sequence[str]:
+        return self._models
 
     @property
     def asked_model(self) -> str:

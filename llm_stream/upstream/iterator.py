@@ -22,7 +22,10 @@ class IteratorSource:
     """Reads the iterable in the producer's thread. It cannot be interrupted, only not asked for more."""
 
     messages = None
+    tools = None
     max_output_tokens = None
+    most_output_tokens = None
+    most_attempts = 1
     upstream_model = None
     request_id = None
     service_tier = None
@@ -34,6 +37,7 @@ class IteratorSource:
     def __init__(self, iterable: Iterable[Any]) -> None:
         self.asked_model: str = getattr(iterable, "__name__", type(iterable).__name__)
         self.usage: Usage | None = None
+        self.models = [self.asked_model]
         self._iterable = iterable
         self._stopped = False
 

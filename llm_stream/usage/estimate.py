@@ -38,7 +38,7 @@ def input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
 
 def output_tokens(events: Iterable[Event]) -> int:
     """What the events of an answer count as output, reasoning and void attempts included."""
-    return count_tokens("".join(map(_text_of, events)))
+    return count_tokens("".join(map(text_of, events)))
 
 
 def _texts(message: Mapping[str, Any]) -> Iterable[str]:
@@ -52,7 +52,7 @@ def _texts(message: Mapping[str, Any]) -> Iterable[str]:
         yield str(calls)
 
 
-def _text_of(event: Event) -> str:
+def text_of(event: Event) -> str:
     if isinstance(event, (Delta, Reasoning, Refusal)):
         return event.text
     if isinstance(event, ToolCall):

@@ -1,0 +1,197 @@
+"""What an owner may spend, and what a stream may cost at most: that much is reserved before the upstream is called."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
+from decimal import ROUND_CEILING
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from ..errors import BudgetHeld
+from ..errors import ConfigError
+from ..errors import OverBudget
+from ..errors import Unpriced
+from ..events import Usage
+from ..settings import Budget
+from ..settings import Settings
+from ..source import SourceOfEvents
+from . import estimate
+from .price import cost_of
+from .record import money
+
+logger = logging.getLogger("llm_stream")
+
+UNITS = 10**12
+"""An amount is kept as a whole number of these parts of its currency: a token's price is exact in them."""
+
+HELD_RETRY_AFTER_S = 5.0
+
+BudgetOf = Callable[[str], object]
+"""The budget of one owner: a `Budget`, or the same as a mapping; None for an owner without one."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """A day or a month of UTC, under the name that it has in the table, and what may be spent in it."""
+
+    name: str
+    kind: Literal["day", "month"]
+    limit: int
+    ends: datetime
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What a stream may cost at most, in every period that it falls into. `amount` is None where nobody knows."""
+
+    owner: str
+    currency: str
+    amount: int | None
+    periods: tuple[Period, ...]
+
+    @property
+    def held(self) -> int:
+        return self.amount or 0
+
+    @property
+    def needed(self) -> int:
+        """What must be left; of a cost that is not known, anything at all."""
+        return 1 if self.amount is None else self.amount
+
+
+class Budgets:
+    """The budgets of one `LLMStream`: everybody's from the settings, unless `budget_of` knows each owner's own."""
+
+    def __init__(self, settings: Settings, budget_of: BudgetOf | None, model: str) -> None:
+        """Raises `ConfigError`."""
+        self._settings = settings
+        self._budget_of = budget_of
+        if settings.budgets is not None:
+            _check_prices(settings, settings.budgets, model)
+
+    def of(self, owner: str) -> Budget | None:
+        """Raises `TypeError` for what an app gives that is no budget: that is not taken for none."""
+        if self._budget_of is None:
+            return self._settings.budgets
+        given = self._budget_of(owner)
+        if given is None or isinstance(given, Budget):
+            return given
+        try:
+            return msgspec.convert(given, Budget, strict=False)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"{self._budget_of!r} returned no budget: {error}") from error
+
+    def reservation(self, owner: str, budget: Budget, source: SourceOfEvents, now: datetime) -> Reservation:
+        """What is to be reserved for a new stream of `source`. Raises `Unpriced`, and `OverBudget` if it never fits."""
+        amount = self._worst_case(source, budget.currency)
+        if amount is None and source.messages is not None and budget.unpriced == "refuse":
+            logger.warning("no price in %s for one of: %s", budget.currency, ", ".join(source.models))
+            raise Unpriced()
+        reservation = Reservation(owner, budget.currency, amount, periods_of(budget, now))
+        for period in reservation.periods:
+            if reservation.needed > period.limit:
+                raise refusal(reservation, period, spent=0, now=now)
+        return reservation
+
+    def price_of(self, usage: Usage, models: Iterable[str], base_url: str | None, currency: str) -> int | None:
+        """What it costs in the budget's currency; if the provider says it in another, by the price of its tokens."""
+        models = tuple(models)
+        cost = cost_of(usage, models, self._settings.prices, base_url)
+        if cost is not None and cost.currency != currency and usage.cost is not None:
+            cost = cost_of(_without_cost(usage), models, self._settings.prices, base_url)
+        return units(cost.amount) if cost is not None and cost.currency == currency else None
+
+    def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
+        """The same at the price of the dearest model that may come to be asked; None if one of them has none."""
+        prices = [self.price_of(usage, [model], source.base_url, currency) for model in source.models]
+        known = [price for price in prices if price is not None]
+        return max(known) if known and len(known) == len(prices) else None
+
+    def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
+        """None for an iterable of the app's own: what it buys, only the app knows."""
+        if source.messages is None or source.most_output_tokens is None:
+            return None
+        asked = estimate.input_tokens(source.messages) + estimate.count_tokens(_written(source.tools))
+        most = Usage(input_tokens=asked * source.most_attempts, output_tokens=source.most_output_tokens)
+        return self.highest_price_of(most, source, currency)
+
+
+def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:
+    """The longest first: whoever reserves does it in this order, so that no two can wait for each other."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    periods = []
+    if budget.month is not None:
+        next_month = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+        periods.append(Period(f"{today:%Y-%m}", "month", units(budget.month), next_month))
+    if budget.day is not None:
+        periods.append(Period(f"{today:%Y-%m-%d}", "day", units(budget.day), today + timedelta(days=1)))
+    return tuple(periods)
+
+
+def refusal(reservation: Reservation, period: Period, *, spent: int, now: datetime) -> OverBudget:
+    """Why there is nothing to be had, and when there is."""
+
+    def told(amount: int) -> str:
+        return money(amount_of(amount), reservation.currency)
+
+    span = "today" if period.kind == "day" else "this month"
+    if reservation.needed > period.limit > 0:
+        return OverBudget(
+            f"This answer could cost {told(reservation.needed)}, more than your whole budget of {told(period.limit)}"
+            f" a {period.kind}. Ask for a shorter one."
+        )
+    if spent + reservation.needed <= period.limit:
+        return BudgetHeld(
+            f"What is left of your budget for {span} is held by answers that are being written."
+            " Please try again when one of them has ended.",
+            retry_after=HELD_RETRY_AFTER_S,
+        )
+    renewal = f"It is renewed at {period.ends:%Y-%m-%d %H:%M} UTC."
+    wait = (period.ends - now).total_seconds()
+    left = period.limit - spent
+    if left > 0 and reservation.amount:
+        return OverBudget(
+            f"This answer could cost {told(reservation.amount)}, and {told(left)} of your budget of"
+            f" {told(period.limit)} for {span} are left. {renewal}",
+            retry_after=wait,
+        )
+    return OverBudget(f"Your budget of {told(period.limit)} for {span} is used up. {renewal}", retry_after=wait)
+
+
+def units(amount: Decimal) -> int:
+    return int((amount * UNITS).to_integral_value(ROUND_CEILING))
+
+
+def amount_of(units: int) -> Decimal:
+    return Decimal(units) / UNITS
+
+
+def _check_prices(settings: Settings, budget: Budget, model: str) -> None:
+    """Where no request could ever be priced, that is said at once. Raises `ConfigError`."""
+    if budget.unpriced == "allow":
+        return
+    for name in dict.fromkeys((model, *settings.models, *settings.fallback_models)):
+        price = settings.prices.get(name)
+        currency = price.currency if price else "USD"
+        if currency != budget.currency:
+            whose = "LLM_STREAM_PRICES has its price" if price else "the public price lists have prices"
+            raise ConfigError(
+                f"LLM_STREAM_BUDGETS is in {budget.currency}, but for {name!r} {whose} in {currency}:"
+                f" give its price in {budget.currency} in LLM_STREAM_PRICES."
+            )
+
+
+def _without_cost(usage: Usage) -> Usage:
+    return msgspec.structs.replace(usage, cost=None, currency=None)
+
+
+def _written(tools: object) -> str:
+    return msgspec.json.encode(tools).decode() if tools else ""

@@ -1,0 +1,113 @@
+"""Whether a running stream still fits what was reserved for it; if not, more is claimed, or the stream ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import BudgetReached
+from ..errors import OverBudget
+from ..events import CONTENT
+from ..events import Done
+from ..events import Event
+from ..events import Usage
+from ..source import SourceOfEvents
+from ..source import Waits
+from . import estimate
+from .budget import Budgets
+from .budget import Reservation
+
+logger = logging.getLogger("llm_stream")
+
+TOLERANCE = 1.25
+"""Our count of another model's tokens may be a fifth too high: no answer is cut off for that."""
+
+STEP_TOKENS = 64
+"""What is claimed at a time, beyond what was reserved."""
+
+Claim = Callable[[int], None]
+"""Reserve so much more. Raises `OverBudget`."""
+
+
+class Meter:
+    """Counts what one stream writes. An upstream that keeps to its limit never brings it to claim anything."""
+
+    def __init__(self, budgets: Budgets, reservation: Reservation, source: SourceOfEvents, claim: Claim) -> None:
+        self._budgets = budgets
+        self._reservation = reservation
+        self._source = source
+        self._claim = claim
+        self._held = reservation.held
+        self._figures: Usage | None = None
+        self._step = self._price(Usage(input_tokens=0, output_tokens=STEP_TOKENS)) if reservation.held else None
+        self._room = TOLERANCE * (source.most_output_tokens or 0)
+        self._unmeasured: list[Event] = []
+        self._bytes = 0
+
+    def charge(self, usage: Usage) -> int | None:
+        """What a stream that ends with `usage` takes from the budget; None if that is not known."""
+        if usage.source == "none":
+            return 0
+        source = self._source
+        models = filter(None, (source.asked_model, source.upstream_model))
+        return self._budgets.price_of(usage, models, source.base_url, self._reservation.currency)
+
+    def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The same batches, as long as they are covered. What has come is passed on first: it is paid for.
+
+        Raises `BudgetReached`.
+        """
+        items = iter(batches)
+        try:
+            for batch in items:
+                yield batch
+                if isinstance(batch, Waits) or self._source.wrapping_up:
+                    continue
+                if more := self._lacking(batch):
+                    yield Waits()  # for the database
+                    self._claim_more(more)
+        finally:
+            if close := getattr(items, "close", None):
+                close()
+
+    def _lacking(self, batch: Any) -> int:
+        """What has to be claimed before anything more may come; mostly nothing."""
+        if (figures := self._source.usage) is not self._figures and figures is not None:
+            self._figures = figures
+            return max(0, (self._price(figures) or 0) - self._held)
+        if self._step is None or not isinstance(batch, list) or isinstance(batch[-1], Done):
+            return 0
+        for event in batch:
+            if type(event) in CONTENT:
+                self._unmeasured.append(event)
+                self._bytes += _bytes_of(event)
+        if self._bytes <= self._room:  # a token has one byte at least
+            return 0
+        self._room -= estimate.output_tokens(self._unmeasured)
+        self._unmeasured.clear()
+        self._bytes = 0
+        if self._room > 0:
+            return 0
+        self._room += STEP_TOKENS
+        return self._step
+
+    def _claim_more(self, more: int) -> None:
+        try:
+            self._claim(more)
+        except OverBudget as error:
+            raise BudgetReached(retry_after=error.retry_after) from error
+        except Exception:  # an answer is not cut off because a database is away
+            logger.exception("no budget could be claimed for a running stream, which goes on")
+        else:
+            self._held += more
+
+    def _price(self, usage: Usage) -> int | None:
+        return self._budgets.highest_price_of(usage, self._source, self._reservation.currency)
+
+
+def _bytes_of(event: Event) -> int:
+    text = estimate.text_of(event)
+    return len(text) if text.isascii() else 4 * len(text)
