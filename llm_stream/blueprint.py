@@ -40,6 +40,7 @@ from .streams import Streams
 from .upstream.client import Client
 from .upstream.completion import Completion
 from .upstream.iterator import IteratorSource
+from .usage.budget import BudgetOf
 from .wire import Wire
 from .wire import sse
 
@@ -47,7 +48,7 @@ logger = logging.getLogger("llm_stream")
 
 HookT = TypeVar("HookT", bound=state.Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
-
+BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
 
 SETTLE_S = 5.0
 """How long `events()` waits, when it is closed, for the record of what it has stopped."""
@@ -82,13 +83,21 @@ class LLMStream(Blueprint):
         self._authorize: access.Authorize | None = None
         self._authorize_usage: access.Authorize | None = None
         self._hooks: list[state.Hook] = []
+        self._budget_of: BudgetOf | None = None
         self.record(self._install)
         routes.add_to(self)
         cli.add_to(self)
 
     def _install(self, setup: BlueprintSetupState) -> None:
         is_guarded = self._authorize is not None
-        state.install(cast(Flask, setup.app), self, model=self._model, is_guarded=is_guarded, hooks=self._hooks)
+        state.install(
+            cast(Flask, setup.app),
+            self,
+            model=self._model,
+            is_guarded=is_guarded,
+            hooks=self._hooks,
+            budget_of=self._budget_of,
+        )
 
     def authorize(self, function: AuthorizeT) -> AuthorizeT:
         """Decorate the function that says who pays: it returns the owner, as a string, or aborts.
@@ -113,6 +122,15 @@ class LLMStream(Blueprint):
         it is done. What it raises is logged and harms nothing.
         """
         self._hooks.append(function)
+        return function
+
+    def budget(self, function: BudgetOfT) -> BudgetOfT:
+        """Decorate the function that says what an owner may spend, in the place of `LLM_STREAM_BUDGETS`.
+
+        It is called with the owner before each stream, in the request, and returns the same as that setting holds, or
+        None for an owner who may spend without a limit.
+        """
+        self._budget_of = function
         return function
 
     # In views of one's own…

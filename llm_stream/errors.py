@@ -113,6 +113,7 @@ class OverBudget(RequestError):
     status = 402
     code = "over_budget"
     message = "Your budget does not cover this."
+    ending = "over_budget"
 
 
 class BudgetHeld(OverBudget):

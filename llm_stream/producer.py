@@ -29,7 +29,8 @@ class Producer:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self.context = contextvars.copy_context()
-        self._batches = guard_batches(stream.source.batches())
+        batches = stream.source.batches()
+        self._batches = guard_batches(stream.meter.watched(batches) if stream.meter else batches)
         self._may_use_loop = stream.settings.fast_path
         self._watched: Watchable | None = None
 

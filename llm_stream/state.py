@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from typing import TextIO
 from typing import cast
@@ -33,6 +34,9 @@ from .telemetry import Telemetry
 from .upstream.client import know_the_platform
 from .usage import ledgers
 from .usage.account import account
+from .usage.budget import BudgetOf
+from .usage.budget import Budgets
+from .usage.meter import Meter
 from .usage.record import UsageRecord
 
 if TYPE_CHECKING:
@@ -65,7 +69,15 @@ def current(llm: Blueprint) -> State:
     return state
 
 
-def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, hooks: Sequence[Hook]) -> None:
+def install(
+    app: Flask,
+    llm: Blueprint,
+    *,
+    model: str | None,
+    is_guarded: bool,
+    hooks: Sequence[Hook],
+    budget_of: BudgetOf | None,
+) -> None:
     """Read the settings and make the state. Raises `ConfigError`."""
     states = app.extensions.setdefault(EXTENSION, {})
     if llm in states:
@@ -81,33 +93,72 @@ def install(app: Flask, llm: Blueprint, *, model: str | None, is_guarded: bool, 
     if model is None:
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
-    ledger = ledgers.of(settings.ledger_url) if settings.ledger_url else None
-
-    telemetry = Telemetry.where_installed(content=settings.telemetry_content)
-
-    def tell(record: UsageRecord, stream: Stream | None = None) -> None:
-        if telemetry is not None:
-            telemetry.observe(record, stream)
-        _tell(app, record, hooks)
-
-    def open(stream: Stream) -> None:
-        if ledger is not None:
-            ledger.open(id=stream.id, llm=llm.name, owner=stream.owner, model=stream.model, started=stream.started)
-
-    def settle(stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
-        was_read = bool(stream.readers)
-        record, usage = account(stream, verdict, settings.prices)
-        if ledger is not None:
-            ledger.settle(record, was_read=was_read)
-        tell(record, stream)
-        return record, usage
-
-    if ledger is not None:
-        ledger.on_swept(llm.name, tell)
-    states[llm] = State(app, settings, model, Streams(settings, open, settle), ledger)
+    books = _Books(app, llm.name, settings, hooks, model, budget_of)
+    states[llm] = State(app, settings, model, Streams(settings, books.open, books.settle), books.ledger)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()
+
+
+class _Books:
+    """What is written down of a stream, before it starts and when it has ended."""
+
+    def __init__(
+        self,
+        app: Flask,
+        name: str,
+        settings: Settings,
+        hooks: Sequence[Hook],
+        model: str,
+        budget_of: BudgetOf | None,
+    ) -> None:
+        """Raises `ConfigError`."""
+        self.ledger = ledgers.of(settings.ledger_url) if settings.ledger_url else None
+        self._app = app
+        self._name = name
+        self._settings = settings
+        self._hooks = hooks
+        self._telemetry = Telemetry.where_installed(content=settings.telemetry_content)
+        self._budgets = Budgets(settings, budget_of, model) if settings.budgets or budget_of else None
+        if self.ledger is not None:
+            self.ledger.on_swept(name, self._tell)
+        elif self._budgets is not None:
+            raise ConfigError(
+                "A budget needs the ledger: set LLM_STREAM_LEDGER_URL, say to sqlite:////var/lib/app/usage.db"
+            )
+
+    def open(self, stream: Stream) -> None:
+        """Raises `LedgerUnavailable` and `OverBudget`."""
+        if self.ledger is None:
+            return
+        reservation = None
+        if self._budgets and (budget := self._budgets.of(stream.owner)):
+            reservation = self._budgets.reservation(stream.owner, budget, stream.source, stream.started)
+            claim = partial(self.ledger.claim, stream.id, reservation)
+            stream.meter = Meter(self._budgets, reservation, stream.source, claim)
+        self.ledger.open(
+            id=stream.id,
+            llm=self._name,
+            owner=stream.owner,
+            model=stream.model,
+            started=stream.started,
+            reservation=reservation,
+        )
+
+    def settle(self, stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
+        was_read = bool(stream.readers)
+        record, usage = account(stream, verdict, self._settings.prices)
+        if self.ledger is not None:
+            charge = stream.meter.charge(usage) if stream.meter else None
+            self.ledger.settle(record, was_read=was_read, charge=charge)
+        self._tell(record, stream)
+        return record, usage
+
+    def _tell(self, record: UsageRecord, stream: Stream | None = None) -> None:
+        """`stream` is None where another worker's was swept."""
+        if self._telemetry is not None:
+            self._telemetry.observe(record, stream)
+        _tell(self._app, record, self._hooks)
 
 
 def log_usage(record: UsageRecord) -> None:

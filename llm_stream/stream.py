@@ -37,6 +37,7 @@ from .usage.record import utc_now
 
 if TYPE_CHECKING:
     from .reader import Reader
+    from .usage.meter import Meter
 
 logger = logging.getLogger("llm_stream")
 
@@ -96,6 +97,8 @@ class Stream:
         self.record: UsageRecord | None = None
         self.settled = threading.Event()
         self.readers: set[Reader] = set()
+        self.meter: Meter | None = None
+        """What sees to it that the stream costs its owner no more than its budget has."""
         self.last_written: tuple[type, int, int, bytes] | None = None
         """What a reader has just written: its wire, first event, number of events, and bytes. The next may want it."""
         self._settle_with = settle
@@ -127,7 +130,7 @@ class Stream:
                 return False
             self._closed = True
         self.source = SPENT
-        self.log.append([error.failure(), Usage(source="none"), Done("failed")])
+        self.log.append([error.failure(), Usage(source="none"), Done(error.ending)])
         self.settled_at = monotonic()
         self.settled.set()
         return True

@@ -20,8 +20,8 @@ from openai import OpenAI
 
 from llm_stream import ConfigError
 from llm_stream import LLMStream
-from llm_stream import RequestError
 from llm_stream import UsageRecord
+from llm_stream.errors import OverBudget
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
@@ -31,6 +31,8 @@ from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 from llm_stream.usage import ledgers
 from llm_stream.usage import schema
+from llm_stream.usage.budget import Period
+from llm_stream.usage.budget import Reservation
 
 from .conftest import GUNICORN
 from .conftest import PATIENCE_S
@@ -259,9 +261,11 @@ def test_apps_and_blueprints_share_a_ledger_or_have_their_own(upstream: Upstream
     assert [row["llm"] for row in own.rows(ROWS)] == ["first", "second"]
 
 
-def record_of(ledger: Any, id: str, **figures: Any) -> UsageRecord:
+def record_of(ledger: Any, id: str, *, limit: int | None = None, **figures: Any) -> UsageRecord:
+    """Of a row that is open; with a `limit`, it holds 8 of its owner's budget."""
     now = datetime.now(UTC)
-    ledger.open(id=id, llm="llm", owner=figures.get("owner", "o"), model="m", started=now)
+    held = None if limit is None else Reservation("o", "INR", 8, (Period("2026-11-22", "day", limit, now),))
+    ledger.open(id=id, llm="llm", owner=figures.get("owner", "o"), model="m", started=now, reservation=held)
     nothing: dict[str, Any] = dict.fromkeys(UsageRecord.__dataclass_fields__)
     known = {"id": id, "owner": "o", "model": "m", "status": "completed", "source": "provider"}
     return UsageRecord(**(nothing | known | {"duration_s": 1.0, "started": now, "ended": now} | figures))
@@ -269,7 +273,12 @@ def record_of(ledger: Any, id: str, **figures: Any) -> UsageRecord:
 
 def test_what_no_database_keeps_harms_no_row(database: Database) -> None:
     ledger = ledgers.of(database.url)
-    odd = {"owner": "o\0\ud800", "upstream_model": "m\0", "input_tokens": 10**30, "cost": Decimal(10) ** 20}
+    odd: dict[str, Any] = {
+        "owner": "o\0\ud800",
+        "upstream_model": "m\0",
+        "input_tokens": 10**30,
+        "cost": Decimal(10) ** 20,
+    }
     ledger.settle(record_of(ledger, "odd", **odd))
     ledger.settle(record_of(ledger, "exact", cost=Decimal("0.000000000001"), currency="USD"))
     close()
@@ -280,29 +289,24 @@ def test_what_no_database_keeps_harms_no_row(database: Database) -> None:
 
 def test_row_is_settled_once(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledgers.of(database.url)
-    record = record_of(ledger, "once")
-    released: list[tuple[str, int | None]] = []
-    ledger.on_settling(lambda connection, id, cost, currency: released.append((id, cost)))
-    ledger.settle(replace(record, cost=Decimal(1)))
-    ledger.settle(replace(record, cost=Decimal(2), status="failed"))
+    record = record_of(ledger, "once", limit=10)
+    ledger.settle(replace(record, cost=Decimal(1)), charge=3)
+    ledger.settle(replace(record, cost=Decimal(2), status="failed"), charge=4)
     close()
     (row,) = database.rows(ROWS)
     assert (row["status"], row["cost"]) == ("completed", schema.FRACTIONS)
-    assert released == [("once", schema.FRACTIONS)]
+    (budget,) = database.rows("SELECT spent, reserved FROM llm_stream_budgets")
+    assert (budget["spent"], budget["reserved"]) == (3, 0)
     assert "stream once was settled already" in caplog.text
 
 
-def test_what_is_refused_in_the_same_transaction_opens_no_row(database: Database) -> None:
+def test_what_no_budget_covers_opens_no_row(database: Database) -> None:
     ledger = ledgers.of(database.url)
-    record = record_of(ledger, "others are not harmed")
-
-    def refuse(connection: Any) -> None:
-        raise RequestError("not this one")
-
-    with pytest.raises(RequestError, match="not this one"):
-        ledger.open(id="refused", llm="llm", owner="o", model="m", started=record.started, also=refuse)
+    record_of(ledger, "covered", limit=10)
+    with pytest.raises(OverBudget):
+        record_of(ledger, "refused", limit=9)
     close()
-    assert [row["id"] for row in database.rows(ROWS)] == ["others are not harmed"]
+    assert [row["id"] for row in database.rows(ROWS)] == ["covered"]
 
 
 def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:

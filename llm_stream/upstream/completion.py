@@ -100,7 +100,12 @@ class Completion:
 
     @property
     def base_url(self) -> str | None:
-        return self._call.base_url if self._call else None
+        if self._call is not None:
+            return self._call.base_url
+        try:
+            return self._get_endpoint().base_url
+        except Exception:  # the call will tell
+            return None
 
     @property
     def bought(self) -> bool:

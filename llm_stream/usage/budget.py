@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
 from decimal import ROUND_CEILING
 from decimal import Decimal
+from typing import Any
 from typing import Literal
 
 import msgspec
 
+from .. import greenlets
 from ..errors import BudgetHeld
 from ..errors import ConfigError
 from ..errors import OverBudget
@@ -26,6 +30,7 @@ from ..source import SourceOfEvents
 from . import estimate
 from .price import cost_of
 from .record import money
+from .record import storable
 
 logger = logging.getLogger("llm_stream")
 
@@ -95,7 +100,7 @@ class Budgets:
         if amount is None and source.messages is not None and budget.unpriced == "refuse":
             logger.warning("no price in %s for one of: %s", budget.currency, ", ".join(source.models))
             raise Unpriced()
-        reservation = Reservation(owner, budget.currency, amount, periods_of(budget, now))
+        reservation = Reservation(storable(owner), budget.currency, amount, periods_of(budget, now))
         for period in reservation.periods:
             if reservation.needed > period.limit:
                 raise refusal(reservation, period, spent=0, now=now)
@@ -119,7 +124,7 @@ class Budgets:
         """None for an iterable of the app's own: what it buys, only the app knows."""
         if source.messages is None or source.most_output_tokens is None:
             return None
-        asked = estimate.input_tokens(source.messages) + estimate.count_tokens(_written(source.tools))
+        asked = greenlets.off_loop(_input_tokens, source.messages, source.tools)  # a long one takes its time
         most = Usage(input_tokens=asked * source.most_attempts, output_tokens=source.most_output_tokens)
         return self.highest_price_of(most, source, currency)
 
@@ -193,5 +198,6 @@ def _without_cost(usage: Usage) -> Usage:
     return msgspec.structs.replace(usage, cost=None, currency=None)
 
 
-def _written(tools: object) -> str:
-    return msgspec.json.encode(tools).decode() if tools else ""
+def _input_tokens(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> int:
+    written = msgspec.json.encode(tools).decode() if tools else ""
+    return estimate.input_tokens(messages) + estimate.count_tokens(written)

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from typing import TypeVar
 
@@ -18,7 +19,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
 
 from ..errors import LedgerUnavailable
-from ..errors import RequestError
+from ..errors import OverBudget
+from . import reservations
+from .budget import Reservation
 from .database import Database
 from .lease import Lease
 from .record import UsageRecord
@@ -27,7 +30,6 @@ from .rows import values_of
 from .schema import RUNNING
 from .schema import usage
 from .writer import Entry
-from .writer import Work
 from .writer import Writer
 
 logger = logging.getLogger("llm_stream")
@@ -44,7 +46,6 @@ RETRY_AFTER_S = 5.0
 
 FIRST, LAST = "", chr(0x10FFFF)
 
-Settling = Callable[[Connection, str, int | None, str | None], object]
 Told = Callable[[UsageRecord], object]
 
 
@@ -56,7 +57,6 @@ class Ledger:
         self._database = Database(url)
         self._writer = Writer(self._database)
         self._lease = Lease(Database(url), self._settle_lost, self._tell)
-        self._settling: list[Settling] = []
         self._told: dict[str, Told] = {}
         self._begin_anew()
         os.register_at_fork(after_in_child=self._after_fork)
@@ -67,10 +67,12 @@ class Ledger:
             self._writer.put(Entry(self._lease.renew, FIRST))  # before there is a row that it stands for
             self._lease.begin()
 
-    def open(self, *, id: str, llm: str, owner: str, model: str, started: datetime, also: Work | None = None) -> None:
-        """Write the row of a stream that is about to start, and do `also` in the same transaction.
+    def open(
+        self, *, id: str, llm: str, owner: str, model: str, started: datetime, reservation: Reservation | None = None
+    ) -> None:
+        """Write the row of a stream that is about to start, and reserve what it may cost, or do neither.
 
-        Raises `LedgerUnavailable`, and a `RequestError` that `also` raises; then there is no row.
+        Raises `LedgerUnavailable` and `OverBudget`.
         """
         values: dict[str, Any] = {
             "id": id,
@@ -81,9 +83,12 @@ class Ledger:
         }
         values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
 
-        def row(connection: Connection) -> None:
-            if _insert_once(connection, values) and also is not None:
-                also(connection)
+        def row(connection: Connection) -> OverBudget | None:
+            if not _insert_once(connection, values) or reservation is None:
+                return None
+            if refused := reservations.reserve(connection, id, reservation):
+                connection.execute(delete(usage).where(usage.c.id == id))
+            return refused
 
         if self._writer.trying_s > OPEN_S:
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
@@ -98,18 +103,26 @@ class Ledger:
         if not is_done:
             self._withdraw(id, owner)
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
-        if isinstance(entry.error, RequestError):
-            raise entry.error
-        if entry.error is not None:
-            logger.error("stream %s cannot be opened in the ledger", id, exc_info=entry.error)
-            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+        _raise_what_is_wrong(entry, id)
 
-    def settle(self, record: UsageRecord, *, was_read: bool | None = None) -> None:
-        """Write the end into the row. Returns after SETTLE_S at the latest, and then goes on in the background."""
+    def claim(self, id: str, reservation: Reservation, more: int) -> None:
+        """Reserve more for a running stream. Raises `LedgerUnavailable` and `OverBudget`."""
+        work = partial(reservations.claim, stream_id=id, reservation=reservation, more=more)
+        entry = Entry(work, reservation.owner)
+        self._put(entry)
+        if not entry.done.wait(OPEN_S):  # should it be done later, it is released with the rest
+            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+        _raise_what_is_wrong(entry, id)
+
+    def settle(self, record: UsageRecord, *, was_read: bool | None = None, charge: int | None = None) -> None:
+        """Write the end into the row, and `charge` in the place of what is reserved; None where it is not known.
+
+        Returns after SETTLE_S at the latest, and then goes on in the background.
+        """
         values = values_of(record) | {"was_read": was_read}
 
         def row(connection: Connection) -> None:
-            if not self._settle(connection, record.id, values):
+            if not self._settle(connection, record.id, values, charge):
                 logger.warning("stream %s was settled already, or has no row", record.id)
 
         entry = Entry(row, record.owner)
@@ -127,13 +140,6 @@ class Ledger:
         """Have something written of which it does not matter when, or whether."""
         self._writer.put(Entry(work, ""))
 
-    def on_settling(self, function: Settling) -> None:
-        """Call `function` in the transaction of each settling, with the stream's id, its cost in `FRACTIONS`, currency.
-
-        The cost is None where it is not known, 0 where the stream was never started.
-        """
-        self._settling.append(function)
-
     def on_swept(self, llm: str, function: Told) -> None:
         """Call `function` with the record of each stream of `llm` that is settled here for a worker that is gone."""
         self._told[llm] = function
@@ -147,13 +153,12 @@ class Ledger:
 
     # Rows…
 
-    def _settle(self, connection: Connection, id: str, values: dict[str, Any]) -> bool:
+    def _settle(self, connection: Connection, id: str, values: dict[str, Any], charge: int | None) -> bool:
         """Whether it was this call that settled the row."""
         running = update(usage).where(usage.c.id == id, usage.c.status == RUNNING)
         if not connection.execute(running.values(values)).rowcount:
             return False
-        for function in self._settling:
-            function(connection, id, values.get("cost"), values.get("currency"))
+        reservations.release(connection, id, charge)
         return True
 
     def _withdraw(self, id: str, owner: str) -> None:
@@ -162,8 +167,7 @@ class Ledger:
         def row(connection: Connection) -> None:
             running = delete(usage).where(usage.c.id == id, usage.c.status == RUNNING)
             if connection.execute(running).rowcount:
-                for function in self._settling:
-                    function(connection, id, 0, None)
+                reservations.release(connection, id, 0)
 
         self._put(Entry(row, owner))
 
@@ -176,7 +180,7 @@ class Ledger:
     # Workers…
 
     def _settle_lost(self, connection: Connection, record: UsageRecord) -> bool:
-        return self._settle(connection, record.id, values_of(record))
+        return self._settle(connection, record.id, values_of(record), None)
 
     def _tell(self, llm: str, record: UsageRecord) -> None:
         if told := self._told.get(llm):
@@ -189,6 +193,14 @@ class Ledger:
     def _after_fork(self) -> None:
         self._writer.forget()
         self._begin_anew()
+
+
+def _raise_what_is_wrong(entry: Entry, id: str) -> None:
+    if entry.error is not None:
+        logger.error("the ledger cannot write of stream %s", id, exc_info=entry.error)
+        raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+    if entry.result is not None:
+        raise entry.result
 
 
 def _insert_once(connection: Connection, values: dict[str, Any]) -> bool:

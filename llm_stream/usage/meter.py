@@ -37,7 +37,7 @@ class Meter:
 
     def __init__(self, budgets: Budgets, reservation: Reservation, source: SourceOfEvents, claim: Claim) -> None:
         self._budgets = budgets
-        self._reservation = reservation
+        self.reservation = reservation
         self._source = source
         self._claim = claim
         self._held = reservation.held
@@ -53,7 +53,11 @@ class Meter:
             return 0
         source = self._source
         models = filter(None, (source.asked_model, source.upstream_model))
-        return self._budgets.price_of(usage, models, source.base_url, self._reservation.currency)
+        try:
+            return self._budgets.price_of(usage, models, source.base_url, self.reservation.currency)
+        except Exception:  # a stream must come to its end, whatever a price list thinks of it
+            logger.exception("what a stream has cost cannot be reckoned: it counts as what was reserved for it")
+            return None
 
     def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The same batches, as long as they are covered. What has come is passed on first: it is paid for.
@@ -63,18 +67,22 @@ class Meter:
         items = iter(batches)
         try:
             for batch in items:
-                yield batch
-                if isinstance(batch, Waits) or self._source.wrapping_up:
-                    continue
-                if more := self._lacking(batch):
+                more = self._lacking(batch)
+                if not isinstance(batch, Waits):
+                    yield batch
+                if more:
                     yield Waits()  # for the database
                     self._claim_more(more)
+                if isinstance(batch, Waits):
+                    yield batch
         finally:
             if close := getattr(items, "close", None):
                 close()
 
     def _lacking(self, batch: Any) -> int:
-        """What has to be claimed before anything more may come; mostly nothing."""
+        """What has to be claimed before anything more may come; mostly nothing, and for a whole answer never."""
+        if self._source.wrapping_up:
+            return 0
         if (figures := self._source.usage) is not self._figures and figures is not None:
             self._figures = figures
             return max(0, (self._price(figures) or 0) - self._held)
@@ -105,7 +113,7 @@ class Meter:
             self._held += more
 
     def _price(self, usage: Usage) -> int | None:
-        return self._budgets.highest_price_of(usage, self._source, self._reservation.currency)
+        return self._budgets.highest_price_of(usage, self._source, self.reservation.currency)
 
 
 def _bytes_of(event: Event) -> int:

@@ -31,7 +31,7 @@ END = b"data: [DONE]\n\n"
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 """Those that its clients know; providers have more."""
 
-ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+ERROR_TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 ERROR_CODES = {"context_too_long": "context_length_exceeded"}
 """Where frameworks look for OpenAI's word: they shorten the conversation and ask again."""
 
