@@ -19,7 +19,6 @@ from openai import OpenAI
 from llm_stream import ConfigError
 from llm_stream import LLMStream
 from llm_stream import Usage
-from llm_stream.errors import OverBudget
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Script
@@ -241,14 +240,11 @@ def test_generator_starts_while_anything_is_left_and_counts_what_it_reports(
         yield "one"
         yield Usage(input_tokens=1, output_tokens=1, cost=Decimal(10), currency="INR")
 
-    def answer() -> Any:
-        with app.test_request_context():
-            return llm_in(app).respond(agent()).data
-
-    assert b'"status":"completed"' in answer()
+    app.add_url_rule("/report", view_func=lambda: llm_in(app).respond(agent()))
+    client = app.test_client()
+    assert b'"status":"completed"' in client.get("/report").data
     assert spent(ledger) == 10
-    with pytest.raises(OverBudget):
-        answer()
+    assert client.get("/report").status_code == 402
 
 
 # While it runs…
@@ -299,7 +295,7 @@ def test_use_chat_is_told_that_the_limit_is_reached(upstream: Upstream, reached:
     told = [json.loads(line[6:]) for line in reached.post("/llm/ui/chat", json=asked).text.split("\n\n")[:-2]]
     assert [chunk["type"] for chunk in told[-4:]] == ["text-end", "finish-step", "message-metadata", "error"]
     assert told[-2]["messageMetadata"]["status"] == "over_budget"
-    assert told[-1]["errorText"] == "Your budget is used up, so the answer ends here."
+    assert told[-1]["errorText"].startswith("Your budget of ₹20 for today is used up, so the answer ends here.")
 
 
 def test_agents_are_told_that_the_limit_is_reached(upstream: Upstream, reached: Any) -> None:

@@ -147,7 +147,7 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
     def told(amount: int) -> str:
         return money(amount_of(amount), reservation.currency)
 
-    span = "today" if period.kind == "day" else "this month"
+    span, renewal = _span(period), _renewal(period)
     if reservation.needed > period.limit > 0:
         return OverBudget(
             f"This answer could cost {told(reservation.needed)}, more than your whole budget of {told(period.limit)}"
@@ -159,7 +159,6 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
             " Please try again when one of them has ended.",
             retry_after=HELD_RETRY_AFTER_S,
         )
-    renewal = f"It is renewed at {period.ends:%Y-%m-%d %H:%M} UTC."
     wait = (period.ends - now).total_seconds()
     left = period.limit - spent
     if left > 0 and reservation.amount:
@@ -169,6 +168,23 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
             retry_after=wait,
         )
     return OverBudget(f"Your budget of {told(period.limit)} for {span} is used up. {renewal}", retry_after=wait)
+
+
+def reached(reservation: Reservation, period: Period, now: datetime) -> OverBudget:
+    """Why a running stream ends."""
+    limit = money(amount_of(period.limit), reservation.currency)
+    return OverBudget(
+        f"Your budget of {limit} for {_span(period)} is used up, so the answer ends here. {_renewal(period)}",
+        retry_after=(period.ends - now).total_seconds(),
+    )
+
+
+def _span(period: Period) -> str:
+    return "today" if period.kind == "day" else "this month"
+
+
+def _renewal(period: Period) -> str:
+    return f"It is renewed at {period.ends:%Y-%m-%d %H:%M} UTC."
 
 
 def units(amount: Decimal) -> int:

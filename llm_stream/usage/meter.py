@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from ..errors import BudgetReached
 from ..errors import OverBudget
 from ..events import CONTENT
-from ..events import Done
 from ..events import Event
 from ..events import Usage
 from ..source import SourceOfEvents
@@ -25,8 +26,8 @@ logger = logging.getLogger("llm_stream")
 TOLERANCE = 1.25
 """Our count of another model's tokens may be a fifth too high: no answer is cut off for that."""
 
-STEP_TOKENS = 64
-"""What is claimed at a time, beyond what was reserved."""
+STEPS = (64, 16, 4, 1)
+"""Tokens that are claimed ahead, beyond what was reserved: the first of these that the budget still covers."""
 
 Claim = Callable[[int], None]
 """Reserve so much more. Raises `OverBudget`."""
@@ -42,10 +43,11 @@ class Meter:
         self._claim = claim
         self._held = reservation.held
         self._figures: Usage | None = None
-        self._step = self._price(Usage(input_tokens=0, output_tokens=STEP_TOKENS)) if reservation.held else None
+        self._a_token = self._price(Usage(input_tokens=0, output_tokens=1)) if reservation.held else None
         self._room = TOLERANCE * (source.most_output_tokens or 0)
         self._unmeasured: list[Event] = []
         self._bytes = 0
+        self._is_off = False
 
     def charge(self, usage: Usage) -> int | None:
         """What a stream that ends with `usage` takes from the budget; None if that is not known."""
@@ -67,50 +69,59 @@ class Meter:
         items = iter(batches)
         try:
             for batch in items:
-                more = self._lacking(batch)
+                amounts = self._lacking(batch)
                 if not isinstance(batch, Waits):
                     yield batch
-                if more:
+                if amounts:
                     yield Waits()  # for the database
-                    self._claim_more(more)
+                    self._claim_one_of(amounts)
                 if isinstance(batch, Waits):
                     yield batch
         finally:
             if close := getattr(items, "close", None):
                 close()
 
-    def _lacking(self, batch: Any) -> int:
-        """What has to be claimed before anything more may come; mostly nothing, and for a whole answer never."""
-        if self._source.wrapping_up:
-            return 0
+    def _lacking(self, batch: Any) -> tuple[int, ...]:
+        """What has to be claimed before more may come, any of these; mostly nothing, for a whole answer never."""
+        if self._is_off or self._source.wrapping_up:
+            return ()
         if (figures := self._source.usage) is not self._figures and figures is not None:
             self._figures = figures
-            return max(0, (self._price(figures) or 0) - self._held)
-        if self._step is None or not isinstance(batch, list) or isinstance(batch[-1], Done):
-            return 0
+            lacking = (self._price(figures) or 0) - self._held
+            return (lacking,) if lacking > 0 else ()
+        if not self._a_token or not isinstance(batch, list) or self._has_room_for(batch):
+            return ()
+        written = ceil(-self._room)
+        return tuple((written + ahead) * self._a_token for ahead in STEPS)
+
+    def _has_room_for(self, batch: list[Event]) -> bool:
+        """By the number of bytes, as long as that will do: a token has one at least."""
         for event in batch:
             if type(event) in CONTENT:
                 self._unmeasured.append(event)
                 self._bytes += _bytes_of(event)
-        if self._bytes <= self._room:  # a token has one byte at least
-            return 0
-        self._room -= estimate.output_tokens(self._unmeasured)
-        self._unmeasured.clear()
-        self._bytes = 0
-        if self._room > 0:
-            return 0
-        self._room += STEP_TOKENS
-        return self._step
+        if self._bytes > self._room:
+            self._room -= estimate.output_tokens(self._unmeasured)
+            self._unmeasured.clear()
+            self._bytes = 0
+        return self._room > 0
 
-    def _claim_more(self, more: int) -> None:
-        try:
-            self._claim(more)
-        except OverBudget as error:
-            raise BudgetReached(retry_after=error.retry_after) from error
-        except Exception:  # an answer is not cut off because a database is away
-            logger.exception("no budget could be claimed for a running stream, which goes on")
-        else:
-            self._held += more
+    def _claim_one_of(self, amounts: Sequence[int]) -> None:
+        """Raises `BudgetReached`."""
+        for amount in amounts:
+            try:
+                self._claim(amount)
+            except OverBudget as error:
+                if amount == amounts[-1]:
+                    raise BudgetReached(str(error), retry_after=error.retry_after) from error
+            except Exception:  # an answer is not cut off because a database is away
+                logger.exception("no budget could be claimed for a running stream, which goes on without")
+                self._is_off = True
+                return
+            else:
+                self._held += amount
+                self._room += amount / self._a_token if self._a_token else 0
+                return
 
     def _price(self, usage: Usage) -> int | None:
         return self._budgets.highest_price_of(usage, self._source, self.reservation.currency)

@@ -5,7 +5,6 @@ All of this is called within a transaction, so that it happens together with the
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -22,6 +21,7 @@ from ..errors import OverBudget
 from ..settings import LARGEST_BUDGET
 from .budget import Period
 from .budget import Reservation
+from .budget import reached
 from .budget import refusal
 from .record import utc_now
 from .schema import FRACTIONS
@@ -57,12 +57,10 @@ def claim(connection: Connection, stream_id: str, reservation: Reservation, more
         for period in reservation.periods:
             mine = (reservations.c.id == stream_id) & (reservations.c.period == period.name)
             grown = update(reservations).where(mine).values(amount=reservations.c.amount + more)
-            held = connection.scalar(grown.returning(reservations.c.amount))
-            if held is None or not _take(connection, reservation, period, more, more):
-                mine_already = (held or more) - more
-                refused = _refusal(connection, replace(reservation, amount=more), period, mine_already)
+            is_settled = not connection.execute(grown).rowcount
+            if is_settled or not _take(connection, reservation, period, more, more):
                 attempt.rollback()
-                return refused
+                return reached(reservation, period, utc_now())
     return None
 
 
@@ -96,10 +94,10 @@ def _take(connection: Connection, reservation: Reservation, period: Period, amou
     return connection.execute(taking.returning(budgets.c.owner)).first() is not None  # an insert has no sure rowcount
 
 
-def _refusal(connection: Connection, reservation: Reservation, period: Period, mine_already: int = 0) -> OverBudget:
+def _refusal(connection: Connection, reservation: Reservation, period: Period) -> OverBudget:
     row = _row(reservation.owner, period.name, reservation.currency)
     spent = connection.execute(select(budgets.c.spent).where(row)).scalar_one()
-    return refusal(reservation, period, spent=spent + mine_already, now=utc_now())
+    return refusal(reservation, period, spent=spent, now=utc_now())
 
 
 def _row(owner: str, period: str, currency: str) -> ColumnElement[bool]:
