@@ -76,6 +76,7 @@ def servers(with_peers: bool, short: bool) -> list[Server]:
         "OPENAI_API_KEY": "none",
         "PORT": str(SERVER_PORT),
         "LLM_STREAM_MODELS": json.dumps(models),
+        "LLM_STREAM_LEDGER_URL": "null",  # the peers keep none; benchmarks/ledger.py measures what it adds
         "LLM_STREAM_MAX_STREAMS": "2000",
         "LLM_STREAM_MAX_STREAMS_PER_OWNER": "2000",
     }

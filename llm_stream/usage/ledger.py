@@ -30,6 +30,7 @@ from .rows import values_of
 from .schema import RUNNING
 from .schema import usage
 from .writer import Entry
+from .writer import Work
 from .writer import Writer
 
 logger = logging.getLogger("llm_stream")
