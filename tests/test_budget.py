@@ -334,7 +334,7 @@ def test_stream_of_a_worker_that_was_killed_holds_nothing(upstream: Upstream, se
     worker = killed.worker()["pid"]
     killed.process.kill()
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: not ledger.rows("SELECT * FROM llm_stream_reservations"), "the release", 30)
+    eventually(lambda: not ledger.rows("SELECT * FROM llm_stream_reservations"), "the release", 60)
     assert spent(ledger) == 10  # nobody knows better
 
 

@@ -57,7 +57,7 @@ class Meter:
         models = filter(None, (source.asked_model, source.upstream_model))
         try:
             return self._budgets.price_of(usage, models, source.base_url, self.reservation.currency)
-        except Exception:  # a stream must come to its end, whatever a price list thinks of it
+        except Exception:  # a stream must come to its end, whatever a provider's figures are
             logger.exception("what a stream has cost cannot be reckoned: it counts as what was reserved for it")
             return None
 
@@ -124,7 +124,10 @@ class Meter:
                 return
 
     def _price(self, usage: Usage) -> int | None:
-        return self._budgets.highest_price_of(usage, self._source, self.reservation.currency)
+        try:
+            return self._budgets.highest_price_of(usage, self._source, self.reservation.currency)
+        except Exception:  # the settling will say so
+            return None
 
 
 def _bytes_of(event: Event) -> int:
