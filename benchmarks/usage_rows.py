@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import create_engine
 from sqlalchemy import insert
 
-from llm_stream.usage import schema
+from llm_stream.ledger import schema
 
 MODELS = {  # 10^-12 dollars per token, in and out
     "openai/gpt-4o-mini": (150_000, 600_000),

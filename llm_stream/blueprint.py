@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -36,22 +35,18 @@ from .errors import UnknownStream
 from .events import Event
 from .source import SourceOfEvents
 from .stream import Stream
-from .streams import Streams
 from .upstream.client import Client
 from .upstream.completion import Completion
 from .upstream.iterator import IteratorSource
+from .upstream.iterator import check_iterable
+from .upstream.iterator import discard
 from .usage.budget import BudgetOf
 from .wire import Wire
 from .wire import sse
 
-logger = logging.getLogger("llm_stream")
-
 HookT = TypeVar("HookT", bound=state.Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
-
-SETTLE_S = 5.0
-"""How long `events()` waits, when it is closed, for the record of what it has stopped."""
 
 
 class LLMStream(Blueprint):
@@ -89,12 +84,11 @@ class LLMStream(Blueprint):
         cli.add_to(self)
 
     def _install(self, setup: BlueprintSetupState) -> None:
-        is_guarded = self._authorize is not None
         state.install(
             cast(Flask, setup.app),
             self,
             model=self._model,
-            is_guarded=is_guarded,
+            is_guarded=self._authorize is not None,
             hooks=self._hooks,
             budget_of=self._budget_of,
         )
@@ -158,14 +152,14 @@ class LLMStream(Blueprint):
         knows, and `source` is not begun. `format` is `native` or `text`; without it the request's own `?format=` is.
         Raises `LLMStreamError` where the request is refused, which the app answers with JSON.
         """
-        _check_source(source)
+        check_iterable(source)
         wire = response.wire_of(format or request.args.get("format"))
         owner, key = self.admit(), checked_key(key) if key else None
         if attached := self.attached(owner, wire):
-            _discard(source)
+            discard(source)
             return attached
         if request.method == "HEAD":
-            _discard(source)
+            discard(source)
             return Response(mimetype=sse.MIMETYPE)
         if source is not None:
             stream = self.open(owner, source=source, model=model, key=key)
@@ -193,7 +187,7 @@ class LLMStream(Blueprint):
         The stream is started when the first event is asked for. Ends with `Done`; never raises for what goes wrong
         upstream. Closing the generator stops the stream, and waits until its record is written.
         """
-        _check_source(source)
+        check_iterable(source)
         ours = self.state
         asked = None
         if source is None:
@@ -202,7 +196,7 @@ class LLMStream(Blueprint):
         def events() -> Iterator[Event]:
             with ours.app.app_context():
                 stream = self.open(owner, asked, source=source, model=model)
-            yield from _events_of(ours.streams, stream)
+            yield from ours.streams.events_of(stream)
 
         return events()
 
@@ -242,9 +236,9 @@ class LLMStream(Blueprint):
             asked_by = _fingerprint_of_request() if key else b""
             stream, new = ours.streams.start(owner, model or made.asked_model, made, key=key, fingerprint=asked_by)
         if new:
-            _announce(ours.app, stream)
+            signals.announce(ours.app, id=stream.id, owner=stream.owner, model=stream.model)
         else:
-            _discard(source)
+            discard(source)
         return stream
 
     def attached(self, owner: str, wire: Wire) -> Response | None:
@@ -293,39 +287,7 @@ class LLMStream(Blueprint):
         )
 
 
-def _events_of(streams: Streams, stream: Stream) -> Iterator[Event]:
-    reader = streams.follow(stream)
-    try:
-        for _, batch in reader.batches():
-            yield from batch
-    finally:
-        stream.stop("cancelled")
-        stream.settled.wait(SETTLE_S)
-        reader.close()
-
-
-def _check_source(source: Iterable[Any] | None) -> None:
-    """Two mistakes that would stream without complaint. Raises `TypeError`."""
-    if isinstance(source, (str, bytes)):
-        raise TypeError("a string would be streamed letter by letter: pass prompt=…, or [text]")
-    if isinstance(source, Sequence) and any(isinstance(item, Mapping) and "role" in item for item in source):
-        raise TypeError("pass messages as messages=…")
-
-
-def _announce(app: Flask, stream: Stream) -> None:
-    try:
-        signals.stream_started.send(app, id=stream.id, owner=stream.owner, model=stream.model)
-    except Exception:  # it has begun all the same, and is paid for
-        logger.exception("a receiver of stream_started failed for stream %s", stream.id)
-
-
 def _fingerprint_of_request() -> bytes:
     """Equal for two requests that ask a view the same thing."""
     asked = f"{request.method} {request.full_path} {sorted(request.form.items(multi=True))}".encode(errors="replace")
     return hashlib.sha256(asked + request.get_data(cache=True)).digest()
-
-
-def _discard(source: Iterable[Any] | None) -> None:
-    """A generator that will not be begun after all."""
-    if close := getattr(source, "close", None):
-        close()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import cli_usage
 from .chat_request import ChatRequest
 from .events import Delta
 from .events import Event
 from .events import Failure
 from .events import Refusal
 from .events import Reset
+from .reports import commands
 from .stream import Stream
 from .usage.record import UsageRecord
 from .usage.record import money
@@ -28,7 +28,7 @@ SETTLE_S = 5.0
 
 def add_to(llm: LLMStream) -> None:
     """Give the blueprint its commands; they stand under its name."""
-    cli_usage.add_to(llm)
+    commands.add_to(llm)
 
     @llm.cli.command("ask")
     @click.argument("prompt")

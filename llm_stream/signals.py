@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING
+from typing import Any
+
 from blinker import Namespace
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger("llm_stream")
 
 _signals = Namespace()
 
@@ -12,3 +21,11 @@ stream_started = _signals.signal("llm-stream-started")
 
 stream_settled = _signals.signal("llm-stream-settled")
 """Sent once for each stream, however it ended, after `on_usage`, with `record`: a `UsageRecord`."""
+
+
+def announce(app: Flask, *, id: str, **stream: Any) -> None:
+    """Send `stream_started`. A receiver that fails keeps nothing from starting: it is paid for already."""
+    try:
+        stream_started.send(app, id=id, **stream)
+    except Exception:
+        logger.exception("a receiver of stream_started failed for stream %s", id)

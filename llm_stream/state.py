@@ -24,6 +24,7 @@ from . import signals
 from .errors import ConfigError
 from .errors import LLMStreamError
 from .events import Usage
+from .ledger import ledgers
 from .log_lines import JSONLines
 from .settings import PREFIX
 from .settings import Settings
@@ -32,7 +33,6 @@ from .stream import Verdict
 from .streams import Streams
 from .telemetry import Telemetry
 from .upstream.client import know_the_platform
-from .usage import ledgers
 from .usage.account import account
 from .usage.budget import BudgetOf
 from .usage.budget import Budgets
@@ -40,7 +40,7 @@ from .usage.meter import Meter
 from .usage.record import UsageRecord
 
 if TYPE_CHECKING:
-    from .usage.ledger import Ledger
+    from .ledger.ledger import Ledger
 
 logger = logging.getLogger("llm_stream")
 

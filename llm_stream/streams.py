@@ -23,6 +23,7 @@ from .errors import LLMStreamError
 from .errors import Overloaded
 from .errors import TooManyStreams
 from .errors import UnknownStream
+from .events import Event
 from .events import Usage
 from .reader import Reader
 from .readers import Readers
@@ -35,6 +36,7 @@ from .usage.record import UsageRecord
 logger = logging.getLogger("llm_stream")
 
 TICK_S = 0.2
+SETTLE_S = 5.0
 RETRY_AFTER_S = 5.0
 MAX_REMEMBERED = 20_000
 """Ids and keys of forgotten streams that are still known to have been: they are never bought twice."""
@@ -148,6 +150,17 @@ class Streams:
         for stream, _ in places:
             self._watch(stream)
         return readers
+
+    def events_of(self, stream: Stream) -> Iterator[Event]:
+        """All of them, as they come. Closing the generator stops the stream, and waits until its record is written."""
+        reader = self.follow(stream)
+        try:
+            for _, batch in reader.batches():
+                yield from batch
+        finally:
+            stream.stop("cancelled")
+            stream.settled.wait(SETTLE_S)
+            reader.close()
 
     def running(self) -> list[Stream]:
         """Those that are not settled yet."""

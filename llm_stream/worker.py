@@ -19,9 +19,9 @@ from typing import Any
 
 from . import streams
 from .errors import Interrupted
+from .ledger import ledgers
 from .stream import Stream
 from .usage import estimate
-from .usage import ledgers
 from .usage import price
 
 LOOK_EVERY_S = 0.1

@@ -26,9 +26,9 @@ from playwright.sync_api import Page
 from playwright.sync_api import sync_playwright
 
 from llm_stream import LLMStream
+from llm_stream.ledger import ledgers
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
-from llm_stream.usage import ledgers
 
 # no timings in tests; and CI, which nobody watches, tries the same examples each time
 hypothesis.settings.register_profile("local", deadline=None)

@@ -22,6 +22,8 @@ from llm_stream import ConfigError
 from llm_stream import LLMStream
 from llm_stream import UsageRecord
 from llm_stream.errors import OverBudget
+from llm_stream.ledger import ledgers
+from llm_stream.ledger import schema
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
@@ -29,8 +31,6 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Step
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
-from llm_stream.usage import ledgers
-from llm_stream.usage import schema
 from llm_stream.usage.budget import Period
 from llm_stream.usage.budget import Reservation
 

@@ -21,14 +21,14 @@ from sqlalchemy import select
 
 from llm_stream.errors import BudgetHeld
 from llm_stream.errors import OverBudget
+from llm_stream.ledger import reservations
+from llm_stream.ledger import schema
+from llm_stream.ledger.database import Database
 from llm_stream.settings import Budget
-from llm_stream.usage import reservations
-from llm_stream.usage import schema
 from llm_stream.usage.budget import Reservation
 from llm_stream.usage.budget import amount_of
 from llm_stream.usage.budget import periods_of
 from llm_stream.usage.budget import units
-from llm_stream.usage.database import Database
 
 from .databases import PostgreSQL
 from .databases import PostgreSQLServer

@@ -22,10 +22,15 @@ ORDER = [
     {"testing/stand_in"},
     {"testing/script", "testing/reading"},
     {"blueprint", "cli", "worker"},
-    {"cli_usage"},
     {"routes/__init__"},
     {"routes/native", "routes/openai", "routes/ui", "routes/agui", "routes/usage"},
     {"routes/body", "routes/aborted", "routes/conversation"},
+    {"reports/commands"},
+    {"reports/page"},
+    {"reports/chart", "reports/export", "reports/reconcile"},
+    {"reports/report"},
+    {"reports/days"},
+    {"reports/filters", "reports/receipts"},
     {"state"},
     {"response", "access", "signals"},
     {"streams", "telemetry"},
@@ -35,19 +40,13 @@ ORDER = [
     {"wire/__init__", "wire/sse", "wire/native", "wire/text", "wire/ui", "wire/agui", "wire/answer"},
     {"stream"},
     {"producer"},
-    {"usage/account"},
-    {"usage/page"},
-    {"usage/chart"},
-    {"usage/report"},
-    {"usage/export", "usage/reconcile"},
-    {"usage/days"},
-    {"usage/ledgers"},
-    {"usage/ledger"},
-    {"usage/lease", "usage/writer"},
-    {"usage/rows"},
-    {"usage/database"},
-    {"usage/meter", "usage/reservations", "usage/rows"},
-    {"usage/schema"},
+    {"ledger/ledgers"},
+    {"ledger/ledger"},
+    {"ledger/lease", "ledger/writer", "ledger/reservations"},
+    {"ledger/database"},
+    {"ledger/rows"},
+    {"ledger/schema"},
+    {"usage/account", "usage/meter"},
     {"guard"},
     {"upstream/iterator"},
     {"upstream/completion"},
@@ -66,13 +65,15 @@ ORDER = [
     {"requests/messages"},
     {"requests/__init__"},
     {"chat_request", "log/memory", "source"},
-    {"settings", "sockets", "greenlets", "statuses", "usage/filters", "usage/receipts"},
-    {"errors"},
+    {"settings", "sockets", "greenlets", "statuses"},
+    {"errors/__init__"},
+    {"errors/request", "errors/stream"},
+    {"errors/base"},
     {"events"},
 ]
 """A module imports from its own row and the rows below it only."""
 
-STANDS_ALONE = {"upstream/__init__", "usage/__init__", "log/__init__"}
+STANDS_ALONE = {f"{room}/__init__" for room in ("upstream", "usage", "ledger", "reports", "log")}
 
 
 def name_of(path: Path) -> str:
@@ -137,7 +138,7 @@ def test_frameworks_stay_in_their_rooms(module: str) -> None:
 @pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py"), ROOT / "wsgi.py"], ids=str)
 def test_files_and_functions_are_small(path: Path) -> None:
     source = path.read_text()
-    assert len(source.splitlines()) <= (350 if path.name == "errors.py" else 300)  # the tree is drawn whole
+    assert len(source.splitlines()) <= 300
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.name != "add_to":
             assert (node.end_lineno or 0) - node.lineno < 60, node.name

@@ -18,8 +18,8 @@ from playwright.sync_api import Page
 from playwright.sync_api import expect
 
 from llm_stream import LLMStream
+from llm_stream.reports import days
 from llm_stream.testing import Upstream
-from llm_stream.usage import days
 
 from . import usage_rows
 from .conftest import Server
@@ -178,7 +178,7 @@ def test_a_ledger_without_a_stream_is_no_error(make: Make, tmp_path: Path) -> No
 
 
 def test_csv_has_every_row_and_no_formula(make: Make, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_stream.usage.export.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("llm_stream.reports.export.ROWS_AT_ONCE", 2)
     answer = make(url).test_client().get("/llm/usage.csv?since=1y")
     assert answer.mimetype == "text/csv" and "attachment" in answer.headers["Content-Disposition"]
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))

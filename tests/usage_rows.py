@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from llm_stream.usage import schema
-from llm_stream.usage.database import Database
+from llm_stream.ledger import schema
+from llm_stream.ledger.database import Database
 
 MICRO = 10**6
 """Of a millionth of a currency's unit there are so many of the fractions that costs are kept in."""

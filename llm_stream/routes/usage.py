@@ -13,14 +13,14 @@ from flask import url_for
 from .. import response
 from ..errors import InvalidField
 from ..errors import NoLedger
-from ..usage import filters as usage_filters
-from ..usage.filters import Dimension
-from ..usage.filters import FilterError
-from ..usage.filters import Filters
+from ..reports import filters as usage_filters
+from ..reports.filters import Dimension
+from ..reports.filters import FilterError
+from ..reports.filters import Filters
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
-    from ..usage.ledger import Ledger
+    from ..ledger.ledger import Ledger
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -50,7 +50,7 @@ def add_to(llm: LLMStream) -> None:
     def usage_page() -> Response:
         scope = llm.usage_scope()
         ledger, filters, by = _asked(llm, scope, "model")
-        from ..usage import page
+        from ..reports import page
 
         links = {name: url_for(f".usage_{name}") for name in ("page", "csv", "json")}
         links |= {file: url_for(".static", filename=f"usage.{file}") for file in ("css", "js")}
@@ -60,8 +60,8 @@ def add_to(llm: LLMStream) -> None:
     @llm.get("/usage.json")
     def usage_json() -> Response:
         ledger, filters, by = _asked(llm, llm.usage_scope(), "day")
-        from ..usage.report import as_plain
-        from ..usage.report import report
+        from ..reports.report import as_plain
+        from ..reports.report import report
 
         answer = response.json_response(as_plain(report(ledger, filters, by), by))
         answer.headers["X-Content-Type-Options"] = "nosniff"
@@ -70,7 +70,7 @@ def add_to(llm: LLMStream) -> None:
     @llm.get("/usage.csv")
     def usage_csv() -> Response:
         ledger, filters, _ = _asked(llm, llm.usage_scope(), "day")
-        from ..usage.export import csv_of
+        from ..reports.export import csv_of
 
         lines: Iterator[bytes] = csv_of(ledger, filters)
         answer = Response(lines, mimetype="text/csv", headers={"Cache-Control": "no-store"})

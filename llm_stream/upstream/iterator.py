@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -63,6 +65,20 @@ class IteratorSource:
 
     def interrupt(self) -> None:
         self._stopped = True
+
+
+def check_iterable(source: Iterable[Any] | None) -> None:
+    """Two mistakes that would stream without complaint. Raises `TypeError`."""
+    if isinstance(source, (str, bytes)):
+        raise TypeError("a string would be streamed letter by letter: pass prompt=…, or [text]")
+    if isinstance(source, Sequence) and any(isinstance(item, Mapping) and "role" in item for item in source):
+        raise TypeError("pass messages as messages=…")
+
+
+def discard(source: Iterable[Any] | None) -> None:
+    """Close a generator that will not be begun after all."""
+    if close := getattr(source, "close", None):
+        close()
 
 
 def _checked(item: Any) -> Any:

@@ -26,8 +26,8 @@ from sqlalchemy.exc import OperationalError
 
 from .. import greenlets
 from ..errors import ConfigError
+from ..usage.record import utc_now
 from . import schema
-from .record import utc_now
 
 Result = TypeVar("Result")
 

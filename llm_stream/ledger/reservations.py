@@ -19,11 +19,11 @@ from sqlalchemy.dialects import sqlite
 
 from ..errors import OverBudget
 from ..settings import LARGEST_BUDGET
-from .budget import Period
-from .budget import Reservation
-from .budget import reached
-from .budget import refusal
-from .record import utc_now
+from ..usage.budget import Period
+from ..usage.budget import Reservation
+from ..usage.budget import reached
+from ..usage.budget import refusal
+from ..usage.record import utc_now
 from .schema import FRACTIONS
 from .schema import budgets
 from .schema import reservations

@@ -13,6 +13,8 @@ from itertools import accumulate
 from typing import Any
 
 from .. import greenlets
+from ..ledger.ledger import Ledger
+from ..ledger.schema import FRACTIONS
 from .days import Day
 from .days import Sum
 from .days import Times
@@ -20,8 +22,6 @@ from .days import days
 from .filters import DIMENSIONS
 from .filters import Dimension
 from .filters import Filters
-from .ledger import Ledger
-from .schema import FRACTIONS
 
 
 @dataclass

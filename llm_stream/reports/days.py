@@ -26,11 +26,11 @@ from sqlalchemy import or_
 from sqlalchemy import select
 
 from .. import greenlets
+from ..ledger.ledger import Ledger
+from ..ledger.schema import usage
+from ..ledger.schema import usage_days
+from ..usage.record import utc_now
 from .filters import Filters
-from .ledger import Ledger
-from .record import utc_now
-from .schema import usage
-from .schema import usage_days
 
 FEW = 50_000
 """So many rows are summed as they are; of more, the days that are over are remembered."""

@@ -19,11 +19,11 @@ from sqlalchemy import func
 from sqlalchemy import inspect
 from sqlalchemy import select
 
-from .ledger import Ledger
+from ..ledger.ledger import Ledger
+from ..ledger.schema import FRACTIONS
+from ..ledger.schema import RUNNING
+from ..ledger.schema import usage
 from .receipts import Receipt
-from .schema import FRACTIONS
-from .schema import RUNNING
-from .schema import usage
 
 MICRO = Decimal("0.000001")
 """Exports are rounded, to this at the coarsest."""

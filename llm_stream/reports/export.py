@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 from sqlalchemy import select
 from sqlalchemy import tuple_
 
+from ..ledger.ledger import Ledger
+from ..ledger.schema import FRACTIONS
+from ..ledger.schema import usage
 from .days import streams_by_day
 from .days import where
 from .filters import Filters
-from .ledger import Ledger
-from .schema import FRACTIONS
-from .schema import usage
 
 ROWS_AT_ONCE = 2000
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")

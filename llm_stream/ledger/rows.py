@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from ..errors import Interrupted
-from .record import UsageRecord
-from .record import storable
+from ..usage.record import UsageRecord
+from ..usage.record import storable
 from .schema import FRACTIONS
 
 LARGEST = 2**63 - 1

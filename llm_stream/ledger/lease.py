@@ -15,9 +15,9 @@ from sqlalchemy import insert
 from sqlalchemy import select
 from sqlalchemy import update
 
+from ..usage.record import UsageRecord
 from . import rows
 from .database import Database
-from .record import UsageRecord
 from .schema import RUNNING
 from .schema import usage
 from .schema import workers

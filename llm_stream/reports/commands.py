@@ -14,22 +14,22 @@ from typing import TextIO
 import click
 import msgspec
 
-from .errors import NoLedger
-from .usage import filters as usage_filters
-from .usage import receipts
-from .usage.filters import DEFAULT_SINCE
-from .usage.filters import DIMENSIONS
-from .usage.filters import Dimension
-from .usage.filters import FilterError
-from .usage.filters import Filters
-from .usage.receipts import ReceiptError
+from ..errors import NoLedger
+from . import filters as usage_filters
+from . import receipts
+from .filters import DEFAULT_SINCE
+from .filters import DIMENSIONS
+from .filters import Dimension
+from .filters import FilterError
+from .filters import Filters
+from .receipts import ReceiptError
 
 if TYPE_CHECKING:
-    from .blueprint import LLMStream
-    from .usage.ledger import Ledger
-    from .usage.reconcile import Comparison
-    from .usage.report import Figures
-    from .usage.report import Report
+    from ..blueprint import LLMStream
+    from ..ledger.ledger import Ledger
+    from .reconcile import Comparison
+    from .report import Figures
+    from .report import Report
 
 CLOSE_S = 5.0
 
@@ -75,7 +75,7 @@ def add_to(llm: LLMStream) -> None:
         if not found:
             raise click.UsageError("The file says nothing of any request.")
         with _ledger_of(llm) as ledger:
-            from .usage.reconcile import compare
+            from .reconcile import compare
 
             comparison = compare(ledger, found)
         click.echo("Compared: " + ", ".join(f"{name} ({column})" for name, column in columns.items()))
@@ -96,13 +96,13 @@ def _ledger_of(llm: LLMStream) -> Iterator[Ledger]:
 
 def _print_usage(ledger: Ledger, filters: Filters, by: Dimension, form: str | None) -> None:
     if form == "csv":
-        from .usage.export import csv_of
+        from .export import csv_of
 
         for lines in csv_of(ledger, filters):
             sys.stdout.buffer.write(lines)
         return
-    from .usage.report import as_plain
-    from .usage.report import report
+    from .report import as_plain
+    from .report import report
 
     made = report(ledger, filters, by)
     if form == "json":
@@ -112,12 +112,12 @@ def _print_usage(ledger: Ledger, filters: Filters, by: Dimension, form: str | No
 
 
 def _print_report(made: Report, by: Dimension) -> None:
-    from .usage.page import count
-    from .usage.page import money
-    from .usage.page import percent
-    from .usage.page import seconds
-    from .usage.report import percentile
-    from .usage.report import unread_share
+    from .page import count
+    from .page import money
+    from .page import percent
+    from .page import seconds
+    from .report import percentile
+    from .report import unread_share
 
     def line(name: str, figures: Figures) -> list[str]:
         spend = [money(amount, currency) for currency, amount in sorted(figures.spend.items())]
@@ -175,7 +175,7 @@ def _pair(here: str, there: str) -> str:
 
 
 def _amounts(costs: dict[str, Any]) -> str:
-    from .usage.record import money
+    from ..usage.record import money
 
     return " + ".join(money(amount, currency) for currency, amount in sorted(costs.items())) or "nothing"
 

@@ -20,12 +20,12 @@ from sqlalchemy.dialects import sqlite
 
 from ..errors import LedgerUnavailable
 from ..errors import OverBudget
+from ..usage.budget import Reservation
+from ..usage.record import UsageRecord
+from ..usage.record import storable
 from . import reservations
-from .budget import Reservation
 from .database import Database
 from .lease import Lease
-from .record import UsageRecord
-from .record import storable
 from .rows import values_of
 from .schema import RUNNING
 from .schema import usage

@@ -14,19 +14,19 @@ from urllib.parse import urlencode
 
 import jinja2
 
+from ..ledger.ledger import Ledger
+from ..ledger.schema import FRACTIONS
+from ..usage.record import SYMBOLS
+from ..usage.record import utc_now
 from . import chart
 from .chart import Chart
 from .filters import DIMENSIONS
 from .filters import Dimension
 from .filters import Filters
-from .ledger import Ledger
-from .record import SYMBOLS
-from .record import utc_now
 from .report import Figures
 from .report import Report
 from .report import percentile
 from .report import report
-from .schema import FRACTIONS
 
 ROWS = 100
 """Of a table; the rest is in the CSV and the JSON."""

@@ -1,0 +1,120 @@
+"""LLMStreamError                        status  code
+├── ConfigError                                            a wrong LLM_STREAM_* value; raised at registration only
+├── RequestError                  400     invalid_request  the caller's fault; the message names the field
+│   ├── InvalidField              422     invalid_field
+│   ├── Unauthorized              401     unauthorized
+│   ├── OverBudget                402     over_budget      it could cost more than what is left
+│   │   ├── BudgetHeld            402     over_budget      what is left is held by answers being written
+│   │   └── Unpriced              402     unpriced         nobody knows what it could cost
+│   ├── CrossSite                 403     cross_site
+│   │   └── Prefetch              403     prefetch
+│   ├── UsageClosed               403     usage_closed     authorize_usage is missing, or let nobody in
+│   ├── NoLedger                  404     no_ledger
+│   ├── UnknownStream             404     unknown_stream   never existed, or is somebody else's
+│   ├── KeyConflict               409     key_conflict
+│   ├── ExpiredStream             410     expired_stream
+│   ├── TooLarge                  413     too_large
+│   ├── NotJSON                   415     not_json
+│   ├── TooManyStreams            429     too_many_streams
+│   ├── Overloaded                503     overloaded
+│   └── LedgerUnavailable         503     ledger_unavailable
+└── StreamError                   500     internal         ends a stream that has started
+    ├── BudgetReached             402     over_budget      while the answer was being written
+    ├── StreamTooLarge            502     stream_too_large
+    ├── Interrupted               503     interrupted      the server is being restarted
+    ├── TotalTimeout              504     total_timeout
+    │   ├── FirstTokenTimeout     504     first_token_timeout
+    │   └── IdleTimeout           504     idle_timeout
+    └── UpstreamError             502     upstream_failed
+        ├── UpstreamRejected      400     upstream_rejected
+        │   └── ContextTooLong    400     context_too_long
+        ├── UpstreamRefused       502     upstream_refused the operator's trouble: key, credit, model name
+        ├── UpstreamThrottled     429     upstream_throttled
+        ├── UpstreamUnreachable   502     upstream_unreachable
+        ├── UpstreamCut           502     upstream_cut     ended without a finish_reason
+        ├── UpstreamGarbled       502     upstream_garbled
+        └── UpstreamTimeout       504     upstream_timeout
+
+One error, two carriers: before the first byte a JSON body with `status`, afterwards a `failure` event.
+Both are made of the same fields, and neither ever holds the provider's words: those go to the log.
+"""
+
+from __future__ import annotations
+
+from .base import ConfigError
+from .base import LLMStreamError
+from .base import new_error_id
+from .request import BudgetHeld
+from .request import CrossSite
+from .request import ExpiredStream
+from .request import InvalidField
+from .request import KeyConflict
+from .request import LedgerUnavailable
+from .request import NoLedger
+from .request import NotJSON
+from .request import OverBudget
+from .request import Overloaded
+from .request import Prefetch
+from .request import RequestError
+from .request import TooLarge
+from .request import TooManyStreams
+from .request import Unauthorized
+from .request import UnknownStream
+from .request import Unpriced
+from .request import UsageClosed
+from .stream import BudgetReached
+from .stream import ContextTooLong
+from .stream import FirstTokenTimeout
+from .stream import IdleTimeout
+from .stream import Interrupted
+from .stream import StreamError
+from .stream import StreamTooLarge
+from .stream import TotalTimeout
+from .stream import UpstreamCut
+from .stream import UpstreamError
+from .stream import UpstreamGarbled
+from .stream import UpstreamRefused
+from .stream import UpstreamRejected
+from .stream import UpstreamThrottled
+from .stream import UpstreamTimeout
+from .stream import UpstreamUnreachable
+
+__all__ = [
+    "BudgetHeld",
+    "BudgetReached",
+    "ConfigError",
+    "ContextTooLong",
+    "CrossSite",
+    "ExpiredStream",
+    "FirstTokenTimeout",
+    "IdleTimeout",
+    "Interrupted",
+    "InvalidField",
+    "KeyConflict",
+    "LLMStreamError",
+    "LedgerUnavailable",
+    "NoLedger",
+    "NotJSON",
+    "OverBudget",
+    "Overloaded",
+    "Prefetch",
+    "RequestError",
+    "StreamError",
+    "StreamTooLarge",
+    "TooLarge",
+    "TooManyStreams",
+    "TotalTimeout",
+    "Unauthorized",
+    "UnknownStream",
+    "Unpriced",
+    "UpstreamCut",
+    "UpstreamError",
+    "UpstreamGarbled",
+    "UpstreamRefused",
+    "UpstreamRejected",
+    "UpstreamThrottled",
+    "UpstreamTimeout",
+    "UpstreamUnreachable",
+    "UsageClosed",
+    "new_error_id",
+]

@@ -1,0 +1,1 @@
+"""What a ledger says: as a page, as data, in a terminal, and beside what a provider says."""
