@@ -38,7 +38,7 @@ from sqlalchemy import NullPool
 from sqlalchemy import create_engine
 from sqlalchemy import event
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from llm_stream import LLMStream
 from llm_stream.testing import Cut
@@ -228,15 +228,14 @@ def lock(url: str) -> None:
     if engine.dialect.name == "sqlite":
         statement = "BEGIN EXCLUSIVE"
         event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
-    with engine.connect() as connection:
-        while True:
-            try:
+    while True:
+        try:
+            with engine.connect() as connection:
                 connection.execute(text(statement))
-                break
-            except OperationalError:
-                connection.rollback()
-        time.sleep(TROUBLE_S)
-        connection.rollback()
+                time.sleep(TROUBLE_S)
+                return connection.rollback()
+        except DBAPIError:  # it is away, or has no tables yet
+            time.sleep(0.05)
 
 
 def rows_of(url: str) -> list[dict[str, Any]]:
@@ -270,9 +269,8 @@ def soak(streams: int, rate: float, url: str, troubles: list[Callable[[], object
                 done.result()
         rows = settled(url)
         known = {row["owner"] for row in rows}
-        for ask in soaked.asks:  # a worker was killed between taking it and opening its row
-            if str(ask.number) not in known and ask.is_unsure:
-                client.ask(ask)
+        with ThreadPoolExecutor(50) as pool:  # a worker was killed between taking them and opening their rows
+            list(pool.map(client.ask, [ask for ask in soaked.asks if str(ask.number) not in known and ask.is_unsure]))
         return judge(soaked.asks, settled(url), seconds)
 
 

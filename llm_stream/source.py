@@ -78,7 +78,7 @@ class SourceOfEvents(Protocol):
 
     @property
     def request_id(self) -> str | None:
-        """The provider's own name of the last call that it answered: its `x-request-id`."""
+        """The provider's own name of the last call that it answered: its `x-generation-id`, or `x-request-id`."""
 
     @property
     def service_tier(self) -> str | None:

@@ -26,7 +26,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 from llm_stream.usage import estimate
-from llm_stream.usage.budget import UNITS
+from llm_stream.usage.record import FRACTIONS
 
 from .conftest import Connection
 from .conftest import Server
@@ -64,7 +64,7 @@ def ledger(tmp_path: Path) -> SQLite:
 def in_budget(database: Any) -> list[tuple[str, float, float]]:
     """What is spent and held in each period."""
     rows = database.rows("SELECT * FROM llm_stream_budgets ORDER BY period")
-    return [(row["period"], row["spent"] / UNITS, row["reserved"] / UNITS) for row in rows]
+    return [(row["period"], row["spent"] / FRACTIONS, row["reserved"] / FRACTIONS) for row in rows]
 
 
 def spent(database: Any) -> float:
@@ -189,6 +189,18 @@ def test_question_tools_and_a_second_attempt_are_reserved_for(
     question = estimate.input_tokens([{"role": "user", "content": "hi"}])
     events = started(app)
     assert next(events) and in_budget(ledger)[0][1:] == (0, 2 * (question + 10))
+    gate.open()
+    list(events)
+
+
+def test_dearest_kind_of_tokens_is_reserved_for(upstream: Upstream, make_app: MakeApp, ledger: SQLite) -> None:
+    price = {"input": "0", "output": "1000000", "reasoning": "3000000", "cache_write": "1000000", "currency": "INR"}
+    app = make_app(ledger_url=ledger.url, budgets=budget(day="1000"), prices={"scripted": price}, max_output_tokens=10)
+    gate = Gate()
+    upstream.answer("one", gate)
+    question = estimate.input_tokens([{"role": "user", "content": "hi"}])
+    events = started(app)
+    assert next(events) and in_budget(ledger)[0][1:] == (0, question + 30)
     gate.open()
     list(events)
 

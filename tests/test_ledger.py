@@ -33,6 +33,7 @@ from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 from llm_stream.usage.budget import Period
 from llm_stream.usage.budget import Reservation
+from llm_stream.usage.record import FRACTIONS
 
 from .conftest import GUNICORN
 from .conftest import PATIENCE_S
@@ -96,7 +97,7 @@ def test_row_is_there_before_the_upstream_is_called(upstream: Upstream, serve: S
         name: row[name] if row[name] is None else str(row[name]) for name in FIGURES
     }
     assert (row["status"], row["request_id"], row["finish_reason"]) == ("completed", "req-1", "stop")
-    assert Decimal(row["cost"]) / schema.FRACTIONS == Decimal(record["cost"]) and row["currency"] == "INR"
+    assert Decimal(row["cost"]) / FRACTIONS == Decimal(record["cost"]) and row["currency"] == "INR"
     assert row["was_read"] in (1, True) and row["ttft_s"] <= row["duration_s"]
 
 
@@ -294,7 +295,7 @@ def test_row_is_settled_once(database: Database, caplog: pytest.LogCaptureFixtur
     ledger.settle(replace(record, cost=Decimal(2), status="failed"), charge=4)
     close()
     (row,) = database.rows(ROWS)
-    assert (row["status"], row["cost"]) == ("completed", schema.FRACTIONS)
+    assert (row["status"], row["cost"]) == ("completed", FRACTIONS)
     (budget,) = database.rows("SELECT spent, reserved FROM llm_stream_budgets")
     assert (budget["spent"], budget["reserved"]) == (3, 0)
     assert "stream once was settled already" in caplog.text

@@ -26,9 +26,9 @@ from llm_stream.ledger import schema
 from llm_stream.ledger.database import Database
 from llm_stream.settings import Budget
 from llm_stream.usage.budget import Reservation
-from llm_stream.usage.budget import amount_of
 from llm_stream.usage.budget import periods_of
-from llm_stream.usage.budget import units
+from llm_stream.usage.record import amount_of
+from llm_stream.usage.record import fractions
 
 from .databases import PostgreSQL
 from .databases import PostgreSQLServer
@@ -130,7 +130,7 @@ class Owner:
         limits = {"2026-11": self.budget.month, "2026-12": self.budget.month}
         for row in rows:
             limit = limits.get(row.period, self.budget.day)
-            assert limit is not None and 0 <= row.spent + row.reserved <= units(limit)
+            assert limit is not None and 0 <= row.spent + row.reserved <= fractions(limit)
             assert row.spent + row.reserved == self._used(row.period)
 
 
@@ -158,13 +158,13 @@ def test_refusal_says_what_is_left_and_when_there_is_more(database: Database) ->
 
     def work(connection: Connection) -> None:
         def reserve(name: str, amount: str) -> OverBudget | None:
-            reservation = Reservation("somebody", "INR", units(Decimal(amount)), periods_of(budget, EVENING))
+            reservation = Reservation("somebody", "INR", fractions(Decimal(amount)), periods_of(budget, EVENING))
             return reservations.reserve(connection, name, reservation)
 
         assert reserve("first", "3") is None
         held = reserve("second", "2.5")
         assert isinstance(held, BudgetHeld) and held.retryable and held.retry_after
-        reservations.release(connection, "first", units(Decimal("2.75")))
+        reservations.release(connection, "first", fractions(Decimal("2.75")))
         spent = reserve("third", "2.5")
         assert spent is not None and not spent.retryable and spent.retry_after
         assert str(spent) == (

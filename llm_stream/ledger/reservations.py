@@ -23,8 +23,8 @@ from ..usage.budget import Period
 from ..usage.budget import Reservation
 from ..usage.budget import reached
 from ..usage.budget import refusal
+from ..usage.record import FRACTIONS
 from ..usage.record import utc_now
-from .schema import FRACTIONS
 from .schema import budgets
 from .schema import reservations
 

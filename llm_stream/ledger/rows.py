@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from ..errors import Interrupted
 from ..usage.record import UsageRecord
+from ..usage.record import fractions
 from ..usage.record import storable
-from .schema import FRACTIONS
 
 LARGEST = 2**63 - 1
 
@@ -55,24 +54,22 @@ def values_of(record: UsageRecord) -> dict[str, Any]:
         "error_id": record.error_id,
         "input_tokens": _count(record.input_tokens),
         "cached_tokens": _count(record.cached_tokens),
+        "cache_write_tokens": _count(record.cache_write_tokens),
         "output_tokens": _count(record.output_tokens),
         "reasoning_tokens": _count(record.reasoning_tokens),
-        "cost": fractions(record.cost),
+        "cost": None if record.cost is None else _count(fractions(record.cost)),
         "currency": storable(record.currency),
         "price_source": record.price_source,
         "price_date": _day(record.price_date),
+        "service_tier": storable(record.service_tier),
         "ttft_s": record.ttft_s,
         "duration_s": record.duration_s,
         "ended": record.ended,
     }
 
 
-def fractions(amount: Decimal | None) -> int | None:
-    """An amount as it is kept. None also for one that is larger than any database keeps."""
-    return None if amount is None else _count(round(amount * FRACTIONS))
-
-
 def _count(number: int | None) -> int | None:
+    """None also for what is larger than any database keeps."""
     return number if number is None or abs(number) <= LARGEST else None
 
 

@@ -61,12 +61,14 @@ usage = Table(
     Column("error_id", Text),
     Column("input_tokens", BigInteger),
     Column("cached_tokens", BigInteger),
+    Column("cache_write_tokens", BigInteger),
     Column("output_tokens", BigInteger),
     Column("reasoning_tokens", BigInteger),
-    Column("cost", BigInteger),  # in FRACTIONS of the currency
+    Column("cost", BigInteger),  # in FRACTIONS
     Column("currency", Text),
     Column("price_source", Text),
     Column("price_date", Text),
+    Column("service_tier", Text),
     Column("ttft_s", Double),
     Column("duration_s", Double),
     Column("started", UTCTime, nullable=False),
@@ -117,9 +119,6 @@ schema = Table("llm_stream_schema", tables, Column("version", Integer, nullable=
 
 RUNNING = "running"
 """The status of a row that is not settled yet."""
-
-FRACTIONS = 10**12
-"""Amounts are whole numbers of this part of their currency: sums are exact in every database."""
 
 MIGRATION_LOCK = 0x11A57
 

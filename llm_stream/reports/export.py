@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy import tuple_
 
 from ..ledger.ledger import Ledger
-from ..ledger.schema import FRACTIONS
 from ..ledger.schema import usage
+from ..usage.record import amount_of
 from .days import streams_by_day
 from .days import where
 from .filters import Filters
@@ -49,7 +48,7 @@ def _rows(connection: Connection, filters: Filters, day: str, after: tuple[datet
 def _cells(row: Any) -> list[str]:
     values = dict(row._mapping)
     if values["cost"] is not None:
-        values["cost"] = f"{Decimal(values['cost']) / FRACTIONS:f}"
+        values["cost"] = f"{amount_of(values['cost']):f}"
     return [_cell(value) for value in values.values()]
 
 

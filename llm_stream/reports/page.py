@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from dataclasses import replace
 from datetime import date
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
 
 from ..ledger.ledger import Ledger
-from ..ledger.schema import FRACTIONS
 from ..usage.record import SYMBOLS
+from ..usage.record import amount_of
 from ..usage.record import utc_now
 from . import chart
 from .chart import Chart
@@ -136,7 +135,7 @@ def _rows(made: Report, by: Dimension) -> Sequence[tuple[str, Figures]]:
 
 def money(fractions: float, currency: str) -> str:
     """Two digits after the point, or as many as it takes to see two that are not zeros."""
-    amount = Decimal(int(fractions)) / FRACTIONS
+    amount = amount_of(int(fractions))
     places = 2 if amount == 0 or abs(amount) >= 1 else min(12, 1 - amount.adjusted())
     figure = f"{amount:,.{places}f}"
     symbol = SYMBOLS.get(currency)

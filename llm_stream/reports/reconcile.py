@@ -20,9 +20,9 @@ from sqlalchemy import inspect
 from sqlalchemy import select
 
 from ..ledger.ledger import Ledger
-from ..ledger.schema import FRACTIONS
 from ..ledger.schema import RUNNING
 from ..ledger.schema import usage
+from ..usage.record import amount_of
 from .receipts import Receipt
 
 MICRO = Decimal("0.000001")
@@ -200,7 +200,7 @@ def _add_there(made: Comparison, day: str, receipt: Receipt) -> None:
 
 
 def _cost(row: Any) -> Decimal | None:
-    return None if row.cost is None else Decimal(row.cost) / FRACTIONS
+    return None if row.cost is None else amount_of(row.cost)
 
 
 def _known(count: int | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import greenlets
 from ..ledger.ledger import Ledger
-from ..ledger.schema import FRACTIONS
+from ..usage.record import amount_of
 from .days import Day
 from .days import Sum
 from .days import Times
@@ -156,7 +156,7 @@ def percentile(seen: Mapping[float, int], share: float) -> float | None:
 
 def amounts(counter: Mapping[str, int]) -> dict[str, Decimal]:
     """By currency, in whole ones."""
-    return {currency: Decimal(count) / FRACTIONS for currency, count in sorted(counter.items())}
+    return {currency: amount_of(count) for currency, count in sorted(counter.items())}
 
 
 def unread_share(figures: Figures, currency: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 
 import httpx2
@@ -24,6 +25,9 @@ from .sse import MAX_EVENT_BYTES
 from .sse import Splitter
 
 DONE = b"[DONE]"
+
+REQUEST_ID = ("x-generation-id", "x-request-id")
+"""Where a provider says its own name of a call; OpenRouter's exports know the first."""
 
 Batch = list[Event]
 
@@ -59,7 +63,7 @@ class Call:
                 response = self._endpoint.post(_body(self._endpoint, self._request, self._model))
             with closing(response):
                 self._answered = True
-                self.request_id = response.headers.get("x-request-id")
+                self.request_id = _first_of(response.headers, REQUEST_ID)
                 if stream := response.extensions.get("network_stream"):
                     self.lifeline.hold(stream)
                 yield from self._events(response, Waits(getattr(stream, "watchable", None)))
@@ -135,6 +139,10 @@ def _body(endpoint: Endpoint, request: ChatRequest, model: str) -> Body:
     if request.tools is not None:
         body["tools"] = request.tools
     return body
+
+
+def _first_of(headers: httpx2.Headers, names: Sequence[str]) -> str | None:
+    return next((headers[name] for name in names if name in headers), None)
 
 
 def _body_of(response: httpx2.Response) -> Iterator[bytes]:

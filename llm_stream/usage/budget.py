@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
-from decimal import ROUND_CEILING
-from decimal import Decimal
 from typing import Any
 from typing import Literal
 
@@ -28,14 +26,14 @@ from ..settings import Budget
 from ..settings import Settings
 from ..source import SourceOfEvents
 from . import estimate
+from .price import Cost
 from .price import cost_of
+from .record import amount_of
+from .record import fractions
 from .record import money
 from .record import storable
 
 logger = logging.getLogger("llm_stream")
-
-UNITS = 10**12
-"""An amount is kept as a whole number of these parts of its currency: a token's price is exact in them."""
 
 HELD_RETRY_AFTER_S = 5.0
 
@@ -106,27 +104,38 @@ class Budgets:
                 raise refusal(reservation, period, spent=0, now=now)
         return reservation
 
-    def price_of(self, usage: Usage, models: Iterable[str], base_url: str | None, currency: str) -> int | None:
+    def price_of(self, usage: Usage, models: Iterable[str], source: SourceOfEvents, currency: str) -> int | None:
         """What it costs in the budget's currency; if the provider says it in another, by the price of its tokens."""
         models = tuple(models)
-        cost = cost_of(usage, models, self._settings.prices, base_url)
-        if cost is not None and cost.currency != currency and usage.cost is not None:
-            cost = cost_of(_without_cost(usage), models, self._settings.prices, base_url)
-        return units(cost.amount) if cost is not None and cost.currency == currency else None
+
+        def cost(usage: Usage) -> Cost | None:
+            tier = source.service_tier
+            return cost_of(usage, models, self._settings.prices, source.base_url, service_tier=tier)
+
+        found = cost(usage)
+        if found is not None and found.currency != currency and usage.cost is not None:
+            found = cost(msgspec.structs.replace(usage, cost=None, currency=None))
+        return fractions(found.amount) if found is not None and found.currency == currency else None
 
     def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
         """The same at the price of the dearest model that may come to be asked; None if one of them has none."""
-        prices = [self.price_of(usage, [model], source.base_url, currency) for model in source.models]
-        known = [price for price in prices if price is not None]
-        return max(known) if known and len(known) == len(prices) else None
+        return _highest(self.price_of(usage, [model], source, currency) for model in source.models)
+
+    def highest_price(self, read: int, written: int, source: SourceOfEvents, currency: str) -> int | None:
+        """What so many tokens cost at most, of whatever kind they turn out to be."""
+        return _highest(
+            self.highest_price_of(usage, source, currency)
+            for cache_write in {0, read}
+            for reasoning in {0, written}
+            if (usage := Usage(read, written, cache_write_tokens=cache_write, reasoning_tokens=reasoning))
+        )
 
     def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
         """None for an iterable of the app's own: what it buys, only the app knows."""
         if source.messages is None or source.most_output_tokens is None:
             return None
         asked = greenlets.off_loop(_input_tokens, source.messages, source.tools)  # a long one takes its time
-        most = Usage(input_tokens=asked * source.most_attempts, output_tokens=source.most_output_tokens)
-        return self.highest_price_of(most, source, currency)
+        return self.highest_price(asked * source.most_attempts, source.most_output_tokens, source, currency)
 
 
 def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:
@@ -135,9 +144,9 @@ def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:
     periods = []
     if budget.month is not None:
         next_month = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
-        periods.append(Period(f"{today:%Y-%m}", "month", units(budget.month), next_month))
+        periods.append(Period(f"{today:%Y-%m}", "month", fractions(budget.month), next_month))
     if budget.day is not None:
-        periods.append(Period(f"{today:%Y-%m-%d}", "day", units(budget.day), today + timedelta(days=1)))
+        periods.append(Period(f"{today:%Y-%m-%d}", "day", fractions(budget.day), today + timedelta(days=1)))
     return tuple(periods)
 
 
@@ -187,14 +196,6 @@ def _renewal(period: Period) -> str:
     return f"It is renewed at {period.ends:%Y-%m-%d %H:%M} UTC."
 
 
-def units(amount: Decimal) -> int:
-    return int((amount * UNITS).to_integral_value(ROUND_CEILING))
-
-
-def amount_of(units: int) -> Decimal:
-    return Decimal(units) / UNITS
-
-
 def _check_prices(settings: Settings, budget: Budget, model: str) -> None:
     """Where no request could ever be priced, that is said at once. Raises `ConfigError`."""
     if budget.unpriced == "allow":
@@ -210,8 +211,10 @@ def _check_prices(settings: Settings, budget: Budget, model: str) -> None:
             )
 
 
-def _without_cost(usage: Usage) -> Usage:
-    return msgspec.structs.replace(usage, cost=None, currency=None)
+def _highest(prices: Iterable[int | None]) -> int | None:
+    """None if one of them is not known."""
+    known = list(prices)
+    return max((price for price in known if price is not None), default=None) if None not in known else None
 
 
 def _input_tokens(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> int:

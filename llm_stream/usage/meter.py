@@ -43,7 +43,9 @@ class Meter:
         self._claim = claim
         self._held = reservation.held
         self._figures: Usage | None = None
-        self._a_token = self._price(Usage(input_tokens=0, output_tokens=1)) if reservation.held else None
+        self._a_token: int | None = None
+        if reservation.held:
+            self._a_token = budgets.highest_price(0, 1, source, reservation.currency)
         self._room = TOLERANCE * (source.most_output_tokens or 0)
         self._unmeasured: list[Event] = []
         self._bytes = 0
@@ -56,7 +58,7 @@ class Meter:
         source = self._source
         models = filter(None, (source.asked_model, source.upstream_model))
         try:
-            return self._budgets.price_of(usage, models, source.base_url, self.reservation.currency)
+            return self._budgets.price_of(usage, models, source, self.reservation.currency)
         except Exception:  # a stream must come to its end, whatever a provider's figures are
             logger.exception("what a stream has cost cannot be reckoned: it counts as what was reserved for it")
             return None

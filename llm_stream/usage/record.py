@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC
 from datetime import date
 from datetime import datetime
+from decimal import ROUND_CEILING
 from decimal import Decimal
 from typing import overload
 
 from ..events import Source
 from ..events import Status
+
+FRACTIONS = 10**12
+"""Amounts are kept as whole numbers of this part of their currency: their sums are exact in every database."""
 
 SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£"}
 
@@ -68,6 +72,16 @@ class UsageRecord:
         if self.error_code:
             parts.append(f"error={self.error_code} error_id={self.error_id}")
         return " ".join(parts)
+
+
+def fractions(amount: Decimal) -> int:
+    """An amount as it is kept; one that ends within a fraction, as the next higher."""
+    return int((amount * FRACTIONS).to_integral_value(ROUND_CEILING))
+
+
+def amount_of(fractions: int) -> Decimal:
+    """The same, in whole ones of its currency."""
+    return Decimal(fractions) / FRACTIONS
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
