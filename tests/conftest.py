@@ -105,7 +105,7 @@ class Server:
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log
         try:
-            return httpx2.get(f"{self.url}/worker", timeout=5).status_code == 200
+            return httpx2.get(f"{self.url}/worker", timeout=30).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -114,8 +114,8 @@ class Server:
         return self._log.read_text()
 
     def records(self) -> list[dict[str, Any]]:
-        lines = self._records.read_text().splitlines() if self._records.exists() else []
-        return [json.loads(line) for line in lines]
+        lines = self._records.read_text().splitlines(keepends=True) if self._records.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be half written
 
     def record(self, stream_id: str) -> dict[str, Any]:
         """The one record of a stream, once it is there."""
@@ -135,6 +135,13 @@ class Server:
         """No thread or greenlet of a stream is left, and no slot is taken."""
         state = self.worker()
         return not state["threads"] and not state["slots"]
+
+    def clear(self) -> None:
+        """Forget the records, and what the upstream was asked: another test may begin."""
+        eventually(self.at_rest)
+        self._records.unlink(missing_ok=True)
+        if self.upstream:
+            self.upstream.requests.clear()
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:

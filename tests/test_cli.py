@@ -21,6 +21,7 @@ def ask(upstream: Upstream | None, *options: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     if upstream:
         environment |= {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "x"}
+    environment["LLM_STREAM_LEDGER_URL"] = "null"  # not the demo's own
     environment["LLM_STREAM_PRICES"] = '{"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}'
     return subprocess.Popen(
         [str(Path(sys.executable).parent / "flask"), "--app", "wsgi", "llm", "ask", QUESTION, *options],

@@ -125,6 +125,7 @@ def test_every_ending_settles_its_row(upstream: Upstream, serve: Serve, database
     assert [row["status"] for row in rows] == ["completed", "failed", "failed", "timed_out", "cancelled", "abandoned"]
     assert [bool(row["was_read"]) for row in rows] == [True, True, True, True, True, False]
     assert (rows[1]["source"], rows[1]["cost"], rows[1]["request_id"]) == ("none", None, "req-2")
+    eventually(lambda: len(server.records()) == len(rows), "the last hook")
     assert [record["id"] for record in server.records()] == [row["id"] for row in rows]
 
 

@@ -117,10 +117,23 @@ def test_model_that_dies_in_the_middle_is_a_failure(model: Model, server: Server
     assert (record["status"], record["source"]) == ("failed", "estimated")
 
 
+SHORT = ["--max-output-tokens", "20"]
+
+
 def test_terminal_speaks_to_it(model: Model) -> None:
     environment = os.environ | {"OPENAI_BASE_URL": f"http://127.0.0.1:{model.port}/v1", "OPENAI_API_KEY": "none"}
+    environment["LLM_STREAM_LEDGER_URL"] = "null"
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "flask"), "--app", "wsgi", "llm", "ask", "Say hello."],
+        [
+            str(Path(sys.executable).parent / "flask"),
+            "--app",
+            "wsgi",
+            "llm",
+            "ask",
+            "Say hello.",
+            "--max-output-tokens",
+            "20",
+        ],
         cwd=ROOT,
         env=environment,
         capture_output=True,

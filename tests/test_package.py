@@ -34,6 +34,7 @@ def test_requirements_alone_serve_the_demo(tmp_path: Path) -> None:
     subprocess.run([*pip, "-r", str(ROOT / "requirements.txt")], check=True)
     port = free_port()
     environment = {"PATH": "/usr/bin:/bin", "PORT": str(port), "HOME": str(tmp_path)}
+    environment["LLM_STREAM_LEDGER_URL"] = f"sqlite:///{tmp_path / 'usage.db'}"
     gunicorn = [str(tmp_path / "venv/bin/gunicorn"), "-c", "gunicorn.conf.py", "wsgi:app"]
     with subprocess.Popen(gunicorn, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:

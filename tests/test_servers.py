@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,8 +17,6 @@ from .conftest import eventually
 from .conftest import kinds_of
 from .conftest import text_of
 
-Serve = Callable[..., Server]
-
 SERVERS = {
     "gevent": GUNICORN,
     "gevent, portable": ["env", "LLM_STREAM_FAST_PATH=false", *GUNICORN],
@@ -28,13 +25,29 @@ SERVERS = {
 }
 
 
-@pytest.fixture(params=SERVERS)
-def command(request: pytest.FixtureRequest) -> list[str]:
-    return SERVERS[request.param]
+@pytest.fixture(scope="module", params=SERVERS)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    command, folder = SERVERS[request.param], tmp_path_factory.mktemp("server")
+    with Upstream() as upstream:
+        server = Server(upstream, folder, command, disconnect_grace_s=0.5, idle_s=3)
+        yield server
+        server.process.kill()
+        server.process.wait()
 
 
-def test_answers_are_streamed_side_by_side(upstream: Upstream, serve: Serve, command: list[str]) -> None:
-    server = serve(upstream, command=command)
+@pytest.fixture
+def server(running: Server) -> Server:
+    running.clear()
+    return running
+
+
+@pytest.fixture
+def upstream(server: Server) -> Upstream:
+    assert server.upstream is not None
+    return server.upstream
+
+
+def test_answers_are_streamed_side_by_side(upstream: Upstream, server: Server) -> None:
     gates = [Gate() for _ in range(8)]
     readers = []
     for n, gate in enumerate(gates):
@@ -50,8 +63,7 @@ def test_answers_are_streamed_side_by_side(upstream: Upstream, serve: Serve, com
 
 
 @pytest.mark.parametrize("headers", [True, False])
-def test_stop_reaches_a_silent_upstream(upstream: Upstream, serve: Serve, command: list[str], headers: bool) -> None:
-    server = serve(upstream, command=command)
+def test_stop_reaches_a_silent_upstream(upstream: Upstream, server: Server, headers: bool) -> None:
     upstream.answer(Stall(before_headers=not headers))
     url = server.post("/llm/streams", prompt="hi").json()["url"]
     eventually(lambda: upstream.requests)
@@ -62,22 +74,19 @@ def test_stop_reaches_a_silent_upstream(upstream: Upstream, serve: Serve, comman
     eventually(server.at_rest)
 
 
-def test_stop_reaches_an_upstream_whose_connection_was_used_before(
-    upstream: Upstream, serve: Serve, command: list[str]
-) -> None:
-    server = serve(upstream, command=command)
+def test_stop_reaches_an_upstream_whose_connection_was_used_before(upstream: Upstream, server: Server) -> None:
     upstream.answer("Hello")
     server.events()
+    connections = upstream.connections
     upstream.answer(Stall(before_headers=True))
     url = server.post("/llm/streams", prompt="hi").json()["url"]
     eventually(lambda: len(upstream.requests) == 2)
-    assert upstream.connections == 1
+    assert upstream.connections == connections
     server.post(f"{url}/cancel")
     assert upstream.request(1).left.wait(1.0)
 
 
-def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, serve: Serve, command: list[str]) -> None:
-    server = serve(upstream, command=command, disconnect_grace_s=0.5)
+def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, server: Server) -> None:
     upstream.answer("Hello", Stall())
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
     reading.read_until("Hello")
@@ -88,8 +97,7 @@ def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, ser
     assert "Traceback" not in server.log
 
 
-def test_failures_are_told(upstream: Upstream, serve: Serve, command: list[str]) -> None:
-    server = serve(upstream, command=command, idle_s=0.5)
+def test_failures_are_told(upstream: Upstream, server: Server) -> None:
     upstream.answer("Hello", finish_reason=None)
     assert kinds_of(server.events()) == ["start", "delta", "failure", "usage", "done"]
     upstream.answer("Hello", Stall())
@@ -98,29 +106,10 @@ def test_failures_are_told(upstream: Upstream, serve: Serve, command: list[str])
     assert server.post().status_code == 400
 
 
-def test_generator_of_ones_own(upstream: Upstream, serve: Serve, command: list[str]) -> None:
-    server = serve(upstream, command=command)
+def test_generator_of_ones_own(server: Server) -> None:
     assert text_of(server.events("/report?name=me")) == "one\ntwo me"
     events = server.events("/report?name=me&raise=1")
     assert kinds_of(events) == ["start", "delta", "failure", "usage", "done"]
     assert "sk-secret" not in str(events)
     assert "sk-secret in a traceback" in server.log
     assert [record["model"] for record in server.records()] == ["lines", "lines"]
-
-
-def test_threads_are_drained_too(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream, command=[*SERVERS["gthread"], "--graceful-timeout", "4"])
-    gate = Gate()
-    upstream.answer("Hello", gate, " world")
-    upstream.answer("Hello", Stall())
-    readers = []
-    for _ in range(2):
-        readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
-        readers[-1].read_until("Hello")
-    server.process.send_signal(signal.SIGTERM)
-    eventually(lambda: "Handling signal: term" in server.log)
-    gate.open()
-    readers[0].read_until('{"status":"completed"')
-    readers[1].read_until('{"status":"interrupted"')
-    server.process.wait(20)
-    assert sorted(record["status"] for record in server.records()) == ["completed", "interrupted"]

@@ -131,3 +131,21 @@ def test_post_that_is_held_gets_an_honest_status(upstream: Upstream, serve: Serv
     text = reading.read_to_end()
     assert text.startswith("HTTP/1.1 503 ")
     assert '"code":"interrupted"' in text
+
+
+def test_threads_are_drained_too(upstream: Upstream, serve: Serve) -> None:
+    server = serve(upstream, command=with_grace(4, "--worker-class", "gthread", "--threads", "20"))
+    gate = Gate()
+    upstream.answer("Hello", gate, " world")
+    upstream.answer("Hello", Stall())
+    readers = []
+    for _ in range(2):
+        readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
+        readers[-1].read_until("Hello")
+    server.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "Handling signal: term" in server.log)
+    gate.open()
+    readers[0].read_until('{"status":"completed"')
+    readers[1].read_until('{"status":"interrupted"')
+    server.process.wait(20)
+    assert sorted(record["status"] for record in server.records()) == ["completed", "interrupted"]

@@ -1,18 +1,29 @@
-"""A ledger of a million streams, as a year of them might look: `python benchmarks/usage_rows.py sqlite:///usage.db`."""
+"""How long the usage page takes with a year of a million streams.
+
+python -m benchmarks.usage_page [--rows 1000000] [--url postgresql://…]
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
+from itertools import islice
+from time import perf_counter
+from time import sleep
 from typing import Any
 
+from flask import Flask
 from sqlalchemy import create_engine
 from sqlalchemy import insert
+from sqlalchemy import text
 
+from llm_stream import LLMStream
 from llm_stream.ledger import schema
 
 MODELS = {  # 10^-12 dollars per token, in and out
@@ -26,6 +37,17 @@ MODELS = {  # 10^-12 dollars per token, in and out
 }
 STATUSES = ["completed", "incomplete", "cancelled", "abandoned", "failed", "timed_out", "over_budget", "interrupted"]
 BATCH = 20_000
+
+VIEWS = {
+    "30 days, for the first time": "/usage",
+    "30 days": "/usage",
+    "30 days, one owner": "/usage?owner=user-00000@example.com",
+    "a year, for the first time": "/usage?since=1y",
+    "a year": "/usage?since=1y",
+    "a year, one model": "/usage?since=1y&model=openai/gpt-4o",
+    "a year, one owner": "/usage?since=1y&owner=user-00000@example.com",
+    "a year, as JSON": "/usage.json?since=1y",
+}
 
 
 def rows(count: int, days: int, owners: int, seed: int = 1) -> Iterator[dict[str, Any]]:
@@ -70,24 +92,45 @@ def rows(count: int, days: int, owners: int, seed: int = 1) -> Iterator[dict[str
         }
 
 
+def fill(url: str, count: int, days: int, owners: int) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    schema.tables.create_all(engine)
+    with engine.begin() as connection:
+        made = rows(count, days, owners)
+        while batch := list(islice(made, BATCH)):
+            connection.execute(insert(schema.usage), batch)
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("ANALYZE llm_stream_usage"))
+
+
+def seconds_of(url: str) -> dict[str, float]:
+    """How long each view takes, one after the other: what one has summed, the next finds."""
+    app = Flask("usage")
+    app.config.update(LLM_STREAM_PUBLIC=True, LLM_STREAM_LEDGER_URL=url)
+    llm = LLMStream("llm", __name__, model="none")
+    llm.authorize_usage(lambda: True)
+    app.register_blueprint(llm)
+    client, seconds = app.test_client(), {}
+    for name, path in VIEWS.items():
+        begun = perf_counter()
+        answer = client.get(path)
+        seconds[name] = round(perf_counter() - begun, 2)
+        assert answer.status_code == 200, answer.text
+        sleep(1)  # what is kept of the days is written in the background
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", help="of the ledger")
+    parser.add_argument("--url", help="of an empty database, instead of a new file of SQLite")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--owners", type=int, default=1000)
     options = parser.parse_args()
-    engine = create_engine(options.url)
-    schema.tables.create_all(engine)
-    batch = []
-    with engine.begin() as connection:
-        for row in rows(options.rows, options.days, options.owners):
-            batch.append(row)
-            if len(batch) == BATCH:
-                connection.execute(insert(schema.usage), batch)
-                batch.clear()
-        if batch:
-            connection.execute(insert(schema.usage), batch)
+    with tempfile.TemporaryDirectory(prefix="llm-stream-usage-") as folder:
+        url = options.url or f"sqlite:///{folder}/usage.db"
+        fill(url, options.rows, options.days, options.owners)
+        print(json.dumps(seconds_of(url), indent=1))
 
 
 if __name__ == "__main__":
