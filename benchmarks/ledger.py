@@ -1,6 +1,6 @@
 """Measures how long the ledger holds other streams up: 200 streams a second start and end beside 40 paced ones.
 
-    python benchmarks/ledger.py [--seconds 20] [--url postgresql://…]
+    python benchmarks/ledger.py [--seconds 15] [--url postgresql://…]
 
 One gevent worker on one core; SQLite on this disk. "Longest" is the latest that any token of the paced streams came.
 """
@@ -21,7 +21,7 @@ PACED, TOKENS_PER_S = 40, 50
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=15, choices=range(1, 18), metavar="1…17")
     parser.add_argument("--url", help="another database, beside SQLite")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="llm-stream-ledger-", dir=run.HERE) as folder:

@@ -10,6 +10,7 @@ For `gunicorn.conf.py`, which is read before gevent patches anything; so import 
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import resource
 import threading
@@ -40,6 +41,7 @@ def post_worker_init(worker: Any) -> None:
         ledger.begin()
     price.load()
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
+    _keep_from_collector()
 
 
 def worker_int(worker: Any) -> None:
@@ -82,6 +84,12 @@ def _interrupt_all() -> None:
     for stream in interrupted:
         stream.settled.wait(max(0.0, until - monotonic()))
     ledgers.close_all(max(0.0, until - monotonic()))
+
+
+def _keep_from_collector() -> None:
+    """What is loaded by now stays. To look through it for garbage would stop every stream, each time for long."""
+    gc.collect()
+    gc.freeze()
 
 
 def _make_room_for_connections(files: int) -> None:
