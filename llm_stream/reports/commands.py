@@ -125,7 +125,8 @@ def _print_report(made: Report, by: Dimension) -> None:
             spend.append(f"{figures.unpriced} unknown")
         unread = [percent(unread_share(figures, currency)) for currency in sorted(figures.spend)]
         cells = [name, str(figures.streams), " + ".join(spend) or "–", " + ".join(unread) or "–"]
-        cells += [count(figures.input_tokens), count(figures.output_tokens)]
+        for tokens in (figures.input_tokens, figures.output_tokens):
+            cells.append("–" if not tokens and figures.uncounted else count(tokens))
         if by != "owner":
             cells += [seconds(percentile(figures.ttft, share)) for share in (0.5, 0.95)]
             cells += [seconds(percentile(figures.duration, share)) for share in (0.5, 0.95)]
@@ -136,8 +137,9 @@ def _print_report(made: Report, by: Dimension) -> None:
     lines = [line(_printable(name), figures) for name, figures in made.groups[by].items()]
     _print_table(head, [*lines, line("all", made.totals)])
     click.echo(f"\n{made.filters.since} to {made.filters.until}, UTC")
-    if made.totals.unpriced:
-        click.echo(f"The cost of {made.totals.unpriced} streams is unknown, and in no sum.")
+    for what, number in (("cost", made.totals.unpriced), ("number of tokens", made.totals.uncounted)):
+        if number:
+            click.echo(f"The {what} of {number} stream{'s' if number > 1 else ''} is unknown, and in no sum.")
 
 
 def _print_comparison(comparison: Comparison) -> None:
