@@ -36,7 +36,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 GUNICORN = ["{bin}/gunicorn", "-c", "gunicorn.conf.py", "tests.served:app"]
 
 Event = tuple[str, str, dict[str, Any]]
@@ -128,7 +128,7 @@ class Server:
         return record
 
     def worker(self) -> dict[str, Any]:
-        state: dict[str, Any] = httpx2.get(f"{self.url}/worker", timeout=10).json()
+        state: dict[str, Any] = httpx2.get(f"{self.url}/worker", timeout=PATIENCE_S).json()
         return state
 
     def at_rest(self) -> bool:

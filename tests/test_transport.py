@@ -20,6 +20,8 @@ from llm_stream.upstream import http1
 from llm_stream.upstream.client import Client
 from llm_stream.upstream.transport import LeanTransport
 
+from .conftest import eventually
+
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -28,7 +30,7 @@ class RawServer:
     """Answers the n-th request of each connection with the n-th of `answers`, piece by piece, then closes it."""
 
     def __init__(self, answers: list[list[bytes]], context: ssl.SSLContext | None = None) -> None:
-        self.connections = 0
+        self.connections = self.closed = 0
         self.requests: list[bytes] = []
         self._answers = answers
         self._context = context
@@ -65,6 +67,7 @@ class RawServer:
             except OSError:
                 pass
             connection.close()
+            self.closed += 1
 
     def _converse(self, connection: socket.socket) -> None:
         for pieces in self._answers:
@@ -226,6 +229,7 @@ def test_kept_connection_that_died_is_replaced_without_a_word() -> None:
     with RawServer([answer]) as server, client_of() as client:  # one answer, and the connection is closed
         for _ in range(3):
             assert client.post(server.url(), content=b"body").content == b"hi"
+            eventually(lambda: server.closed == server.connections)
         assert server.connections == 3
         assert len(server.requests) == 3, "what may have been bought is not sent twice"
 
