@@ -7,9 +7,9 @@ BIN := .venv/bin
 run: .venv/ready
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
-# a file's tests share servers, so they stay together; most of them wait, so four at a time do well on two cores
+# a file's tests share servers, so they stay together; most of them wait, so three at a time do well on two cores
 test: .venv/ready
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -232,9 +232,9 @@ class LLMStream(Blueprint):
             fingerprint = asked.fingerprint() if asked.key else b""
             stream, new = ours.streams.start(owner, asked.model, made, key=asked.key, fingerprint=fingerprint)
         else:
-            made = IteratorSource(source or ())
+            made = IteratorSource(source or (), model)
             asked_by = _fingerprint_of_request() if key else b""
-            stream, new = ours.streams.start(owner, model or made.asked_model, made, key=key, fingerprint=asked_by)
+            stream, new = ours.streams.start(owner, made.asked_model, made, key=key, fingerprint=asked_by)
         if new:
             signals.announce(ours.app, id=stream.id, owner=stream.owner, model=stream.model)
         else:

@@ -25,6 +25,7 @@ PREFIX = "LLM_STREAM_"
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Deadline = Annotated[float, msgspec.Meta(gt=0)]
 
 LARGEST_BUDGET = 4_000_000
@@ -55,7 +56,7 @@ class Price:
     cached: Decimal | None = None
     cache_write: Decimal | None = None
     reasoning: Decimal | None = None
-    currency: str = "USD"
+    currency: Currency = "USD"
     tiers: tuple[Tier, ...] = ()
     service_tiers: dict[str, Decimal] = field(default_factory=dict)
     """What all of it is multiplied by, under the provider's name for a class of service."""
@@ -70,7 +71,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     day: Decimal | None = None
     month: Decimal | None = None
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "USD"
+    currency: Currency = "USD"
     unpriced: Literal["refuse", "allow"] = "refuse"
     """What becomes of a request whose cost is not known beforehand: a budget cannot hold what it cannot count."""
 

@@ -53,6 +53,10 @@ class SourceOfEvents(Protocol):
     def tools(self) -> Sequence[Mapping[str, Any]] | None: ...
 
     @property
+    def options(self) -> Mapping[str, Any] | None:
+        """What else is sent, in the upstream's own words."""
+
+    @property
     def max_output_tokens(self) -> int | None:
         """The most that the attempts so far may have written."""
 

@@ -146,11 +146,12 @@ class _Books:
         )
 
     def settle(self, stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
-        was_read = bool(stream.readers)
+        was_read = stream.is_read
         record, usage = account(stream, verdict, self._settings.prices)
         if self.ledger is not None:
-            charge = stream.meter.charge(usage) if stream.meter else None
-            self.ledger.settle(record, was_read=was_read, charge=charge)
+            charge = stream.meter.charge(record) if stream.meter else None
+            if not self.ledger.settle(record, was_read=was_read, charge=charge):
+                return record, usage
         self._tell(record, stream)
         return record, usage
 

@@ -19,7 +19,6 @@ from .errors import LLMStreamError
 from .errors import StreamTooLarge
 from .errors import TotalTimeout
 from .events import CONTENT
-from .events import Delta
 from .events import Done
 from .events import Event
 from .events import Failure
@@ -28,6 +27,7 @@ from .events import Status
 from .events import Usage
 from .guard import report
 from .log.memory import MemoryLog
+from .log.memory import size_of
 from .producer import Producer
 from .settings import Settings
 from .source import SourceOfEvents
@@ -44,14 +44,14 @@ logger = logging.getLogger("llm_stream")
 SPENT = IteratorSource(())
 """The source of a stream that has come to its end."""
 
+COMING_S = 1.0
+"""How long after its start a stream may be without the reader who asked for it."""
+
 UNWIND_S = 1.0
 """How long a stopped producer may take to come back before the stream is settled without it."""
 
 WRAP_UP_S = 5.0
 """How long a whole answer is kept open for its figures."""
-
-EVENT_BYTES = 88
-"""What an event takes beside its text; measured."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -175,12 +175,12 @@ class Stream:
 
     def _fitting(self, batch: list[Event]) -> list[Event]:
         """As many of the events as the log may still hold."""
-        size = self.size + sum(map(_size, batch))
+        size = self.size + sum(map(size_of, batch))
         if size <= self.settings.max_stream_bytes:
             self.size = size
             return batch
         for count, event in enumerate(batch):
-            self.size += _size(event)
+            self.size += size_of(event)
             if self.size > self.settings.max_stream_bytes:
                 return batch[:count]
         return batch
@@ -262,6 +262,13 @@ class Stream:
 
     # Its readers…
 
+    @property
+    def is_read(self) -> bool | None:
+        """Whether somebody reads it; None where the first has not had the time to come."""
+        if not self.readers and self._readerless_since == self.started_at > monotonic() - COMING_S:
+            return None
+        return bool(self.readers)
+
     def join(self, reader: Reader) -> None:
         self.readers.add(reader)
 
@@ -286,11 +293,3 @@ def _verdict_of(batch: list[Event]) -> Verdict:
     found: dict[type[Event], Any] = {type(event): event for event in batch}
     done: Done = found[Done]
     return Verdict(done.status, found.get(Failure), done.finish_reason, found.get(Usage))
-
-
-def _size(event: Event) -> int:
-    """About what it takes in memory; text that is not ASCII takes more than its length."""
-    if type(event) is Delta:
-        text = event.text
-        return EVENT_BYTES + (len(text) if text.isascii() else 4 * len(text))
-    return EVENT_BYTES + len(msgspec.json.encode(event))

@@ -113,13 +113,15 @@ class Telemetry:
             attributes=attributes,
             start_time=started,
         )
-        if span.is_recording():
-            span.set_attributes(_details(record))
-            if self._content and stream is not None:
-                span.set_attributes(_content(record, stream))
-            if error := attributes.get("error.type"):
-                span.set_status(self._trace.StatusCode.ERROR, str(error))
-        span.end(started + int(record.duration_s * 1e9))
+        try:
+            if span.is_recording():
+                span.set_attributes(_details(record))
+                if error := attributes.get("error.type"):
+                    span.set_status(self._trace.StatusCode.ERROR, str(error))
+                if self._content and stream is not None:
+                    span.set_attributes(_content(record, stream))
+        finally:
+            span.end(started + int(record.duration_s * 1e9))
 
 
 def _call(record: UsageRecord, stream: Stream | None) -> Attributes:
@@ -214,7 +216,7 @@ def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     given = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     parts = [
         # pictures and files are only mentioned: they are larger than any span
-        {"type": "text", "content": part["text"]} if part.get("type") == "text" else {"type": str(part.get("type"))}
+        {"type": "text", "content": part.get("text")} if part.get("type") == "text" else {"type": str(part.get("type"))}
         for part in given
         if isinstance(part, Mapping)
     ]

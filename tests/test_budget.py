@@ -186,7 +186,7 @@ def test_question_tools_and_a_second_attempt_are_reserved_for(
     gate = Gate()
     app = make_app(ledger_url=ledger.url, retry_after_content=True, **rupees)
     upstream.answer("one", gate)
-    question = estimate.input_tokens([{"role": "user", "content": "hi"}])
+    question = estimate.most_input_tokens([{"role": "user", "content": "hi"}])
     events = started(app)
     assert next(events) and in_budget(ledger)[0][1:] == (0, 2 * (question + 10))
     gate.open()
@@ -198,7 +198,7 @@ def test_dearest_kind_of_tokens_is_reserved_for(upstream: Upstream, make_app: Ma
     app = make_app(ledger_url=ledger.url, budgets=budget(day="1000"), prices={"scripted": price}, max_output_tokens=10)
     gate = Gate()
     upstream.answer("one", gate)
-    question = estimate.input_tokens([{"role": "user", "content": "hi"}])
+    question = estimate.most_input_tokens([{"role": "user", "content": "hi"}])
     events = started(app)
     assert next(events) and in_budget(ledger)[0][1:] == (0, question + 30)
     gate.open()
@@ -257,6 +257,24 @@ def test_generator_starts_while_anything_is_left_and_counts_what_it_reports(
     assert b'"status":"completed"' in client.get("/report").data
     assert spent(ledger) == 10
     assert client.get("/report").status_code == 402
+
+
+def test_what_cannot_be_counted_is_not_covered(upstream: Upstream, make_app: MakeApp, ledger: SQLite) -> None:
+    client = make_app(ledger_url=ledger.url, budgets=budget(day="100"), **RUPEES).test_client()
+    picture = [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+    refused = client.post("/llm/chat", json={"messages": [{"role": "user", "content": picture}]})
+    assert (refused.status_code, refused.json["error"]["code"]) == (402, "unpriced")
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("cost", ["NaN", "Infinity", "-7"])
+def test_cost_that_is_no_amount_is_not_known(make_app: MakeApp, ledger: SQLite, cost: str) -> None:
+    app = make_app(ledger_url=ledger.url, budgets=budget(day="10"), **RUPEES)
+    app.add_url_rule("/report", view_func=lambda: llm_in(app).respond([Usage(cost=Decimal(cost), currency="INR")]))
+    assert b'"status":"completed"' in app.test_client().get("/report").data
+    (row,) = ledger.rows("SELECT status, cost FROM llm_stream_usage")
+    assert (row["status"], row["cost"]) == ("completed", None)
+    assert len(app.extensions["records"]) == 1
 
 
 # While it runs…

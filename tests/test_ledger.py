@@ -12,6 +12,7 @@ from datetime import UTC
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
@@ -292,14 +293,42 @@ def test_what_no_database_keeps_harms_no_row(database: Database) -> None:
 def test_row_is_settled_once(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledgers.of(database.url)
     record = record_of(ledger, "once", limit=10)
-    ledger.settle(replace(record, cost=Decimal(1)), charge=3)
-    ledger.settle(replace(record, cost=Decimal(2), status="failed"), charge=4)
+    assert ledger.settle(replace(record, cost=Decimal(1)), charge=3)
+    assert not ledger.settle(replace(record, cost=Decimal(2), status="failed"), charge=4)
     close()
     (row,) = database.rows(ROWS)
     assert (row["status"], row["cost"]) == ("completed", FRACTIONS)
     (budget,) = database.rows("SELECT spent, reserved FROM llm_stream_budgets")
     assert (budget["spent"], budget["reserved"]) == (3, 0)
-    assert "stream once was settled already" in caplog.text
+    assert "stream once was settled by another worker" in caplog.text
+
+
+def test_worker_that_was_taken_for_gone_corrects_its_row_and_is_not_told_of_again(database: Database) -> None:
+    ledger = ledgers.of(database.url)
+    record = record_of(ledger, "swept")
+    lost = replace(record, status="interrupted", source="unknown", cost=None, currency=None, error_id=None)
+    assert ledger.settle(lost)
+    assert not ledger.settle(replace(record, cost=Decimal(1), currency="INR"))
+    close()
+    (row,) = database.rows(ROWS)
+    assert (row["status"], row["source"], row["cost"]) == ("completed", record.source, FRACTIONS)
+
+
+def test_who_only_writes_sums_has_a_lease_with_its_first_row(tmp_path: Path) -> None:
+    database = SQLite(tmp_path)
+    ledger = ledgers.of(database.url)
+    ledger.write_soon(lambda connection: None)
+    record_of(ledger, "one")
+    assert [row["worker"] for row in database.rows("SELECT * FROM llm_stream_workers")] == [ledger.worker]
+    close()
+
+
+def test_owner_too_long_for_an_index_stops_nobody(database: Database) -> None:
+    ledger = ledgers.of(database.url)
+    for owner in (token_urlsafe(4500), "somebody"):
+        ledger.open(id=owner[:9], llm="llm", owner=owner, model="m", started=datetime.now(UTC))
+    close()
+    assert len(database.rows(ROWS)) == 2
 
 
 def test_what_no_budget_covers_opens_no_row(database: Database) -> None:

@@ -130,6 +130,25 @@ def test_the_demo_shows_it_to_this_machine_only(server: Server) -> None:
 # What it says
 
 
+def test_sums_are_larger_than_what_a_database_adds_up(make: Make, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/usage.db"
+    usage_rows.write(url, *[row(cost=900_000 * 10**12, currency="VND", source="provider") for _ in range(20)])
+    assert report(make(url))["totals"]["spend"] == {"VND": "18000000"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("since=0001-01-01&until=9990-01-01", 422), ("since=9999-06-01&until=9999-12-31", 200)]
+)
+def test_a_report_is_of_so_many_days(make: Make, url: str, query: str, status: int) -> None:
+    assert make(url).test_client().get(f"/llm/usage?{query}", headers={"X-See": "all"}).status_code == status
+
+
+def test_the_operators_workers_are_nobody_elses_business(make: Make, url: str) -> None:
+    client = make(url).test_client()
+    heads = [client.get("/llm/usage.csv", headers={"X-See": see}).text.partition("\r")[0] for see in ("all", "asha")]
+    assert ["worker" in head.split(",") for head in heads] == [True, False]
+
+
 def test_currencies_are_not_added_and_unknown_costs_are_counted(make: Make, url: str) -> None:
     totals = report(make(url))["totals"]
     assert totals["spend"] == {"INR": "0.084", "USD": "0.005"}

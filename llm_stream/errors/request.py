@@ -44,10 +44,10 @@ class BudgetHeld(OverBudget):
 
 
 class Unpriced(OverBudget):
-    """No price is known in the currency of the owner's budget."""
+    """No price is known in the currency of the owner's budget, or not how much is bought: pictures."""
 
     code = "unpriced"
-    message = "What this model costs is not known, so no budget can cover it. Please tell the operator of this site."
+    message = "What this would cost is not known, so no budget can cover it. Please tell the operator of this site."
 
 
 class CrossSite(RequestError):

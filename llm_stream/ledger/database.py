@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,12 @@ Result = TypeVar("Result")
 BUSY_S = 0.5
 """How long SQLite itself waits for a lock."""
 
+PROGRAM_LIMIT = "54"
+"""PostgreSQL's class of what is too large for it, and will be the next time."""
+
+AT_ONCE = 3
+"""So many questions are asked at the same time: gevent has ten native threads for everything."""
+
 CONNECT_S = 2
 LOST_S = 10
 """After so long, a write on PostgreSQL is given up that waits for somebody's lock, or for a server that is gone."""
@@ -58,6 +65,7 @@ class Database:
         self._is_sqlite = made.get_backend_name() == "sqlite"
         self._engine = _sqlite(made) if self._is_sqlite else _postgresql(made)
         self._writing: Connection | None = None
+        self._reads = threading.BoundedSemaphore(AT_ONCE)
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` in a transaction. Raises what it raises, and SQLAlchemy's errors: then nothing is written."""
@@ -66,8 +74,9 @@ class Database:
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` with a connection of its own."""
-        result: Result = greenlets.off_loop(self._read, work)
-        return result
+        with self._reads:
+            result: Result = greenlets.off_loop(self._read, work)
+            return result
 
     def now(self, connection: Connection) -> datetime:
         """By the database's own clock, on which workers on different machines agree."""
@@ -88,6 +97,7 @@ class Database:
 
     def forget(self) -> None:
         """After a fork: the connection is the parent's, and closing it here would close it there."""
+        self._reads = threading.BoundedSemaphore(AT_ONCE)
         if self._writing is not None:
             _of_parents.append(self._writing)
             self._writing = None
@@ -124,6 +134,8 @@ def is_passing(error: BaseException) -> bool:
     """Whether the same may succeed later: the database is locked, restarting, out of reach, or full for now."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, OSError)
+    if (getattr(error.orig, "sqlstate", None) or "").startswith(PROGRAM_LIMIT):
+        return False
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
@@ -151,7 +163,7 @@ def _checked(url: str) -> URL:
 
 def _sqlite(url: URL) -> Engine:
     arguments = {"timeout": BUSY_S, "check_same_thread": False, "isolation_level": None}
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: Any) -> None:
@@ -169,6 +181,7 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "tcp_user_timeout": LOST_S * 1000}
-    arguments["application_name"] = "llm_stream"
+    arguments |= {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+    arguments |= {"application_name": "llm_stream", "client_encoding": "utf8"}
     given = {name: value for name, value in arguments.items() if name not in url.query}
-    return create_engine(url, poolclass=NullPool, connect_args=given)
+    return create_engine(url, poolclass=NullPool, connect_args=given, hide_parameters=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from collections.abc import Sequence
+from datetime import datetime
 from datetime import timedelta
 from time import monotonic
 
@@ -50,8 +52,13 @@ class Lease:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_beat = float("-inf")
+        self._beat: datetime | None = None
         self._in_touch_since = float("-inf")
         self._database.forget()
+
+    @property
+    def has_begun(self) -> bool:
+        return self._thread is not None
 
     def begin(self) -> None:
         """Raises `RuntimeError` where there are no more threads."""
@@ -68,11 +75,13 @@ class Lease:
         if thread is not None:
             thread.join(within_s)
 
-    def renew(self, connection: Connection) -> None:
+    def renew(self, connection: Connection) -> datetime:
+        """By the database's clock, whose time is returned."""
         now = self._database.now(connection)
         renewed = update(workers).where(workers.c.worker == self._worker).values(beat=now)
         if not connection.execute(renewed).rowcount:
             connection.execute(insert(workers).values(worker=self._worker, beat=now))
+        return now
 
     def give_up(self, connection: Connection) -> None:
         """Unless something still runs."""
@@ -93,19 +102,26 @@ class Lease:
         """Renew the lease, and settle for workers that have none any more.
 
         That is judged only by who has been in touch with the database for as long as a lease lasts: after it was away,
-        or this process was stopped, the others must have had their chance.
+        or this process was stopped, or somebody set the clock, the others must have had their chance.
         """
-        self._database.write(self.renew)
-        now = monotonic()
-        if now - self._last_beat > 2 * BEAT_S:
+        while self._renew_and_judge() and (swept := self._database.write(self._sweep)):
+            # hooks may take their time, which the lease does not have
+            threading.Thread(target=self._tell_all, args=(swept,), name="llm_stream swept", daemon=True).start()
+
+    def _renew_and_judge(self) -> bool:
+        """Whether leases that look as if they had ended, have."""
+        beat, now = self._database.write(self.renew), monotonic()
+        passed = now - self._last_beat
+        told = (beat - self._beat).total_seconds() if self._beat else passed
+        if passed > 2 * BEAT_S or abs(told - passed) > BEAT_S:
             self._in_touch_since = now
-        self._last_beat = now
-        if now - self._in_touch_since < LEASE_S:
-            return
-        while swept := self._database.write(self._sweep):
-            for llm, record in swept:
-                logger.warning("stream %s is settled for its worker, which is gone", record.id)
-                self._tell(llm, record)
+        self._last_beat, self._beat = now, beat
+        return now - self._in_touch_since >= LEASE_S
+
+    def _tell_all(self, swept: Sequence[tuple[str, UsageRecord]]) -> None:
+        for llm, record in swept:
+            logger.warning("stream %s is settled for its worker, which is gone", record.id)
+            self._tell(llm, record)
 
     def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
         now = self._database.now(connection)

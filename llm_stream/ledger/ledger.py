@@ -26,7 +26,9 @@ from ..usage.record import UsageRecord
 from ..usage.record import storable
 from . import reservations
 from .database import Database
+from .database import is_passing
 from .lease import Lease
+from .rows import is_lost
 from .rows import values_of
 from .schema import RUNNING
 from .schema import usage
@@ -52,6 +54,8 @@ FIRST, LAST = "", chr(0x10FFFF)
 RUNNING_ROW = (usage.c.id == bindparam("stream"), usage.c.status == RUNNING)
 SETTLE = update(usage).where(*RUNNING_ROW)
 WITHDRAW = delete(usage).where(*RUNNING_ROW)
+CORRECT = update(usage).where(usage.c.id == bindparam("stream"), *is_lost())
+"""What a worker knows of its own stream that was settled by another, when it had been taken for gone."""
 INSERT = {
     dialect: insert(usage).on_conflict_do_nothing().returning(usage.c.id)
     for dialect, insert in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
@@ -74,7 +78,7 @@ class Ledger:
 
     def begin(self) -> None:
         """Connect, and look after rows whose worker is gone. Raises `RuntimeError` where there are no more threads."""
-        if not self._writer.has_begun:
+        if not self._lease.has_begun:
             self._writer.put(Entry(self._lease.renew, FIRST))  # before there is a row that it stands for
             self._lease.begin()
 
@@ -108,8 +112,10 @@ class Ledger:
             self.begin()
             self._writer.put(entry)
             is_done = entry.done.wait(OPEN_S)
-        except BaseException:  # no more threads; or a greenlet that is killed while it waits
+        except BaseException as error:  # or a greenlet that is killed while it waits
             self._withdraw(id, owner)
+            if isinstance(error, RuntimeError):  # no more threads
+                raise LedgerUnavailable(retry_after=RETRY_AFTER_S) from error
             raise
         if not is_done:
             self._withdraw(id, owner)
@@ -125,16 +131,19 @@ class Ledger:
             raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
         _raise_what_is_wrong(entry, id)
 
-    def settle(self, record: UsageRecord, *, was_read: bool | None = None, charge: int | None = None) -> None:
+    def settle(self, record: UsageRecord, *, was_read: bool | None = None, charge: int | None = None) -> bool:
         """Write the end into the row, and `charge` in the place of what is reserved; None where it is not known.
 
+        False: another worker had taken this one for gone, and has told of the stream already; its row is corrected.
         Returns after SETTLE_S at the latest, and then goes on in the background.
         """
         values = values_of(record) | {"was_read": was_read}
 
-        def row(connection: Connection) -> None:
-            if not self._settle(connection, record.id, values, charge):
-                logger.warning("stream %s was settled already, or has no row", record.id)
+        def row(connection: Connection) -> bool:  # logs nothing: under gevent it runs in a native thread
+            if self._settle(connection, record.id, values, charge):
+                return True
+            connection.execute(CORRECT, {"stream": record.id} | values)
+            return False
 
         entry = Entry(row, record.owner)
         self._put(entry)
@@ -142,10 +151,19 @@ class Ledger:
             logger.warning("stream %s ends before the ledger has its record", record.id)
         elif entry.error is not None:
             logger.error("stream %s cannot be settled in the ledger", record.id, exc_info=entry.error)
+        elif not entry.result:
+            logger.warning("stream %s was settled by another worker, to which this one was gone", record.id)
+            return False
+        return True
 
     def read(self, question: Callable[[Connection], Result]) -> Result:
-        """Ask the database something. Raises SQLAlchemy's errors."""
-        return self._database.read(question)
+        """Ask the database something. Raises `LedgerUnavailable`, and SQLAlchemy's errors."""
+        try:
+            return self._database.read(question)
+        except Exception as error:
+            if is_passing(error):
+                raise LedgerUnavailable(retry_after=RETRY_AFTER_S) from error
+            raise
 
     def write_soon(self, work: Work) -> None:
         """Have something written of which it does not matter when, or whether."""

@@ -61,6 +61,8 @@ def reserve(connection: Connection, stream_id: str, reservation: Reservation) ->
 
 def claim(connection: Connection, stream_id: str, reservation: Reservation, more: int) -> OverBudget | None:
     """Hold more for a stream that outgrows what it has, or say why that cannot be."""
+    if more > MOST:
+        return reached(reservation, reservation.periods[0], utc_now())
     with connection.begin_nested() as attempt:
         for period in reservation.periods:
             mine = (reservations.c.id == stream_id) & (reservations.c.period == period.name)

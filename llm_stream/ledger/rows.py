@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+from sqlalchemy import ColumnElement
+
 from ..errors import Interrupted
 from ..usage.record import UsageRecord
 from ..usage.record import fractions
 from ..usage.record import storable
+from .schema import usage
 
 LARGEST = 2**63 - 1
 
@@ -42,8 +45,15 @@ def lost(row: Any) -> UsageRecord:
     )
 
 
+def is_lost() -> tuple[ColumnElement[bool], ...]:
+    """What tells a row that was settled so: a worker's own would have an error's id."""
+    c = usage.c
+    return (c.status == "interrupted", c.source == "unknown", c.error_id.is_(None))
+
+
 def values_of(record: UsageRecord) -> dict[str, Any]:
     """The columns that a settling fills."""
+    cost = None if record.cost is None else _count(fractions(record.cost))
     return {
         "upstream_model": storable(record.upstream_model),
         "request_id": storable(record.request_id),
@@ -57,8 +67,8 @@ def values_of(record: UsageRecord) -> dict[str, Any]:
         "cache_write_tokens": _count(record.cache_write_tokens),
         "output_tokens": _count(record.output_tokens),
         "reasoning_tokens": _count(record.reasoning_tokens),
-        "cost": None if record.cost is None else _count(fractions(record.cost)),
-        "currency": storable(record.currency),
+        "cost": cost,
+        "currency": None if cost is None else storable(record.currency),
         "price_source": record.price_source,
         "price_date": _day(record.price_date),
         "service_tier": storable(record.service_tier),

@@ -74,7 +74,7 @@ usage = Table(
     Column("started", UTCTime, nullable=False),
     Column("ended", UTCTime),
     Column("day", Text, nullable=False),  # of `started`, in UTC
-    Column("was_read", Boolean),  # whether somebody was reading when it ended
+    Column("was_read", Boolean),  # whether somebody was reading when it ended, if that is known
     Index("llm_stream_usage_by_day", "day", "model"),
     Index("llm_stream_usage_by_owner", "owner", "day"),
     Index("llm_stream_usage_by_worker", "status", "worker"),

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from threading import Lock
 
+import msgspec
+
+from ..events import Delta
 from ..events import Done
 from ..events import Event
 
@@ -36,6 +39,18 @@ class Bell:
         if rung:
             self._rung = False
         return rung
+
+
+EVENT_BYTES = 88
+"""What an event takes beside its text; measured."""
+
+
+def size_of(event: Event) -> int:
+    """About what it takes in memory; text that is not ASCII takes more than its length."""
+    if type(event) is Delta:
+        text = event.text
+        return EVENT_BYTES + (len(text) if text.isascii() else 4 * len(text))
+    return EVENT_BYTES + len(msgspec.json.encode(event))
 
 
 Subscriber = Callable[[int, Sequence[Event]], None]

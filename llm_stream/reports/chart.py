@@ -79,8 +79,8 @@ class Chart:
 def spans(filters: Filters) -> list[Span]:
     count = (filters.until - filters.since).days + 1
     size = next((size for most, size in DAYS_PER_BAR if count <= most), 30)
-    firsts = (filters.since + timedelta(days=at) for at in range(0, count, size))
-    return [Span(first, min(first + timedelta(days=size - 1), filters.until)) for first in firsts]
+    ends = [(at, min(at + size, count) - 1) for at in range(0, count, size)]
+    return [Span(filters.since + timedelta(days=first), filters.since + timedelta(days=last)) for first, last in ends]
 
 
 def stacked(title: str, values: Values, over: Sequence[Span], say: Callable[[float], str]) -> Chart:

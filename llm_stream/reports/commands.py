@@ -14,6 +14,7 @@ from typing import TextIO
 import click
 import msgspec
 
+from ..errors import LedgerUnavailable
 from ..errors import NoLedger
 from . import filters as usage_filters
 from . import receipts
@@ -90,6 +91,8 @@ def _ledger_of(llm: LLMStream) -> Iterator[Ledger]:
         raise click.UsageError(NoLedger.message)
     try:
         yield ledger
+    except LedgerUnavailable as error:
+        raise click.ClickException(f"The ledger cannot be read: {error.__cause__}") from error
     finally:
         ledger.close(CLOSE_S)
 

@@ -34,8 +34,23 @@ from .filters import Filters
 
 FEW = 50_000
 """So many rows are summed as they are; of more, the days that are over are remembered."""
-STEPS = ((0.2, 100), (0.5, 50), (1, 20), (2, 10), (5, 5), (10, 2), (20, 1), (50, 0.5))
+STEPS = (
+    (0.01, 2000),
+    (0.02, 1000),
+    (0.05, 500),
+    (0.1, 200),
+    (0.2, 100),
+    (0.5, 50),
+    (1, 20),
+    (2, 10),
+    (5, 5),
+    (10, 2),
+    (20, 1),
+    (50, 0.5),
+)
 """Below so many seconds, a time is rounded to the so many'th part of one."""
+AMOUNTS = ("cost", "unread_cost")
+HALF = 10**6
 DAYS_AT_ONCE = 31
 """Days whose sums are made, and written down, together."""
 
@@ -172,7 +187,8 @@ def _sums(connection: Connection, asked: ColumnElement[bool], *keys: ColumnEleme
     columns = [usage.c.day, usage.c.currency, *keys]
     statement = select(*columns, *_figures()).where(asked).group_by(*columns)
     for row in connection.execute(statement).mappings():
-        figures = {name: int(row[name] or 0) for name in Sum.__struct_fields__[5:]}
+        whole = {name: HALF * int(row[f"{name}_high"] or 0) + int(row[f"{name}_low"] or 0) for name in AMOUNTS}
+        figures = whole | {name: int(row[name] or 0) for name in Sum.__struct_fields__[5:] if name not in AMOUNTS}
         yield Sum(row["day"], row.get("model"), row.get("status"), row.get("owner"), row["currency"], **figures)
 
 
@@ -190,10 +206,15 @@ def _figures() -> list[ColumnElement[Any]]:
         number_of(is_running).label("running"),
         number_of(and_(bought, c.cost.is_(None))).label("unpriced"),
         number_of(and_(bought, or_(c.input_tokens.is_(None), c.output_tokens.is_(None)))).label("uncounted"),
-        func.sum(c.cost).label("cost"),
-        func.sum(case((unread, c.cost), else_=0)).label("unread_cost"),
+        *_in_halves("cost", c.cost),
+        *_in_halves("unread_cost", case((unread, c.cost), else_=0)),
         *(func.sum(c[f"{kind}_tokens"]).label(f"{kind}_tokens") for kind in ("input", "cached", "output", "reasoning")),
     ]
+
+
+def _in_halves(name: str, amount: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """Amounts are kept in so small parts that SQLite's sums, of 64 bits, would not hold the rupees of a busy day."""
+    return [func.sum(amount / HALF).label(f"{name}_high"), func.sum(amount % HALF).label(f"{name}_low")]
 
 
 def _seen(asked: ColumnElement[bool], column: ColumnElement[Any], *, is_exact: bool) -> Select[Any]:
@@ -225,4 +246,5 @@ def _replace_owners(found: list[Day], owners: Iterable[Sum]) -> None:
     for day in found:
         day.owners = []
     for owner in owners:
-        by_day[owner.day].owners.append(owner)
+        if owner.day in by_day:  # the others have begun since
+            by_day[owner.day].owners.append(owner)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
+from sqlalchemy import Select
 from sqlalchemy import select
 from sqlalchemy import tuple_
 
@@ -24,13 +28,25 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet would run what begins so. https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
-def csv_of(ledger: Ledger, filters: Filters) -> Iterator[bytes]:
-    """All rows that pass, oldest day first, with a line of names; a piece is read when the last one is sent."""
-    yield _lines([[column.name for column in usage.c]])
-    for day in sorted(ledger.read(lambda connection: streams_by_day(connection, filters))):
+def csv_of(ledger: Ledger, filters: Filters, *, is_for_all: bool = True) -> Iterator[bytes]:
+    """All rows that pass, oldest day first, with a line of names; a piece is read when the last one is sent.
+
+    Raises `LedgerUnavailable` at once. `is_for_all`: whether the operator's own matters are told, the workers.
+    """
+    columns = [column for column in usage.c if is_for_all or column is not usage.c.worker]
+    days = sorted(ledger.read(lambda connection: streams_by_day(connection, filters)))
+    return _pieces(ledger, filters, columns, days)
+
+
+def _pieces(
+    ledger: Ledger, filters: Filters, columns: Sequence[ColumnElement[Any]], days: Sequence[str]
+) -> Iterator[bytes]:
+    yield _lines([[column.key or "" for column in columns]])
+    for day in days:
+        asked = select(*columns).where(where(filters), usage.c.day == day)
         after: tuple[datetime, str] | None = None
         while True:
-            rows = ledger.read(lambda connection, day=day, after=after: _rows(connection, filters, day, after))  # type: ignore[misc]
+            rows = ledger.read(partial(_rows, asked=asked, after=after))
             if rows:
                 yield _lines([_cells(row) for row in rows])
             if len(rows) < ROWS_AT_ONCE:
@@ -38,8 +54,8 @@ def csv_of(ledger: Ledger, filters: Filters) -> Iterator[bytes]:
             after = rows[-1].started, rows[-1].id
 
 
-def _rows(connection: Connection, filters: Filters, day: str, after: tuple[datetime, str] | None) -> list[Any]:
-    statement = select(usage).where(where(filters), usage.c.day == day)
+def _rows(connection: Connection, asked: Select[Any], after: tuple[datetime, str] | None) -> list[Any]:
+    statement = asked
     if after is not None:
         statement = statement.where(tuple_(usage.c.started, usage.c.id) > after)
     return list(connection.execute(statement.order_by(usage.c.started, usage.c.id).limit(ROWS_AT_ONCE)))

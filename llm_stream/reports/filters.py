@@ -15,10 +15,14 @@ from typing import Any
 from typing import Literal
 from typing import get_args
 
+from ..usage.record import storable
+
 Dimension = Literal["day", "model", "owner", "status"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 DEFAULT_SINCE = "30d"
+MOST_DAYS = 3660
+"""Ten years: a plot has so many places, and a page is made while others wait for their tokens."""
 AGO = re.compile(r"(\d{1,5})([dwmy])")
 DAYS_IN = {"d": 1, "w": 7, "m": 30, "y": 365}
 
@@ -46,6 +50,8 @@ class Filters:
         since = _day(asked, today, "since") if asked else _day(DEFAULT_SINCE, until, "since")
         if since > until:
             raise FilterError(f"'since' is {since}, after 'until', which is {until}.")
+        if (until - since).days > MOST_DAYS:
+            raise FilterError(f"From 'since' to 'until' there may be {MOST_DAYS} days.")
         return cls(
             since=since,
             until=until,
@@ -74,7 +80,7 @@ def _last(texts: Sequence[str]) -> str:
 
 
 def _all(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted({text for text in texts if text}))
+    return tuple(sorted({storable(text) for text in texts if text}))
 
 
 def _day(text: str, today: date, name: str) -> date:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from dataclasses import replace
 from datetime import date
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
 
+from .. import greenlets
 from ..ledger.ledger import Ledger
 from ..usage.record import SYMBOLS
 from ..usage.record import amount_of
@@ -69,13 +71,16 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
     made = report(ledger, filters, by)
     links = Links(filters, by, files)
     today = utc_now().date()
-    return templates.get_template("llm_stream/usage.html").render(
+    template = templates.get_template("llm_stream/usage.html")
+    drawn = greenlets.off_loop(charts, made, by)
+    draw = partial(
+        template.render,
         report=made,
         filters=filters,
         by=by,
         names=NAMES,
         links=links,
-        charts=charts(made, by),
+        charts=drawn,
         dimensions=[dimension for dimension in DIMENSIONS if is_for_all or dimension != "owner"],
         ranges={name: links.to(since=today - timedelta(days=days), until=today) for name, days in RANGES.items()},
         range_now=next(
@@ -98,6 +103,7 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
         width=chart.WIDTH,
         height=chart.HEIGHT,
     )
+    return greenlets.off_loop(draw)
 
 
 def charts(made: Report, by: Dimension) -> list[Chart]:

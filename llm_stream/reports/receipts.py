@@ -9,6 +9,7 @@ Anything else is understood if it says `request_id` or a day, and `input_tokens`
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,11 +18,14 @@ from datetime import UTC
 from datetime import datetime
 from decimal import Decimal
 from decimal import InvalidOperation
+from itertools import chain
 from typing import TextIO
+
+from ..usage.record import storable
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "request_id": ("request_id", "x_request_id", "generation_id", "response_id", "id"),
-    "when": ("start_time_iso", "created_at", "started", "timestamp", "time", "datetime", "date", "day", "start_time"),
+    "when": ("start_time_iso", "created_at", "started", "timestamp", "datetime", "date", "day", "time", "start_time"),
     "model": ("model", "model_permaslug", "model_name", "snapshot_id"),
     "requests": ("num_model_requests", "requests", "n_requests", "request_count"),
     "input_tokens": ("input_tokens", "tokens_prompt", "prompt_tokens", "n_context_tokens_total"),
@@ -29,6 +33,9 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "cost": ("cost", "cost_total", "total_cost", "cost_usd", "amount_value", "amount_usd", "amount", "usage"),
     "currency": ("currency", "amount_currency"),
 }
+DELIMITERS = ",;\t"
+GROUPED = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+"""1,234,567.89: any other comma may be a decimal one."""
 FIGURES = ("input_tokens", "output_tokens", "cost")
 
 
@@ -43,7 +50,7 @@ class Receipt:
     request_id: str | None
     day: str | None
     model: str | None
-    requests: int
+    requests: int | None
     input_tokens: int | None
     output_tokens: int | None
     cost: Decimal | None
@@ -52,11 +59,18 @@ class Receipt:
 
 def read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
     """The receipts, and which column each of their fields was found in. Raises `ReceiptError`."""
-    lines = csv.reader(file)
     try:
-        header = [name.strip().lower().replace(" ", "_").lstrip("\ufeff") for name in next(lines)]
-    except StopIteration:
-        raise ReceiptError("The file is empty.") from None
+        return _read(file, currency)
+    except csv.Error as error:
+        raise ReceiptError(f"This is no CSV: {error}.") from error
+
+
+def _read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
+    first = file.readline()
+    if not first:
+        raise ReceiptError("The file is empty.")
+    lines = csv.reader(chain([first], file), delimiter=max(DELIMITERS, key=first.count), strict=True)
+    header = [name.strip().lower().replace(" ", "_").lstrip("\ufeff") for name in next(lines)]
     places = {name: header.index(found) for name, found in _found(header)}
     if not places.keys() & set(FIGURES) or not places.keys() & {"request_id", "when"}:
         raise ReceiptError(
@@ -82,35 +96,48 @@ def _found(header: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _receipt(fields: Mapping[str, str], number: int, currency: str) -> Receipt:
     try:
         return Receipt(
-            request_id=fields.get("request_id") or None,
+            request_id=storable(fields.get("request_id") or None),
             day=_day(fields["when"]) if fields.get("when") else None,
             model=fields.get("model") or None,
-            requests=_count(fields.get("requests")) or 1,
+            requests=_count(fields.get("requests")),
             input_tokens=_count(fields.get("input_tokens")),
             output_tokens=_count(fields.get("output_tokens")),
             cost=_amount(fields.get("cost")),
             currency=(fields.get("currency") or currency).upper(),
         )
-    except (ValueError, InvalidOperation, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise ReceiptError(f"Line {number} cannot be read: {error}.") from error
 
 
 def _day(text: str) -> str:
     """UTC's, of an ISO time with or without a zone, or of seconds since 1970."""
     if text.replace(".", "", 1).isdigit() and len(text.partition(".")[0]) >= 9:
-        return f"{datetime.fromtimestamp(float(text), UTC):%Y-%m-%d}"
-    when = datetime.fromisoformat(text)
-    return f"{when.astimezone(UTC) if when.tzinfo else when:%Y-%m-%d}"
+        when = datetime.fromtimestamp(float(text), UTC)
+    else:
+        when = datetime.fromisoformat(text)
+    if not 1970 < when.year < 9999:
+        raise ValueError(f"{text!r} is no day of this time")
+    return (when.astimezone(UTC) if when.tzinfo else when).date().isoformat()
 
 
 def _count(text: str | None) -> int | None:
     if not text:
         return None
-    count = Decimal(text.replace(",", ""))
+    count = _number(text)
     if count != int(count):
         raise ValueError(f"{text!r} is no whole number")
     return int(count)
 
 
 def _amount(text: str | None) -> Decimal | None:
-    return Decimal(text.lstrip("$").replace(",", "")) if text else None
+    return _number(text.lstrip("$")) if text else None
+
+
+def _number(text: str) -> Decimal:
+    try:
+        number = Decimal(text.replace(",", "") if GROUPED.fullmatch(text) else text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number; a decimal one is written like 0.001") from None
+    if not number.is_finite():
+        raise ValueError(f"{text!r} is no number")
+    return number

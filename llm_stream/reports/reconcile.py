@@ -92,13 +92,17 @@ def compare(ledger: Ledger, receipts: Sequence[Receipt]) -> Comparison:
     names = ("input_tokens", "output_tokens", "cost")
     said = {name for name in names if any(getattr(receipt, name) is not None for receipt in receipts)}
     has_ids = any(receipt.request_id for receipt in receipts)
-    if has_ids or any(receipt.requests > 1 for receipt in receipts):
+    if has_ids or any(receipt.requests is not None for receipt in receipts):
         said.add("requests")
     made = Comparison(frozenset(said))
     days = sorted({receipt.day for receipt in receipts if receipt.day})
-    rows = ledger.read(lambda connection: _rows(connection, days, [r.request_id for r in receipts if r.request_id]))
+    undated = [r.request_id for r in receipts if r.request_id and not r.day]
+    rows = ledger.read(lambda connection: _rows(connection, days, undated))
     if has_ids:
         _by_request(made, rows, _by_id(receipts), days)
+        receipts = [receipt for receipt in receipts if not receipt.request_id]
+        for receipt in receipts:
+            _add_there(made, receipt.day or "", receipt)
     else:
         for row in rows:
             if days[0] <= row.day <= days[-1]:
@@ -109,30 +113,30 @@ def compare(ledger: Ledger, receipts: Sequence[Receipt]) -> Comparison:
 
 
 def _rows(connection: Connection, days: Sequence[str], ids: Sequence[str]) -> list[Any]:
-    """What was bought around the days; without days, what has these ids."""
+    """What was bought around the days, and what has these ids."""
     if not inspect(connection).has_table(usage.name):
         return []  # no stream yet
     c = usage.c
     bought = select(c.id, c.request_id, c.day, c.model, c.input_tokens, c.output_tokens, c.cost, c.currency).where(
         c.status != RUNNING, func.coalesce(c.source, "unknown") != "none"
     )
-    if not days:
-        return [
-            row
-            for at in range(0, len(ids), 500)
-            for row in connection.execute(bought.where(c.request_id.in_(ids[at : at + 500])))
-        ]
-    first, last = date.fromisoformat(days[0]) - MIDNIGHT, date.fromisoformat(days[-1]) + MIDNIGHT
-    return list(connection.execute(bought.where(c.day >= first.isoformat(), c.day <= last.isoformat())))
+    found: dict[str, Any] = {}
+    for at in range(0, len(ids), 500):
+        found |= {row.id: row for row in connection.execute(bought.where(c.request_id.in_(ids[at : at + 500])))}
+    if days:
+        first, last = date.fromisoformat(days[0]) - MIDNIGHT, date.fromisoformat(days[-1]) + MIDNIGHT
+        around = bought.where(c.day >= first.isoformat(), c.day <= last.isoformat())
+        found |= {row.id: row for row in connection.execute(around)}
+    return list(found.values())
 
 
 def _by_id(receipts: Iterable[Receipt]) -> dict[str, Receipt]:
     """A request that is billed in several lines is one."""
     found: dict[str, Receipt] = {}
     for receipt in receipts:
-        request_id = receipt.request_id or ""
-        known = found.get(request_id)
-        found[request_id] = receipt if known is None else _together(known, receipt)
+        if receipt.request_id:
+            known = found.get(receipt.request_id)
+            found[receipt.request_id] = receipt if known is None else _together(known, receipt)
     return found
 
 
@@ -145,7 +149,7 @@ def _together(one: Receipt, other: Receipt) -> Receipt:
         _sum(one.input_tokens, other.input_tokens),
         _sum(one.output_tokens, other.output_tokens),
         None if one.cost is None and other.cost is None else (one.cost or Decimal()) + (other.cost or Decimal()),
-        one.currency,
+        one.currency if one.currency == other.currency else f"{one.currency} and {other.currency}",
     )
 
 
@@ -196,7 +200,13 @@ def _add_here(made: Comparison, day: str, row: Any) -> None:
 
 def _add_there(made: Comparison, day: str, receipt: Receipt) -> None:
     _, there = made.days.setdefault(day, (Total(), Total()))
-    there.add(receipt.requests, receipt.input_tokens, receipt.output_tokens, receipt.cost, receipt.currency)
+    there.add(
+        1 if receipt.requests is None else receipt.requests,
+        receipt.input_tokens,
+        receipt.output_tokens,
+        receipt.cost,
+        receipt.currency,
+    )
 
 
 def _cost(row: Any) -> Decimal | None:

@@ -17,6 +17,7 @@ from ..reports import filters as usage_filters
 from ..reports.filters import Dimension
 from ..reports.filters import FilterError
 from ..reports.filters import Filters
+from ..usage.record import storable
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -69,10 +70,11 @@ def add_to(llm: LLMStream) -> None:
 
     @llm.get("/usage.csv")
     def usage_csv() -> Response:
-        ledger, filters, _ = _asked(llm, llm.usage_scope(), "day")
+        scope = llm.usage_scope()
+        ledger, filters, _ = _asked(llm, scope, "day")
         from ..reports.export import csv_of
 
-        lines: Iterator[bytes] = csv_of(ledger, filters)
+        lines: Iterator[bytes] = csv_of(ledger, filters, is_for_all=scope is None)
         answer = Response(lines, mimetype="text/csv", headers={"Cache-Control": "no-store"})
         answer.headers["X-Content-Type-Options"] = "nosniff"
         name = f"usage-{filters.since}-{filters.until}.csv"
@@ -90,4 +92,4 @@ def _asked(llm: LLMStream, scope: str | None, default: Dimension) -> tuple[Ledge
         by = usage_filters.dimension(request.args.get("by"), default)
     except FilterError as error:
         raise InvalidField(str(error)) from error
-    return ledger, filters if scope is None else replace(filters, owners=(scope,)), by
+    return ledger, filters if scope is None else replace(filters, owners=(storable(scope),)), by

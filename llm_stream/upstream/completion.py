@@ -67,6 +67,10 @@ class Completion:
         return self._request.tools
 
     @property
+    def options(self) -> Mapping[str, Any] | None:
+        return self._request.options
+
+    @property
     def max_output_tokens(self) -> int:
         return self._request.max_output_tokens * (1 + self._voided_attempts)
 

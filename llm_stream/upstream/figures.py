@@ -15,7 +15,7 @@ from typing import cast
 from ..events import Source
 from ..events import Usage
 
-MOST_TOKENS = 2**53
+MOST_TOKENS = 2**40
 MOST_MONEY = 1_000_000
 MOST_DECIMALS = 30
 DECIMALS_OF_A_TICK = 10
@@ -28,7 +28,8 @@ NOT_FINAL = ("estimated", "partial")
 def usage_of(given: Mapping[str, Any]) -> Usage | None:
     """None if there is no figure in it."""
     read, written = _count(given, "prompt_tokens", "input_tokens"), _count(given, "completion_tokens", "output_tokens")
-    if read is None and written is None:
+    cost, currency = _cost(given)
+    if read is None and written is None and cost is None:
         return None
     prompt_details = _mapping(given.get("prompt_tokens_details") or given.get("input_tokens_details"))
     output_details = _mapping(given.get("completion_tokens_details") or given.get("output_tokens_details"))
@@ -45,7 +46,6 @@ def usage_of(given: Mapping[str, Any]) -> Usage | None:
     reasoning = _count(output_details, "reasoning_tokens")
     if written is not None and reasoning and _reasoning_is_beside(given, read or 0, written, reasoning):
         written += reasoning
-    cost, currency = _cost(given)
     return Usage(
         input_tokens=read,
         output_tokens=written,

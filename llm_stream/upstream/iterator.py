@@ -25,6 +25,7 @@ class IteratorSource:
 
     messages = None
     tools = None
+    options = None
     max_output_tokens = None
     most_output_tokens = None
     most_attempts = 1
@@ -36,8 +37,9 @@ class IteratorSource:
     last_refusal: StreamError | None = None
     wrapping_up = False
 
-    def __init__(self, iterable: Iterable[Any]) -> None:
-        self.asked_model: str = getattr(iterable, "__name__", type(iterable).__name__)
+    def __init__(self, iterable: Iterable[Any], model: str | None = None) -> None:
+        """`model` is what it stands for; without it, its own name."""
+        self.asked_model: str = model or str(getattr(iterable, "__name__", type(iterable).__name__))
         self.usage: Usage | None = None
         self.models = [self.asked_model]
         self._iterable = iterable

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 WHOLE = ("completed", "incomplete")
 
+FAR_OFF = 1.5
+"""Figures that came with the first words are not those of the answer that broke off: so much more was written since."""
+
 
 def account(stream: Stream, verdict: Verdict, prices: Mapping[str, Price]) -> tuple[UsageRecord, Usage]:
     """The record of a stream that ends now with `verdict`, and the `usage` event that tells its readers."""
@@ -76,11 +79,16 @@ def _tokens(stream: Stream, verdict: Verdict) -> Usage:
     events = stream.log.after(0)
     if figures is None:
         return _estimated(stream) if source.bought else Usage(source="none")
+    if figures.input_tokens is None and figures.output_tokens is None:  # a provider that tells its price only
+        return msgspec.structs.replace(_estimated(stream), cost=figures.cost, currency=figures.currency)
     voided = [at for at, event in enumerate(events) if isinstance(event, Reset)]
     if voided:  # the figures are the last attempt's, the bill is for all
         return _with_voided(figures, len(voided), estimate.output_tokens(events[: voided[-1]]))
     whose: Source = figures.source or "provider"
     if whose == "provider" and verdict.status not in WHOLE:
+        written = _bounded(estimate.output_tokens(events), source.max_output_tokens)
+        if written > FAR_OFF * (figures.output_tokens or 0):
+            return msgspec.structs.replace(figures, output_tokens=written, cost=None, currency=None, source="estimated")
         whose = "partial"
     return msgspec.structs.replace(figures, source=whose)
 
@@ -94,9 +102,13 @@ def _estimated(stream: Stream) -> Usage:
     attempts = 1 + sum(isinstance(event, Reset) for event in events)
     return Usage(
         input_tokens=None if messages is None else attempts * estimate.input_tokens(messages),
-        output_tokens=written if limit is None else min(written, limit),
+        output_tokens=_bounded(written, limit),
         source="estimated",
     )
+
+
+def _bounded(written: int, limit: int | None) -> int:
+    return written if limit is None else min(written, limit)
 
 
 def _with_voided(figures: Usage, attempts: int, written: int) -> Usage:

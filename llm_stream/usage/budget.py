@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
-from typing import Any
 from typing import Literal
 
 import msgspec
@@ -131,10 +128,10 @@ class Budgets:
         )
 
     def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
-        """None for an iterable of the app's own: what it buys, only the app knows."""
-        if source.messages is None or source.most_output_tokens is None:
+        """None for an iterable of the app's own: what it buys, only the app knows. And for pictures: only the model."""
+        if source.messages is None or source.most_output_tokens is None or not estimate.is_text(source.messages):
             return None
-        asked = greenlets.off_loop(_input_tokens, source.messages, source.tools)  # a long one takes its time
+        asked = greenlets.off_loop(estimate.most_input_tokens, source.messages, source.tools, source.options)
         return self.highest_price(asked * source.most_attempts, source.most_output_tokens, source, currency)
 
 
@@ -168,7 +165,7 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
             " Please try again when one of them has ended.",
             retry_after=HELD_RETRY_AFTER_S,
         )
-    wait = (period.ends - now).total_seconds()
+    wait = max(0.0, (period.ends - now).total_seconds())
     left = period.limit - spent
     if left > 0 and reservation.amount:
         return OverBudget(
@@ -184,7 +181,7 @@ def reached(reservation: Reservation, period: Period, now: datetime) -> OverBudg
     limit = money(amount_of(period.limit), reservation.currency)
     return OverBudget(
         f"Your budget of {limit} for {_span(period)} is used up, so the answer ends here. {_renewal(period)}",
-        retry_after=(period.ends - now).total_seconds(),
+        retry_after=max(0.0, (period.ends - now).total_seconds()),
     )
 
 
@@ -215,8 +212,3 @@ def _highest(prices: Iterable[int | None]) -> int | None:
     """None if one of them is not known."""
     known = list(prices)
     return max((price for price in known if price is not None), default=None) if None not in known else None
-
-
-def _input_tokens(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> int:
-    written = msgspec.json.encode(tools).decode() if tools else ""
-    return estimate.input_tokens(messages) + estimate.count_tokens(written)

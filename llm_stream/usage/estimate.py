@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ..events import Delta
 from ..events import Event
 from ..events import Reasoning
@@ -34,6 +36,23 @@ def input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """What a conversation counts as the model's input; pictures in it are not counted."""
     texts = [text for message in messages for text in _texts(message)]
     return count_tokens("".join(texts)) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
+
+
+def most_input_tokens(
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> int:
+    """What all that is sent may count, as it is written: more than the model is likely to see."""
+    written = count_tokens(b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode())
+    return written + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
+
+
+def is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there is nothing in them whose tokens cannot be counted: no picture, no sound, no file."""
+    contents = [message.get("content") for message in messages]
+    parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
+    return all(not isinstance(part, Mapping) or part.get("type") in ("text", "refusal") for part in parts)
 
 
 def output_tokens(events: Iterable[Event]) -> int:

@@ -20,6 +20,7 @@ from ..source import Waits
 from . import estimate
 from .budget import Budgets
 from .budget import Reservation
+from .record import UsageRecord
 
 logger = logging.getLogger("llm_stream")
 
@@ -51,10 +52,19 @@ class Meter:
         self._bytes = 0
         self._is_off = False
 
-    def charge(self, usage: Usage) -> int | None:
-        """What a stream that ends with `usage` takes from the budget; None if that is not known."""
-        if usage.source == "none":
+    def charge(self, record: UsageRecord) -> int | None:
+        """What a stream that ends with `record` takes from the budget; None if that is not known."""
+        if record.source == "none":
             return 0
+        usage = Usage(
+            input_tokens=record.input_tokens,
+            output_tokens=record.output_tokens,
+            cached_tokens=record.cached_tokens,
+            cache_write_tokens=record.cache_write_tokens,
+            reasoning_tokens=record.reasoning_tokens,
+            cost=record.cost,
+            currency=record.currency,
+        )
         source = self._source
         models = filter(None, (source.asked_model, source.upstream_model))
         try:

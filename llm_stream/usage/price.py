@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from datetime import datetime
-from decimal import Context
 from decimal import Decimal
 from decimal import localcontext
 from functools import cache
@@ -20,12 +19,10 @@ from typing import Any
 
 from ..events import Usage
 from ..settings import Price
+from .record import EXACT
 from .record import utc_now
 
 MILLION = 1_000_000
-
-EXACT = Context(prec=400)
-"""More digits than any price times any count has."""
 
 SERVICE_TIERS = {"flex": Decimal("0.5"), "batch": Decimal("0.5"), "priority": Decimal(2)}
 """What providers ask beside their standard price, where nobody says it more exactly."""
@@ -60,7 +57,7 @@ def cost_of(
     `at` is the time of the request, which counts where prices change with the day, or the hour.
     """
     at = at or utc_now()
-    if usage.cost is not None:
+    if usage.cost is not None and usage.cost.is_finite() and usage.cost >= 0:
         return Cost(usage.cost, usage.currency or "USD", "provider", at.date())
     if usage.input_tokens is None or usage.output_tokens is None:
         return None

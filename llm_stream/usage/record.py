@@ -7,14 +7,22 @@ from datetime import UTC
 from datetime import date
 from datetime import datetime
 from decimal import ROUND_CEILING
+from decimal import Context
 from decimal import Decimal
+from hashlib import sha256
 from typing import overload
 
 from ..events import Source
 from ..events import Status
 
-FRACTIONS = 10**12
+EXACT = Context(prec=400)
+"""More digits than any price times any count has, whatever precision the host app has set."""
+
+DECIMALS = 12
+FRACTIONS = 10**DECIMALS
 """Amounts are kept as whole numbers of this part of their currency: their sums are exact in every database."""
+
+LONGEST = 500
 
 SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£"}
 
@@ -76,12 +84,12 @@ class UsageRecord:
 
 def fractions(amount: Decimal) -> int:
     """An amount as it is kept; one that ends within a fraction, as the next higher."""
-    return int((amount * FRACTIONS).to_integral_value(ROUND_CEILING))
+    return int(amount.scaleb(DECIMALS, EXACT).to_integral_value(ROUND_CEILING, EXACT))
 
 
 def amount_of(fractions: int) -> Decimal:
     """The same, in whole ones of its currency."""
-    return Decimal(fractions) / FRACTIONS
+    return EXACT.divide(Decimal(fractions), Decimal(FRACTIONS))
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
@@ -98,8 +106,13 @@ def storable(text: str) -> str: ...
 @overload
 def storable(text: None) -> None: ...
 def storable(text: str | None) -> str | None:
-    """Without what PostgreSQL does not keep, or nobody can encode."""
-    return None if text is None else text.encode(errors="replace").decode().replace("\0", "�")
+    """Without what PostgreSQL does not keep, or nobody can encode; a text too long for its indexes as its beginning."""
+    if text is None:
+        return None
+    sound = text.encode(errors="replace").decode().replace("\0", "�")
+    if len(sound) <= LONGEST:
+        return sound
+    return f"{sound[: LONGEST - 65]}…{sha256(sound.encode()).hexdigest()}"
 
 
 def utc_now() -> datetime:
