@@ -142,8 +142,8 @@ class Ledger:
         def row(connection: Connection) -> bool:  # logs nothing: under gevent it runs in a native thread
             if self._settle(connection, record.id, values, charge):
                 return True
-            connection.execute(CORRECT, {"stream": record.id} | values)
-            return False
+            # else it was swept; or done, when the connection broke after the database had committed
+            return not connection.execute(CORRECT, {"stream": record.id} | values).rowcount
 
         entry = Entry(row, record.owner)
         self._put(entry)
