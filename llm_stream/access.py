@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from .errors import CrossSite
 from .errors import Prefetch
+from .errors import RequestError
 from .errors import Unauthorized
 from .errors import UsageClosed
 from .settings import Settings
@@ -77,13 +78,7 @@ def allow_origin(request: Request, response: Response, settings: Settings) -> Re
 def owner_of(request: Request, authorize: Authorize | None) -> str:
     """The owner; in a public app the client's address. Raises `Unauthorized`, or what `authorize` aborts with."""
     owner = authorize() if authorize else request.remote_addr or "unknown"
-    if isinstance(owner, BaseResponse):
-        abort(owner)
-    if owner is None or owner == "" or owner is False:
-        raise Unauthorized()
-    if owner is True or not isinstance(owner, (str, int, UUID)):
-        raise TypeError(f"authorize must return who pays, as a string; it returned {type(owner).__name__}")
-    return str(owner)
+    return _name_in(owner, Unauthorized, "authorize must return who pays, as a string")
 
 
 def scope_of(authorize_usage: Authorize | None, name: str) -> str | None:
@@ -94,12 +89,15 @@ def scope_of(authorize_usage: Authorize | None, name: str) -> str | None:
             " or an owner to show the usage of."
         )
     scope = authorize_usage()
-    if isinstance(scope, BaseResponse):
-        abort(scope)
-    if scope is True:
-        return None
-    if scope is None or scope is False or scope == "":
-        raise UsageClosed()
-    if not isinstance(scope, (str, int, UUID)):
-        raise TypeError(f"authorize_usage must return True or an owner; it returned {type(scope).__name__}")
-    return str(scope)
+    return None if scope is True else _name_in(scope, UsageClosed, "authorize_usage must return True or an owner")
+
+
+def _name_in(returned: object, nobody: type[RequestError], wanted: str) -> str:
+    """The owner that a function of the app's has returned. Raises `nobody`, and `TypeError` for a mistake."""
+    if isinstance(returned, BaseResponse):
+        abort(returned)
+    if returned is None or returned == "" or returned is False:
+        raise nobody()
+    if returned is True or not isinstance(returned, (str, int, UUID)):
+        raise TypeError(f"{wanted}; it returned {type(returned).__name__}")
+    return str(returned)

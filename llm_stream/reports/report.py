@@ -23,6 +23,17 @@ from .filters import DIMENSIONS
 from .filters import Dimension
 from .filters import Filters
 
+COUNTS = (
+    "streams",
+    "running",
+    "unpriced",
+    "uncounted",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+
 
 @dataclass
 class Figures:
@@ -46,14 +57,8 @@ class Figures:
     duration: dict[float, int] = field(default_factory=dict)
 
     def add(self, part: Sum) -> None:
-        self.streams += part.streams
-        self.running += part.running
-        self.unpriced += part.unpriced
-        self.uncounted += part.uncounted
-        self.input_tokens += part.input_tokens
-        self.cached_tokens += part.cached_tokens
-        self.output_tokens += part.output_tokens
-        self.reasoning_tokens += part.reasoning_tokens
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
         if part.currency is not None:
             self.spend[part.currency] = self.spend.get(part.currency, 0) + part.cost
             self.unread[part.currency] = self.unread.get(part.currency, 0) + part.unread_cost
@@ -66,18 +71,6 @@ class Figures:
 def _count(whole: dict[float, int], part: Mapping[float, int]) -> None:
     for value, count in part.items():
         whole[value] = whole.get(value, 0) + count
-
-
-COUNTS = (
-    "streams",
-    "running",
-    "unpriced",
-    "uncounted",
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-)
 
 
 @dataclass
