@@ -19,9 +19,14 @@ from .wire import Wire
 
 LOOK_EVERY_S = 0.5
 
+EXPECTED_S = 1.0
+"""How long a reader may take to begin: a server iterates a response at once, if it is given it at all."""
+
 
 class Reader:
     """One reader of a stream. Use it up, or `close()` it: the stream counts its readers.
+
+    One that never begins, because its response was replaced or dropped, counts for `EXPECTED_S` only.
 
     `connection` is the client's socket, where the server shows it; without it a client's going is noticed at the
     second write. Readers that share a response share its client, and the bell that wakes it.
@@ -39,6 +44,9 @@ class Reader:
         self._writer: greenlets.Writer | None = None
         self._may_write_past = stream.settings.fast_path
         self._is_parked = False
+        self._made_at = self._last_write
+        self._expected_until: float | None = self._made_at + EXPECTED_S
+        """None once it has begun."""
         stream.log.subscribe(self._appended)
         stream.join(self)
 
@@ -48,6 +56,7 @@ class Reader:
         Ends after `Done`. Raises `ConnectionResetError` when the client has gone.
         """
         log, client = self.stream.log, self._client
+        self._begin()
         try:
             while True:
                 ended = log.ended
@@ -73,6 +82,7 @@ class Reader:
 
     def written(self, wire: Wire) -> Iterator[bytes]:
         """The same, as bytes of `wire`."""
+        self._begin()
         self._wire = wire
         if self._after:
             wire.resume(self.stream.log.after(self._after - 1)[0])
@@ -94,6 +104,7 @@ class Reader:
 
     def rest(self, wire: Wire) -> tuple[bytes, bool]:
         """What there is now, as bytes of `wire`, and whether that was the last; for a response that others share."""
+        self._begin()
         events = self.stream.log.after(self._after)
         self._last_write = monotonic()
         if not events:
@@ -110,6 +121,19 @@ class Reader:
         if last is None or last[:3] != place:
             last = self.stream.last_written = (*place, wire.encode(self.stream.id, first, events))
         return last[3]
+
+    def _begin(self) -> None:
+        if self._expected_until is None:
+            return
+        self._expected_until = None
+        if self not in self.stream.readers:  # it was given up too early
+            self.stream.log.subscribe(self._appended)
+            self.stream.join(self)
+
+    def _give_up(self) -> None:
+        """Nobody iterates the response, so it has had no reader since it was made."""
+        self.stream.log.unsubscribe(self._appended)
+        self.stream.leave(self, since=self._made_at)
 
     def _is_due(self, now: float) -> bool:
         return self._heartbeat_s is not None and now - self._last_write >= self._heartbeat_s
@@ -147,11 +171,14 @@ class Reader:
     def wait_for_content(self, timeout: float) -> Sequence[Event]:
         """What comes after `start`, once there is something; nothing, if `timeout` seconds pass before."""
         until = monotonic() + timeout
+        self._expected_until = until + EXPECTED_S
         while not (events := self.stream.log.after(max(1, self._after))):
             left = until - monotonic()
             if left <= 0 or self._client.gone:
                 break
             self._bell.wait(left)
+        self._made_at = monotonic()
+        self._expected_until = self._made_at + EXPECTED_S
         return events
 
     def close(self) -> None:
@@ -162,6 +189,9 @@ class Reader:
 
     def tick(self, now: float) -> None:
         """Look after the client, whose thread may be asleep or blocked."""
+        if self._expected_until is not None and now > self._expected_until:
+            self._give_up()
+            return
         if self._client.has_left(now) or self._is_due(now):
             self._bell.ring()
 

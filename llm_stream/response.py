@@ -14,6 +14,7 @@ from typing import cast
 import msgspec
 from flask import Request
 from flask import Response
+from flask import current_app
 from flask import stream_with_context
 
 from . import greenlets
@@ -111,9 +112,35 @@ def _reader(streams: Streams, stream: Stream, request: Request, after: int) -> R
 def _event_stream_of(written: Iterator[bytes], close: Callable[[], None]) -> Response:
     pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(written))
     body = greenlets.Pieces(pieces, close)
-    response = Response(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
-    response.direct_passthrough = True  # it is bytes: nobody needs to look at each piece again
-    return response
+    made = _streamed(current_app.response_class)(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
+    made.direct_passthrough = True  # it is bytes: nobody needs to look at each piece again
+    return made
+
+
+class _Streamed(Response):
+    """An event stream, whose body can also be had in one piece: by a hook of the host's that looks at each body."""
+
+    def get_data(self, as_text: bool = False) -> Any:
+        """All of the stream, once it has ended."""
+        self.direct_passthrough = False
+        return super().get_data(as_text)  # type: ignore[call-overload]
+
+    def make_sequence(self) -> None:
+        try:
+            super().make_sequence()
+        except ConnectionResetError:  # the client has gone: there is nobody to send anything to
+            self.close()
+            self.response = []
+
+
+_streamed_classes: dict[type[Response], type[Response]] = {Response: _Streamed}
+
+
+def _streamed(response_class: type[Response]) -> type[Response]:
+    """The same for the class of responses that the host app has chosen."""
+    if response_class not in _streamed_classes:
+        _streamed_classes[response_class] = type("Streamed", (_Streamed, response_class), {})
+    return _streamed_classes[response_class]
 
 
 def nothing_more() -> Response:
