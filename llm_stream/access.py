@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -14,9 +15,13 @@ from werkzeug.wrappers import Response as BaseResponse
 from .errors import CrossSite
 from .errors import Prefetch
 from .errors import RequestError
+from .errors import SeveralProcesses
 from .errors import Unauthorized
 from .errors import UsageClosed
 from .settings import Settings
+from .streams import SEVERAL_PROCESSES
+
+logger = logging.getLogger("llm_stream")
 
 Authorize = Callable[[], object]
 
@@ -43,6 +48,17 @@ def check_site(request: Request, settings: Settings) -> None:
         allowed = claimed is None or _host_of(claimed) == request.host
     if not allowed:
         raise CrossSite()
+
+
+def check_processes(request: Request) -> None:
+    """Refuse to start what another process could not find again. Raises `SeveralProcesses`.
+
+    `wsgi.multiprocess` says whether the server has other processes: https://peps.python.org/pep-3333/#environ-variables
+    Under gunicorn with our hooks the server does not even start, see `worker.post_worker_init()`.
+    """
+    if request.environ.get("wsgi.multiprocess"):
+        logger.error(SEVERAL_PROCESSES)
+        raise SeveralProcesses()
 
 
 def _host_of(url: str) -> str | None:

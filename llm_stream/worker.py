@@ -13,6 +13,7 @@ import fcntl
 import gc
 import os
 import resource
+import sys
 import threading
 from time import monotonic
 from time import sleep
@@ -26,6 +27,9 @@ from .usage import estimate
 from .usage import price
 
 LOOK_EVERY_S = 0.1
+BOOT_ERROR = 3
+"""The exit status by which gunicorn knows that no worker will ever start."""
+
 SPARE_FILES = 256
 SETTLE_S = 1.0
 """Kept back from `graceful_timeout` to tell the readers and write the records: then comes SIGKILL."""
@@ -34,7 +38,13 @@ _deadline: float | None = None
 
 
 def post_worker_init(worker: Any) -> None:
-    """After the app is loaded: wait for the worker's last hour, in the background."""
+    """After the app is loaded: wait for the worker's last hour, in the background.
+
+    Ends the server if it has more than one worker, because a reader that comes back would often meet the wrong one.
+    """
+    if worker.cfg.workers > 1 and any(streams.every()):
+        worker.log.critical(streams.SEVERAL_PROCESSES)
+        sys.exit(BOOT_ERROR)
     _make_room_for_connections(2 * worker.cfg.worker_connections + SPARE_FILES)
     estimate.count_tokens("")  # loads the vocabulary now: later it would hold up every stream for half a second
     for ledger in ledgers.every():

@@ -217,7 +217,7 @@ def test_stopping_worker_settles_and_gives_up_its_lease(upstream: Upstream, serv
 @pytest.mark.parametrize(
     "command",
     [
-        [*GUNICORN, "--worker-class", "gthread", "--threads", "20", "--workers", "2", "--preload"],
+        [*GUNICORN, "--worker-class", "gthread", "--threads", "20", "--preload"],
         ["{bin}/flask", "--app", "tests.served:app", "run", "--port", "{port}"],
     ],
     ids=["gthread, forked from one that has the app", "flask run"],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +15,11 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import ROOT
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
+from .conftest import free_port
 from .conftest import kinds_of
 from .conftest import text_of
 
@@ -112,4 +118,30 @@ def test_generator_of_ones_own(server: Server) -> None:
     assert kinds_of(events) == ["start", "delta", "failure", "usage", "done"]
     assert "sk-secret" not in str(events)
     assert "sk-secret in a traceback" in server.log
-    assert [record["model"] for record in server.records()] == ["lines", "lines"]
+    assert [record["model"] for record in server.records()] == [None, None]
+
+
+def test_more_than_one_worker_is_refused_at_start() -> None:
+    """A reader that comes back would meet the other worker half of the time, and lose its answer without a word."""
+    command = [part.format(bin=Path(sys.executable).parent) for part in GUNICORN]
+    environment = os.environ | {"WEB_CONCURRENCY": "2", "PORT": str(free_port()), "LLM_STREAM_LEDGER_URL": ""}
+    refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 3
+    assert "serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_more_than_one_worker_without_our_hooks_buys_nothing(tmp_path: Path) -> None:
+    with Upstream() as upstream:
+        (tmp_path / "bare.conf.py").write_text("workers = 2\nworker_class = 'gevent'\ncontrol_socket_disable = True\n")
+        bare = ["{bin}/gunicorn", "-c", str(tmp_path / "bare.conf.py"), "-b", "127.0.0.1:{port}"]
+        server = Server(upstream, tmp_path, [*bare, "tests.served:app"])
+        try:
+            refused = server.post()
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "several_processes")
+            assert server.get("/report?name=me").status_code == 503
+            assert "serve the app with one worker" in server.log
+            assert not upstream.requests
+        finally:
+            server.process.kill()
+            server.process.wait()

@@ -17,7 +17,8 @@
 │   ├── NotJSON                   415     not_json
 │   ├── TooManyStreams            429     too_many_streams
 │   ├── Overloaded                503     overloaded
-│   └── LedgerUnavailable         503     ledger_unavailable
+│   ├── LedgerUnavailable         503     ledger_unavailable
+│   └── SeveralProcesses          503     several_processes  each would keep its streams to itself
 └── StreamError                   500     internal         ends a stream that has started
     ├── BudgetReached             402     over_budget      while the answer was being written
     ├── StreamTooLarge            502     stream_too_large
@@ -56,6 +57,7 @@ from .request import OverBudget
 from .request import Overloaded
 from .request import Prefetch
 from .request import RequestError
+from .request import SeveralProcesses
 from .request import TooLarge
 from .request import TooManyStreams
 from .request import Unauthorized
@@ -99,6 +101,7 @@ __all__ = [
     "Overloaded",
     "Prefetch",
     "RequestError",
+    "SeveralProcesses",
     "StreamError",
     "StreamTooLarge",
     "TooLarge",

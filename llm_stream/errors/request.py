@@ -138,6 +138,14 @@ class Overloaded(RequestError):
     retryable = True
 
 
+class SeveralProcesses(RequestError):
+    """Several processes serve the app, and each would keep its streams to itself: LLM_STREAM_LOG_URL is memory://."""
+
+    status = 503
+    code = "several_processes"
+    message = "The server is not set up to answer this. Please tell the operator of this site."
+
+
 class LedgerUnavailable(RequestError):
     """The database of LLM_STREAM_LEDGER_URL cannot be written to: what cannot be recorded is not bought."""
 
