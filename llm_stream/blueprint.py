@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
@@ -22,18 +23,20 @@ from openai import OpenAI
 
 from . import access
 from . import cli
+from . import part
 from . import response
 from . import routes
-from . import signals
 from . import state
+from .books import Hook
 from .chat_request import ChatRequest
 from .chat_request import Message
 from .chat_request import checked_key
+from .chat_request import from_program
 from .errors import ExpiredStream
-from .errors import InvalidField
 from .errors import UnknownStream
 from .events import Event
 from .source import SourceOfEvents
+from .state import State
 from .stream import Stream
 from .upstream.client import Client
 from .upstream.completion import Completion
@@ -44,7 +47,7 @@ from .usage.budget import BudgetOf
 from .wire import Wire
 from .wire import sse
 
-HookT = TypeVar("HookT", bound=state.Hook)
+HookT = TypeVar("HookT", bound=Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
 
@@ -77,7 +80,7 @@ class LLMStream(Blueprint):
         self._client = Client(client)
         self._authorize: access.Authorize | None = None
         self._authorize_usage: access.Authorize | None = None
-        self._hooks: list[state.Hook] = []
+        self._hooks: list[Hook] = []
         self._budget_of: BudgetOf | None = None
         self.record(self._install)
         routes.add_to(self)
@@ -153,8 +156,12 @@ class LLMStream(Blueprint):
         Raises `LLMStreamError` where the request is refused, which the app answers with JSON.
         """
         check_iterable(source)
-        wire = response.wire_of(format or request.args.get("format"))
-        owner, key = self.admit(), checked_key(key) if key else None
+        try:
+            wire = response.wire_of(format or request.args.get("format"))
+            owner, key = self.admit(), checked_key(key) if key else None
+        except BaseException:
+            discard(source)
+            raise
         if attached := self.attached(owner, wire):
             discard(source)
             return attached
@@ -164,8 +171,8 @@ class LLMStream(Blueprint):
         if source is not None:
             stream = self.open(owner, source=source, model=model, key=key)
         else:
-            asked = self._request(messages, prompt, model, max_output_tokens, temperature, tools, key)
-            stream = self.open(owner, asked)
+            defaults = self._defaults(model, max_output_tokens)
+            stream = self.open(owner, from_program(messages, prompt, *defaults, temperature, tools, key))
         answer = response.answer(self.state.streams, stream, request, wire)
         return access.allow_origin(request, answer, self.state.settings)
 
@@ -191,9 +198,13 @@ class LLMStream(Blueprint):
         ours = self.state
         asked = None
         if source is None:
-            asked = self._request(messages, prompt, model, max_output_tokens, temperature, tools, None)
+            asked = from_program(messages, prompt, *self._defaults(model, max_output_tokens), temperature, tools)
 
         def events() -> Iterator[Event]:
+            if whole := part.whole():
+                made = self._source(ours, asked, source, model, is_part=True)
+                yield from part.events_of_part(whole, made, ours.settings.prices)
+                return
             with ours.app.app_context():
                 stream = self.open(owner, asked, source=source, model=model)
             yield from ours.streams.events_of(stream)
@@ -203,12 +214,13 @@ class LLMStream(Blueprint):
     # What the routes and the commands are made of…
 
     @property
-    def state(self) -> state.State:
+    def state(self) -> State:
         """This `LLMStream`'s part of the current app."""
         return state.current(self)
 
     def admit(self) -> str:
-        """The owner of the current request. Raises `CrossSite`, `Unauthorized`, or what `authorize` aborts with."""
+        """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
+        access.check_processes(request)
         access.check_site(request, self.state.settings)
         return access.owner_of(request, self._authorize)
 
@@ -227,19 +239,36 @@ class LLMStream(Blueprint):
     ) -> Stream:
         """Start a stream, or find the one that the key stands for. Raises `LLMStreamError`."""
         ours = self.state
-        if asked is not None:
-            made: SourceOfEvents = Completion(self._client.endpoint, asked, ours.settings)
-            fingerprint = asked.fingerprint() if asked.key else b""
-            stream, new = ours.streams.start(owner, asked.model, made, key=asked.key, fingerprint=fingerprint)
-        else:
-            made = IteratorSource(source or (), model)
-            asked_by = _fingerprint_of_request() if key else b""
-            stream, new = ours.streams.start(owner, made.asked_model, made, key=key, fingerprint=asked_by)
-        if new:
-            signals.announce(ours.app, id=stream.id, owner=stream.owner, model=stream.model)
-        else:
+        made = self._source(ours, asked, source, model)
+        key = asked.key if asked else key
+        fingerprint = (asked.fingerprint() if asked else _fingerprint_of_request()) if key else b""
+        try:
+            stream, new = ours.streams.start(owner, made.asked.model, made, key=key, fingerprint=fingerprint)
+        except BaseException:
+            discard(source)
+            raise
+        if not new:
             discard(source)
         return stream
+
+    def _source(
+        self,
+        ours: State,
+        asked: ChatRequest | None,
+        source: Iterable[Any] | None,
+        model: str | None,
+        *,
+        is_part: bool = False,
+    ) -> SourceOfEvents:
+        if asked is None:
+            return IteratorSource(source or (), model, ours.app.app_context)
+        settings = ours.settings
+        if is_part:  # a reset would void what the other parts have said
+            settings = replace(settings, retry_after_content=False)
+        return Completion(self._client.endpoint, asked, settings)
+
+    def _defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
+        return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens
 
     def attached(self, owner: str, wire: Wire) -> Response | None:
         """The response to a reader that comes back with a `Last-Event-ID`; None for one that does not.
@@ -262,29 +291,6 @@ class LLMStream(Blueprint):
             return response.nothing_more()
         after = min(after, len(stream.log))
         return response.answer(self.state.streams, stream, request, wire, after=after)
-
-    def _request(
-        self,
-        messages: Sequence[Message] | None,
-        prompt: str | None,
-        model: str | None,
-        max_output_tokens: int | None,
-        temperature: float | None,
-        tools: Sequence[Mapping[str, Any]] | None,
-        key: str | None,
-    ) -> ChatRequest:
-        if (messages is None) == (prompt is None):
-            raise TypeError("give either messages or prompt, or an iterable to stream")
-        if not (messages or prompt):
-            raise InvalidField("The field 'prompt' is empty.")
-        return ChatRequest(
-            messages=messages if messages is not None else [{"role": "user", "content": prompt}],
-            model=model or self.state.model,
-            max_output_tokens=max_output_tokens or self.state.settings.max_output_tokens,
-            temperature=temperature,
-            tools=tools,
-            key=key,
-        )
 
 
 def _fingerprint_of_request() -> bytes:

@@ -58,6 +58,30 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(written).digest()
 
 
+def from_program(
+    messages: Sequence[Message] | None,
+    prompt: str | None,
+    model: str,
+    max_output_tokens: int,
+    temperature: float | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    key: str | None = None,
+) -> ChatRequest:
+    """What the app's own code asks: `messages`, or a `prompt`. Trusted. Raises `TypeError`, and `InvalidField`."""
+    if (messages is None) == (prompt is None):
+        raise TypeError("give either messages or prompt, or an iterable to stream")
+    if not (messages or prompt):
+        raise InvalidField("The field 'prompt' is empty.")
+    return ChatRequest(
+        messages=messages if messages is not None else [{"role": "user", "content": prompt}],
+        model=model,
+        max_output_tokens=max_output_tokens,
+        temperature=temperature,
+        tools=tools,
+        key=key,
+    )
+
+
 class _Part(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A piece of a message that is not plain text only."""
 

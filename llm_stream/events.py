@@ -19,6 +19,9 @@ Status = Literal[
     "interrupted",  # shutdown, or a lost worker
 ]
 
+WHOLE: tuple[Status, ...] = ("completed", "incomplete")
+"""The endings of an answer that came to its end."""
+
 Source = Literal[
     "provider",  # the provider's final figures
     "partial",  # the provider's figures, from before the end
@@ -35,12 +38,15 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Start(Event, frozen=True):
-    """First, once; sent before the upstream is called. `created` is in Unix seconds."""
+    """First, once; sent before the upstream is called. `created` is in Unix seconds.
+
+    `model` is None where nobody has said what an iterable of the app's stands for.
+    """
 
     type = "start"
     id: str
-    model: str
-    created: int
+    model: str | None = None
+    created: int = -1  # always given; a field after one with a default needs one, too
 
 
 class Delta(Event, frozen=True):

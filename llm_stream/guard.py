@@ -6,26 +6,22 @@ import logging
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 from .errors import StreamError
-from .events import Delta
 from .events import Done
 from .events import Event
 from .events import Failure
 from .events import Usage
 from .log_lines import named
 from .source import Waits
-from .upstream.chunks import ChunkDecoder
 from .upstream.completion import Stopped
 from .upstream.iterator import IteratorSource
 from .upstream.refusals import describe
 
 logger = logging.getLogger("llm_stream")
 
-ONLY_TEXT = frozenset((Delta,))
+TERMINAL = frozenset((Failure, Usage, Done))
 
 
 def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
@@ -111,32 +107,26 @@ class _Reading:
         self.ended = False
         self._failure: Failure | None = None
         self._usage: Usage | None = None
-        self._decoder: ChunkDecoder | None = None
 
-    def take(self, item: Any) -> list[Event]:
-        """The events of one item, less the terminal ones, which are kept for the end."""
-        if type(item) is list and self.done is None and ONLY_TEXT.issuperset(map(type, item)):
-            return item
-        given = item if isinstance(item, list) else [item]
-        batch: list[Event] = []
-        for event in chain.from_iterable(map(self._events_of, given)):
-            if self.done:
-                break
+    def take(self, batch: list[Event]) -> list[Event]:
+        """The events, less the terminal ones, which are kept for the end."""
+        if TERMINAL.isdisjoint(map(type, batch)):
+            return batch
+        others: list[Event] = []
+        for event in batch:
             if isinstance(event, Done):
                 self.done = event
-            elif isinstance(event, Failure):
+                break
+            if isinstance(event, Failure):
                 self._failure = self._failure or event
             elif isinstance(event, Usage):
                 self._usage = event
             else:
-                batch.append(event)
-        return batch
+                others.append(event)
+        return others
 
     def verdict(self) -> Done:
-        """How a source ended that raised nothing. Raises `StreamError` if it broke off."""
-        if self.done is None and self._decoder is not None:
-            self._usage = self._usage or self._decoder.usage
-            return self._decoder.done()
+        """How a source ended that raised nothing."""
         return self.done or Done(status="failed" if self._failure else "completed")
 
     def end(self, *last: Event) -> list[Event]:
@@ -145,17 +135,3 @@ class _Reading:
         *failures, done = last
         usage = [self._usage] if self._usage else []
         return [*([self._failure] if self._failure else failures), *usage, done]
-
-    def _events_of(self, item: Any) -> Iterable[Event]:
-        if isinstance(item, Event):
-            return (item,)
-        if isinstance(item, str):
-            return (Delta(item),) if item else ()
-        if item is None:
-            return ()
-        if hasattr(item, "model_dump"):
-            item = item.model_dump(exclude_unset=True)
-        if isinstance(item, Mapping) and ("choices" in item or "error" in item):
-            self._decoder = self._decoder or ChunkDecoder()
-            return self._decoder.events(item)
-        raise TypeError(f"a stream may give text, events or chat completion chunks, not {type(item).__name__}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -15,6 +18,24 @@ from .source import Watchable
 
 if TYPE_CHECKING:
     from .stream import Stream
+
+
+_producing: ContextVar[Stream | None] = ContextVar("llm_stream_producing", default=None)
+
+
+def producing() -> Stream | None:
+    """The stream that the calling code fills: an iterable that was given to one is run by its producer."""
+    return _producing.get()
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Run code of the app's that fills no stream, though a producer calls it: a hook."""
+    token = _producing.set(None)
+    try:
+        yield
+    finally:
+        _producing.reset(token)
 
 
 class Producer:
@@ -29,6 +50,7 @@ class Producer:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self.context = contextvars.copy_context()
+        self.context.run(_producing.set, stream)
         batches = stream.source.batches()
         self._batches = guard_batches(stream.meter.watched(batches) if stream.meter else batches)
         self._may_use_loop = stream.settings.fast_path

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from typing import Protocol
 
+import msgspec
+
 from .errors import StreamError
+from .events import Event
 from .events import Usage
 
 
@@ -37,71 +41,88 @@ class Waits:
         self.connection = connection
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source asks of a model, as far as that is known before it asks. Of an iterable, only its app knows."""
+
+    models: Sequence[str] = ()
+    """The models that may be asked, in this order."""
+    messages: Sequence[Mapping[str, Any]] | None = None
+    """None: not known."""
+    tools: Sequence[Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] | None = None
+    """What else is sent, under the upstream's own names."""
+    max_output_tokens: int | None = None
+    """The most that one attempt may write."""
+    most_attempts: int = 1
+    """How many attempts may come to write something."""
+
+    @property
+    def model(self) -> str | None:
+        return self.models[0] if self.models else None
+
+    @property
+    def most_output_tokens(self) -> int | None:
+        """The most that all attempts together may write."""
+        return None if self.max_output_tokens is None else self.max_output_tokens * self.most_attempts
+
+
+NOTHING = Asked()
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One call of a model. A source lists it before the call, and fills in what the provider says."""
+
+    model: str | None = None
+    """The model that was asked for."""
+    asked: Asked = NOTHING
+    base_url: str | None = None
+    accepted: bool = False
+    """The request reached the provider, which has not refused it: the call has to be paid for."""
+    upstream_model: str | None = None
+    """The model that the provider says it used."""
+    request_id: str | None = None
+    """The provider's own name of the call: its `x-generation-id`, or `x-request-id`."""
+    service_tier: str | None = None
+    """The class of service that the provider says it gave: `flex`, `priority`, …"""
+    figures: Usage | None = None
+    """The provider's token counts, and its price, so far."""
+    is_whole: bool = False
+    """The answer came to its end, so that the figures are final."""
+    resets: int = 0
+    """How many attempts of the same answer were voided by a `Reset` before this one."""
+    written: list[Event] | None = None
+    """The events of the answer; None where they are in the stream's log, between its resets."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names under which this call may have a price."""
+        return tuple(name for name in (self.model, self.upstream_model) if name)
+
+
 class SourceOfEvents(Protocol):
     """What a producer drains. One thread at a time runs `batches()`, `interrupt()` may come from another."""
 
     def batches(self) -> Iterable[Any]:
-        """What came together, as a list; or `Waits`."""
+        """The events that came together, as a list; or `Waits`."""
 
-    def interrupt(self) -> None: ...
-
-    @property
-    def messages(self) -> Sequence[Mapping[str, Any]] | None:
-        """What was asked, where that is known."""
+    def interrupt(self) -> None:
+        """End the call that is being made, whatever it waits for."""
 
     @property
-    def tools(self) -> Sequence[Mapping[str, Any]] | None: ...
+    def asked(self) -> Asked: ...
 
     @property
-    def options(self) -> Mapping[str, Any] | None:
-        """What else is sent, in the upstream's own words."""
+    def attempts(self) -> Sequence[Attempt]:
+        """The calls made so far, in their order. What they cost is the sum over those that were accepted."""
 
     @property
-    def max_output_tokens(self) -> int | None:
-        """The most that the attempts so far may have written."""
-
-    @property
-    def most_output_tokens(self) -> int | None:
-        """The most that all attempts may come to write."""
-
-    @property
-    def most_attempts(self) -> int:
-        """How often it may come to be bought."""
-
-    @property
-    def models(self) -> Sequence[str]:
-        """Those that may come to be asked."""
-
-    @property
-    def asked_model(self) -> str | None:
-        """The model that was asked last: another than the stream's, once a fallback has taken over."""
-
-    @property
-    def upstream_model(self) -> str | None:
-        """The model that the provider says it used."""
-
-    @property
-    def request_id(self) -> str | None:
-        """The provider's own name of the last call that it answered: its `x-generation-id`, or `x-request-id`."""
-
-    @property
-    def service_tier(self) -> str | None:
-        """The class of service that the provider says it gave: `flex`, `priority`, …"""
-
-    @property
-    def base_url(self) -> str | None: ...
-
-    @property
-    def bought(self) -> bool:
-        """Whether a provider has accepted a call, so that somebody will have to pay for it."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """The provider's figures so far."""
+    def base_url(self) -> str | None:
+        """Where the models are asked; None where that is not known."""
 
     @property
     def last_refusal(self) -> StreamError | None:
-        """Why the last attempt failed, if there was one."""
+        """Why the last attempt failed, if it did."""
 
     @property
     def wrapping_up(self) -> bool:

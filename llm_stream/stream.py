@@ -60,7 +60,6 @@ class Verdict(msgspec.Struct, frozen=True):
     status: Status
     failure: Failure | None = None
     finish_reason: str | None = None
-    usage: Usage | None = None
 
 
 class Stream:
@@ -76,7 +75,7 @@ class Stream:
         id: str,
         owner: str,
         key: str | None,
-        model: str,
+        model: str | None,
         created: int,
         source: SourceOfEvents,
         settings: Settings,
@@ -139,6 +138,11 @@ class Stream:
     def at_rest(self) -> bool:
         """Settled, with nobody reading and no producer at work: the clock need not look at it."""
         return self.settled.is_set() and not self.readers and self._producer is None
+
+    @property
+    def is_open(self) -> bool:
+        """Its end is not decided yet."""
+        return self._verdict is None and not self._closed
 
     @property
     def ending(self) -> Status | None:
@@ -226,7 +230,9 @@ class Stream:
             self._whole_since = self._whole_since or now
             if now - self._whole_since > min(WRAP_UP_S, settings.idle_s):
                 self.source.interrupt()
-        elif self.first_content_at is None:
+            return
+        self._whole_since = None
+        if self.first_content_at is None:
             if now - self.started_at > settings.first_token_s:
                 self.fail(self.source.last_refusal or FirstTokenTimeout())
         elif now - self.last_content_at > settings.idle_s:
@@ -272,8 +278,9 @@ class Stream:
     def join(self, reader: Reader) -> None:
         self.readers.add(reader)
 
-    def leave(self, reader: Reader) -> None:
-        self._readerless_since = monotonic()
+    def leave(self, reader: Reader, since: float | None = None) -> None:
+        """`since` is when it has left, if that is not now."""
+        self._readerless_since = max(self._readerless_since, monotonic() if since is None else since)
         self.readers.discard(reader)
         if not self.readers:
             self.last_written = None
@@ -292,4 +299,4 @@ def _verdict_of(batch: list[Event]) -> Verdict:
     """The terminal batch of a guard, read back."""
     found: dict[type[Event], Any] = {type(event): event for event in batch}
     done: Done = found[Done]
-    return Verdict(done.status, found.get(Failure), done.finish_reason, found.get(Usage))
+    return Verdict(done.status, found.get(Failure), done.finish_reason)

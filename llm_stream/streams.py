@@ -44,6 +44,11 @@ MAX_REMEMBERED = 20_000
 STREAM_BYTES = 4096
 """What a finished stream takes beside its events; measured."""
 
+SEVERAL_PROCESSES = (
+    "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
+    " again: serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)."
+)
+
 Open = Callable[[Stream], None]
 Settle = Callable[[Stream, Verdict], tuple[UsageRecord, Usage]]
 
@@ -79,7 +84,7 @@ class Streams:
     def start(
         self,
         owner: str,
-        model: str,
+        model: str | None,
         source: SourceOfEvents,
         *,
         key: str | None = None,

@@ -107,7 +107,7 @@ class Telemetry:
     def _record_span(self, record: UsageRecord, stream: Stream | None, attributes: Attributes) -> None:
         started = int(record.started.timestamp() * 1e9)
         span = self._tracer.start_span(
-            f"{OPERATION} {attributes['gen_ai.request.model']!s}",
+            " ".join([OPERATION, *([str(model)] if (model := attributes.get("gen_ai.request.model")) else [])]),
             # what an iterable of the host's asks a model, if it does, is its own affair
             kind=self._trace.SpanKind.CLIENT if "server.address" in attributes else self._trace.SpanKind.INTERNAL,
             attributes=attributes,
@@ -126,16 +126,18 @@ class Telemetry:
 
 def _call(record: UsageRecord, stream: Stream | None) -> Attributes:
     """What every span and metric says of a call."""
-    source = stream.source if stream else None
-    asked = source.asked_model if source and source.messages is not None else record.model
-    base_url = source.base_url if source else None
+    attempts = stream.source.attempts if stream else ()
+    last = attempts[-1] if attempts else None
+    asked = (last.model if last and last.asked.messages is not None else None) or record.model
+    base_url = (last.base_url if last else None) or (stream.source.base_url if stream else None)
     call: Attributes = {
         "gen_ai.operation.name": OPERATION,
         "gen_ai.provider.name": _provider(base_url),
-        "gen_ai.request.model": asked or record.model,
     }
-    if source and source.upstream_model:
-        call["gen_ai.response.model"] = source.upstream_model
+    if asked:
+        call["gen_ai.request.model"] = asked
+    if last and last.upstream_model:
+        call["gen_ai.response.model"] = last.upstream_model
     if record.service_tier and call["gen_ai.provider.name"] == API:
         call["openai.response.service_tier"] = record.service_tier
     if base_url:
@@ -202,9 +204,9 @@ def _content(record: UsageRecord, stream: Stream) -> Attributes:
     parts += [{"type": "tool_call", **call} for call in answer.tool_calls]
     reason = {"tool_calls": "tool_call", None: "error"}.get(record.finish_reason, record.finish_reason)
     content = {"gen_ai.output.messages": [{"role": "assistant", "parts": parts, "finish_reason": reason}]}
-    if stream.source.messages is not None:
+    if (messages := stream.source.asked.messages) is not None:
         content["gen_ai.input.messages"] = [
-            {"role": message.get("role"), "parts": _parts(message)} for message in stream.source.messages
+            {"role": message.get("role"), "parts": _parts(message)} for message in messages
         ]
     return {name: json.dumps(messages, ensure_ascii=False, default=str) for name, messages in content.items()}
 

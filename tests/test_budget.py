@@ -19,6 +19,7 @@ from openai import OpenAI
 from llm_stream import ConfigError
 from llm_stream import LLMStream
 from llm_stream import Usage
+from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Script
@@ -410,3 +411,17 @@ def llm_in(app: Flask) -> LLMStream:
 def started(app: Flask) -> Iterator[Any]:
     with app.app_context():
         return llm_in(app).events(prompt="hi")
+
+
+def test_question_that_is_asked_again_is_reserved_again(upstream: Upstream, make_app: MakeApp, ledger: SQLite) -> None:
+    """An attempt that broke has to be paid for: what was reserved covers the question once."""
+    prices = {"scripted": {"input": "1000000", "output": "0", "currency": "INR"}}
+    limits = {"budgets": budget(day=40), "prices": prices, "max_output_tokens": 10, "retries": 4}
+    app = make_app(ledger_url=ledger.url, **limits)
+    for _ in range(4):
+        upstream.answer(Cut())
+    upstream.answer("never asked")
+    events = read_events(app.test_client().get("/llm/chat?prompt=hi").data)
+    assert of_kind(events, "done")["status"] == "over_budget"
+    assert 1 < len(upstream.requests) < 4
+    assert spent(ledger) == len(upstream.requests) * 8 <= 40

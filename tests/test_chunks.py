@@ -136,7 +136,7 @@ def test_usage_is_taken_from_wherever_it_comes_and_the_last_counts() -> None:
         decoder = ChunkDecoder()
         for given in chunks:
             decoder.events(given)
-        assert decoder.usage == Usage(input_tokens=3, output_tokens=1, source="provider")
+        assert decoder.attempt.figures == Usage(input_tokens=3, output_tokens=1, source="provider")
 
 
 @pytest.mark.parametrize(

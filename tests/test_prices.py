@@ -56,8 +56,8 @@ def decoded(*chunks: dict[str, Any]) -> Usage:
     decoder = ChunkDecoder()
     for each in chunks:
         decoder.feed(msgspec.json.encode(each))
-    assert decoder.usage is not None
-    return decoder.usage
+    assert decoder.attempt.figures is not None
+    return decoder.attempt.figures
 
 
 def per_million(usage: Usage, price: Price, service_tier: str | None = None) -> Decimal:
@@ -449,6 +449,6 @@ def test_whatever_a_provider_tells_is_priced_or_left_alone(told: list[dict[str, 
     decoder = ChunkDecoder()
     for figures in told:
         decoder.events({"choices": [], "usage": figures})
-    if decoder.usage is not None:
-        cost = cost_of(decoder.usage, ["gpt-5"], {"m": TIERED})
+    if decoder.attempt.figures is not None:
+        cost = cost_of(decoder.attempt.figures, ["gpt-5"], {"m": TIERED})
         assert cost is None or (cost.amount >= 0 and cost.amount.is_finite())

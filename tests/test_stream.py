@@ -152,7 +152,7 @@ def test_finished_stream_keeps_its_log_only(make_app: MakeApp, upstream: Upstrea
         urls.append(url)
     with app.app_context():
         streams = llm_of(app).state.streams
-        eventually(lambda: all(stream.source.messages is None for stream in streams._streams.values()))
+        eventually(lambda: all(stream.source.asked.messages is None for stream in streams._streams.values()))
     statuses = [client.get(url, headers={"Accept": "application/json"}).status_code for url in urls]
     assert statuses == [410, 410, 200, 200], "the oldest go first when all together are too large"
 

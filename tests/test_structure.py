@@ -13,7 +13,7 @@ PACKAGE = ROOT / "llm_stream"
 
 FLASK_SIDE = {"__init__", "blueprint", "response", "access", "cli", "state"}
 FLASK_ROOM = "routes/"
-MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/endpoint", "upstream/refusals"}
+MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/endpoint", "upstream/refusals", "upstream/sdk"}
 
 ORDER = [
     {"__init__"},
@@ -32,7 +32,8 @@ ORDER = [
     {"reports/days"},
     {"reports/filters", "reports/receipts"},
     {"state"},
-    {"response", "access", "signals"},
+    {"response", "access", "books", "part"},
+    {"signals"},
     {"streams", "telemetry"},
     {"readers"},
     {"reader"},
@@ -49,6 +50,7 @@ ORDER = [
     {"usage/account", "usage/meter"},
     {"guard"},
     {"upstream/iterator"},
+    {"upstream/sdk"},
     {"upstream/completion"},
     {"upstream/call"},
     {"upstream/client"},
@@ -58,7 +60,7 @@ ORDER = [
     {"upstream/connection"},
     {"upstream/lifeline", "upstream/sse", "upstream/http1"},
     {"upstream/refusals"},
-    {"usage/budget"},
+    {"usage/bill", "usage/budget"},
     {"usage/price", "usage/estimate", "log_lines"},
     {"usage/record"},
     {"requests/openai", "requests/ui", "requests/agui"},

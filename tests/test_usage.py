@@ -182,6 +182,59 @@ def test_connection_broken_before_content_is_made_again(make_app: MakeApp, upstr
     assert len(upstream.requests) == 2
 
 
+def test_each_accepted_attempt_is_paid_for(make_app: MakeApp, upstream: Upstream) -> None:
+    """Two calls broke before content, and the third answered: the provider charges for all of them."""
+    upstream.answer(Cut())
+    upstream.answer(Cut(reset=False))
+    upstream.answer("Hello", usage={"prompt_tokens": 7, "completion_tokens": 1})
+    events, record = ask(make_app(prices=PRICES))
+    assert of_kind(events, "done")["status"] == "completed"
+    assert (record.source, record.input_tokens, record.output_tokens) == ("estimated", 21, 1)
+    assert record.cost == (21 * Decimal(14) + Decimal(58)) / 1_000_000
+    assert of_kind(events, "usage")["input_tokens"] == 21
+
+
+def test_refused_attempts_are_not_paid_for(make_app: MakeApp, upstream: Upstream) -> None:
+    upstream.answer(status=503)
+    upstream.answer(status=429)
+    upstream.answer("Hello", usage={"prompt_tokens": 7, "completion_tokens": 1})
+    _, record = ask(make_app())
+    assert (record.source, record.input_tokens, record.output_tokens) == ("provider", 7, 1)
+
+
+def test_attempts_that_all_broke_are_paid_for(make_app: MakeApp, upstream: Upstream) -> None:
+    for _ in range(3):
+        upstream.answer(Cut())
+    events, record = ask(make_app(retries=2))
+    assert of_kind(events, "failure")["code"] == "upstream_cut"
+    assert (record.source, record.input_tokens, record.output_tokens) == ("estimated", 3 * 8, 0)
+
+
+def test_attempt_that_broke_keeps_its_own_figures(make_app: MakeApp, upstream: Upstream) -> None:
+    first = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0, "cost": 0.25}}
+    upstream.answer(first, Pause(0.1), Cut())
+    upstream.answer("Hello", usage={"prompt_tokens": 7, "completion_tokens": 1, "cost": 0.5})
+    _, record = ask(make_app())
+    assert (record.source, record.input_tokens, record.output_tokens) == ("partial", 12, 1)
+    assert (record.cost, record.currency, record.price_source) == (Decimal("0.75"), "USD", "provider")
+
+
+def test_attempts_of_several_models_have_each_its_own_price(make_app: MakeApp, upstream: Upstream) -> None:
+    prices = {"scripted": {"input": "1000", "output": "1000"}, "cheap": {"input": "1", "output": "1"}}
+    upstream.answer(Cut())
+    upstream.answer("Hello", usage={"prompt_tokens": 7, "completion_tokens": 1})
+    _, record = ask(make_app(fallback_models=["cheap"], retries=0, prices=prices))
+    assert record.upstream_model == "cheap"
+    assert record.cost == (7 * Decimal(1000) + 7 + 1) / 1_000_000
+
+
+def test_cost_in_two_currencies_is_unknown(make_app: MakeApp, upstream: Upstream) -> None:
+    upstream.answer(Cut())
+    upstream.answer("Hello", usage={"prompt_tokens": 7, "completion_tokens": 1, "cost": 0.5})
+    _, record = ask(make_app(prices=PRICES))
+    assert (record.input_tokens, record.cost, record.currency) == (14, None, None)
+
+
 def test_retries_can_be_turned_off(make_app: MakeApp, upstream: Upstream) -> None:
     upstream.answer(status=503)
     events, _ = ask(make_app(retries=0))

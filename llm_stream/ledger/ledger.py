@@ -28,6 +28,7 @@ from . import reservations
 from .database import Database
 from .database import is_passing
 from .lease import Lease
+from .rows import UNKNOWN_MODEL
 from .rows import is_lost
 from .rows import values_of
 from .schema import RUNNING
@@ -83,7 +84,14 @@ class Ledger:
             self._lease.begin()
 
     def open(
-        self, *, id: str, llm: str, owner: str, model: str, started: datetime, reservation: Reservation | None = None
+        self,
+        *,
+        id: str,
+        llm: str,
+        owner: str,
+        model: str | None,
+        started: datetime,
+        reservation: Reservation | None = None,
     ) -> None:
         """Write the row of a stream that is about to start, and reserve what it may cost, or do neither.
 
@@ -94,7 +102,7 @@ class Ledger:
             "llm": llm,
             "worker": self.worker,
             "owner": storable(owner),
-            "model": storable(model),
+            "model": storable(model or UNKNOWN_MODEL),
         }
         values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
 

@@ -15,6 +15,9 @@ from .schema import usage
 
 LARGEST = 2**63 - 1
 
+UNKNOWN_MODEL = "unknown"
+"""Of a stream of an iterable, where nobody has said what it asks."""
+
 
 def lost(row: Any) -> UsageRecord:
     """What is known of a stream whose worker is gone: that it lived until the worker's last sign of life."""
@@ -22,7 +25,7 @@ def lost(row: Any) -> UsageRecord:
     return UsageRecord(
         id=row.id,
         owner=row.owner,
-        model=row.model,
+        model=None if row.model == UNKNOWN_MODEL else row.model,
         upstream_model=None,
         request_id=None,
         status="interrupted",
@@ -55,6 +58,7 @@ def values_of(record: UsageRecord) -> dict[str, Any]:
     """The columns that a settling fills."""
     cost = None if record.cost is None else _count(fractions(record.cost))
     return {
+        "model": storable(record.model or UNKNOWN_MODEL),
         "upstream_model": storable(record.upstream_model),
         "request_id": storable(record.request_id),
         "status": record.status,

@@ -31,7 +31,7 @@ export type Status =
 
 export interface Start {
   id: string;
-  model: string;
+  model?: string;
   created: number;
 }
 

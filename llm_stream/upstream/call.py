@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 from contextlib import closing
 
 import httpx2
@@ -14,10 +13,12 @@ from ..errors import UpstreamCut
 from ..errors import UpstreamGarbled
 from ..errors import UpstreamUnreachable
 from ..events import Event
+from ..source import Attempt
 from ..source import Waits
 from .chunks import ChunkDecoder
 from .endpoint import Body
 from .endpoint import Endpoint
+from .endpoint import request_id_of
 from .lifeline import Lifeline
 from .refusals import is_answer
 from .refusals import translate
@@ -25,9 +26,6 @@ from .sse import MAX_EVENT_BYTES
 from .sse import Splitter
 
 DONE = b"[DONE]"
-
-REQUEST_ID = ("x-generation-id", "x-request-id")
-"""Where a provider says its own name of a call; OpenRouter's exports know the first."""
 
 Batch = list[Event]
 
@@ -39,31 +37,33 @@ class BrokenOff(UpstreamCut):
 class Call:
     """One HTTP request to the upstream, from the first byte sent to the last byte read."""
 
-    def __init__(self, endpoint: Endpoint, request: ChatRequest, model: str) -> None:
-        self.lifeline = Lifeline()
-        self.decoder = ChunkDecoder()
-        self.base_url = endpoint.base_url
-        self.request_id: str | None = None
+    def __init__(self, endpoint: Endpoint, request: ChatRequest, attempt: Attempt) -> None:
+        """`attempt` is filled in while the call is made."""
+        self.lifeline = Lifeline(self._reached)
+        self._decoder = ChunkDecoder(attempt)
+        self._attempt = attempt
         self._endpoint = endpoint
         self._request = request
-        self._model = model
         self._answered = False
-        self._refused = False
         self._done = False
         self._error: StreamError | None = None
 
     @property
-    def accepted(self) -> bool:
-        """The request is on its way and was not refused: the provider may be at work on it."""
-        return self.lifeline.connected and not self._refused
+    def is_whole(self) -> bool:
+        """The answer has come to its end; what may follow are its figures, and the end of the body."""
+        return self._decoder.finish_reason is not None
+
+    def _reached(self) -> None:
+        """There is a connection, so the provider may be at work on the request."""
+        self._attempt.accepted = True
 
     def batches(self) -> Iterator[Batch | Waits]:
         try:
             with self.lifeline:
-                response = self._endpoint.post(_body(self._endpoint, self._request, self._model))
+                response = self._endpoint.post(_body(self._endpoint, self._request, self._attempt.model))
             with closing(response):
                 self._answered = True
-                self.request_id = _first_of(response.headers, REQUEST_ID)
+                self._attempt.request_id = request_id_of(response)
                 if stream := response.extensions.get("network_stream"):
                     self.lifeline.hold(stream)
                 yield from self._events(response, Waits(getattr(stream, "watchable", None)))
@@ -72,11 +72,12 @@ class Call:
         except Exception as error:
             problem = translate(error)
             if not self._answered:
-                self.request_id = getattr(error, "request_id", None)
-                self._refused = is_answer(error)  # who has said nothing may be at work all the same
-            elif self._done or self.decoder.finish_reason is not None:
+                self._attempt.request_id = getattr(error, "request_id", None)
+                if is_answer(error):  # a provider that has said nothing may be at work all the same
+                    self._attempt.accepted = False
+            elif self._done or self.is_whole:
                 if not self._done:
-                    yield self.decoder.end()
+                    yield self._decoder.end()
                 return  # it broke after the answer was whole
             elif isinstance(problem, UpstreamUnreachable):
                 problem = BrokenOff()
@@ -117,15 +118,15 @@ class Call:
             for payload in payloads:
                 if payload.startswith(DONE):
                     self._done = True
-                    batch += self.decoder.end()
+                    batch += self._decoder.end()
                     break
-                batch += self.decoder.feed(payload)
+                batch += self._decoder.feed(payload)
         except StreamError as error:
             self._error = error
         return batch
 
 
-def _body(endpoint: Endpoint, request: ChatRequest, model: str) -> Body:
+def _body(endpoint: Endpoint, request: ChatRequest, model: str | None) -> Body:
     body: Body = {
         **request.options,
         "model": model,
@@ -139,10 +140,6 @@ def _body(endpoint: Endpoint, request: ChatRequest, model: str) -> Body:
     if request.tools is not None:
         body["tools"] = request.tools
     return body
-
-
-def _first_of(headers: httpx2.Headers, names: Sequence[str]) -> str | None:
-    return next((headers[name] for name in names if name in headers), None)
 
 
 def _body_of(response: httpx2.Response) -> Iterator[bytes]:

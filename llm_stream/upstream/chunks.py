@@ -23,7 +23,7 @@ from ..events import Reasoning
 from ..events import Refusal
 from ..events import Status
 from ..events import ToolCall
-from ..events import Usage
+from ..source import Attempt
 from .figures import later
 from .figures import usage_of
 from .refusals import error_in_stream
@@ -62,20 +62,18 @@ _decode_plain = msgspec.json.Decoder(_PlainChunk).decode
 
 
 class ChunkDecoder:
-    """Reads the chunks of one answer, in order."""
+    """Reads the chunks of one answer, in order, and fills in what they say of their `attempt`."""
 
-    def __init__(self) -> None:
-        self.model: str | None = None
+    def __init__(self, attempt: Attempt | None = None) -> None:
+        self.attempt = attempt or Attempt()
         self.finish_reason: str | None = None
-        self.usage: Usage | None = None
-        self.service_tier: str | None = None
         self._tool_ids: dict[int, str] = {}
         self._tool_index = -1
         self._half = ""
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events of one chunk, as it was sent. Raises `UpstreamError`."""
-        if self.model is not None and not self._half:
+        if self.attempt.upstream_model is not None and not self._half:
             try:
                 (choice,) = _decode_plain(payload).choices
                 return [Delta(choice.delta.content)] if choice.delta.content else []
@@ -87,8 +85,8 @@ class ChunkDecoder:
         """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
         if error := _error_in(chunk):
             raise error_in_stream(error)
-        if self.model is None and isinstance(chunk.get("model"), str):
-            self.model = chunk["model"] or None
+        if self.attempt.upstream_model is None and isinstance(chunk.get("model"), str):
+            self.attempt.upstream_model = chunk["model"] or None
         self._read_usage(chunk)
         choices = chunk.get("choices")
         if not choices or not isinstance(choices, list) or not isinstance(choices[0], Mapping):
@@ -103,8 +101,8 @@ class ChunkDecoder:
 
     def end(self) -> list[Event]:
         """The terminal events. Raises `UpstreamError` if the answer is not whole."""
-        events: list[Event] = [self.usage] if self.usage else []
-        return [*events, self.done()]
+        figures = self.attempt.figures
+        return [*([figures] if figures else []), self.done()]
 
     def done(self) -> Done:
         """How the answer ended. Raises `UpstreamError` if it is not whole."""
@@ -113,6 +111,7 @@ class ChunkDecoder:
             raise UpstreamCut()
         if reason in BROKEN:
             raise UpstreamError()
+        self.attempt.is_whole = True
         status: Status = "incomplete" if reason in INCOMPLETE else "completed"
         return Done(status=status, finish_reason=reason)
 
@@ -167,9 +166,9 @@ class ChunkDecoder:
         given = _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
         tier = chunk.get("service_tier") or given.get("service_tier")
         if isinstance(tier, str):
-            self.service_tier = whole(tier)
+            self.attempt.service_tier = whole(tier)
         if usage := usage_of(given):
-            self.usage = later(self.usage, usage)
+            self.attempt.figures = later(self.attempt.figures, usage)
 
 
 def _mapping(given: Any) -> Mapping[str, Any]:

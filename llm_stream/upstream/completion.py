@@ -6,10 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
 from time import monotonic
-from typing import Any
 
 from ..chat_request import ChatRequest
 from ..errors import StreamError
@@ -20,8 +17,9 @@ from ..errors import UpstreamRefused
 from ..errors import UpstreamRejected
 from ..events import CONTENT
 from ..events import Reset
-from ..events import Usage
 from ..settings import Settings
+from ..source import Asked
+from ..source import Attempt
 from ..source import Waits
 from .call import Batch
 from .call import Call
@@ -55,73 +53,27 @@ class Completion:
         self._call: Call | None = None
         self._has_content = False
         self.last_refusal: StreamError | None = None
-        self._voided_attempts = 0
-        self._accepted_before = False
-
-    @property
-    def messages(self) -> Sequence[Mapping[str, Any]]:
-        return self._request.messages
-
-    @property
-    def tools(self) -> Sequence[Mapping[str, Any]] | None:
-        return self._request.tools
-
-    @property
-    def options(self) -> Mapping[str, Any] | None:
-        return self._request.options
-
-    @property
-    def max_output_tokens(self) -> int:
-        return self._request.max_output_tokens * (1 + self._voided_attempts)
-
-    @property
-    def most_output_tokens(self) -> int:
-        return self._request.max_output_tokens * self.most_attempts
-
-    @property
-    def most_attempts(self) -> int:
-        return 2 if self._settings.retry_after_content else 1
-
-    @property
-    def models(self) -> Sequence[str]:
-        return self._models
-
-    @property
-    def asked_model(self) -> str:
-        return self._models[0]
-
-    @property
-    def upstream_model(self) -> str | None:
-        return self._call.decoder.model if self._call else None
-
-    @property
-    def request_id(self) -> str | None:
-        return self._call.request_id if self._call else None
-
-    @property
-    def service_tier(self) -> str | None:
-        return self._call.decoder.service_tier if self._call else None
+        self._resets = 0
+        self.attempts: list[Attempt] = []
+        self.asked = Asked(
+            models=(request.model, *settings.fallback_models),
+            messages=request.messages,
+            tools=request.tools,
+            options=request.options,
+            max_output_tokens=request.max_output_tokens,
+            most_attempts=2 if settings.retry_after_content else 1,
+        )
 
     @property
     def base_url(self) -> str | None:
-        if self._call is not None:
-            return self._call.base_url
         try:
             return self._get_endpoint().base_url
         except Exception:  # the call will tell
             return None
 
     @property
-    def bought(self) -> bool:
-        return self._accepted_before or (self._call is not None and self._call.accepted)
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._call.decoder.usage if self._call else None
-
-    @property
     def wrapping_up(self) -> bool:
-        return self._call is not None and self._call.decoder.finish_reason is not None
+        return self._call is not None and self._call.is_whole
 
     def interrupt(self) -> None:
         """Close the upstream connection now, whatever the thread in `batches()` is waiting for."""
@@ -151,8 +103,11 @@ class Completion:
             endpoint = self._get_endpoint()
         except Exception as error:  # the operator's trouble, however it shows
             raise UpstreamRefused() from error
-        self._accepted_before = self.bought
-        call = self._call = Call(endpoint, self._request, self._models[0])
+        attempt = Attempt(self._models[0], self.asked, endpoint.base_url, resets=self._resets)
+        self.attempts.append(attempt)
+        if len(self.attempts) > 1:
+            yield Waits()  # a budget may have to cover the question once more
+        call = self._call = Call(endpoint, self._request, attempt)
         if self._stopped.is_set():  # the stop came while there was no call to cut
             raise Stopped()
         for batch in call.batches():
@@ -167,7 +122,7 @@ class Completion:
             if not self._resets_left or not problem.retryable:
                 raise problem
             self._resets_left -= 1
-            self._voided_attempts += 1
+            self._resets += 1
             self._has_content = False
             self._deadline = monotonic() + self._settings.first_token_s
             return Reset(reason=problem.code)

@@ -19,6 +19,9 @@ PATH = "/chat/completions"
 MOVED = (301, 302, 303, 307, 308)
 REFUSED = (401, 403)
 
+REQUEST_ID = ("x-generation-id", "x-request-id")
+"""Where a provider says its own name of a call; OpenRouter's exports know the first."""
+
 Body = dict[str, Any]
 
 
@@ -91,6 +94,10 @@ class Raw(Stream[Any]):
 
     def __init__(self, *, response: httpx2.Response, **_: Any) -> None:
         self.response = response
+
+
+def request_id_of(response: httpx2.Response) -> str | None:
+    return next((response.headers[name] for name in REQUEST_ID if name in response.headers), None)
 
 
 def _is_constant(client: OpenAI) -> bool:

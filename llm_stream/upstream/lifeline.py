@@ -7,6 +7,7 @@ HTTP client's streams report, before each read, to the lifeline of the call they
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,9 +19,10 @@ _current: ContextVar[Lifeline | None] = ContextVar("llm_stream_lifeline", defaul
 class Lifeline:
     """What one call holds on to of its connection. `cut()` may be called from any thread, at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_connected: Callable[[], None]) -> None:
+        """`on_connected` is called once the call has a connection."""
         self.is_cut = False
-        self.connected = False
+        self._on_connected = on_connected
         self._stream: Any = None
 
     def __enter__(self) -> Lifeline:
@@ -35,7 +37,7 @@ class Lifeline:
         """`stream` (a network stream of httpcore's) is about to be used for this call."""
         if stream is not self._stream:
             self._stream = stream
-            self.connected = True
+            self._on_connected()
         if self.is_cut:  # the cut came while the connection was still being made
             _cut(stream)
 

@@ -21,6 +21,7 @@ from ..errors import Unpriced
 from ..events import Usage
 from ..settings import Budget
 from ..settings import Settings
+from ..source import Attempt
 from ..source import SourceOfEvents
 from . import estimate
 from .price import Cost
@@ -56,6 +57,7 @@ class Reservation:
     currency: str
     amount: int | None
     periods: tuple[Period, ...]
+    unpriced: Literal["refuse", "allow"] = "refuse"
 
     @property
     def held(self) -> int:
@@ -91,23 +93,19 @@ class Budgets:
 
     def reservation(self, owner: str, budget: Budget, source: SourceOfEvents, now: datetime) -> Reservation:
         """What is to be reserved for a new stream of `source`. Raises `Unpriced`, and `OverBudget` if it never fits."""
-        amount = self._worst_case(source, budget.currency)
-        if amount is None and source.messages is not None and budget.unpriced == "refuse":
-            logger.warning("no price in %s for one of: %s", budget.currency, ", ".join(source.models))
-            raise Unpriced()
-        reservation = Reservation(storable(owner), budget.currency, amount, periods_of(budget, now))
+        amount = self.amount_to_reserve(source, budget.currency, unpriced=budget.unpriced)
+        reservation = Reservation(storable(owner), budget.currency, amount, periods_of(budget, now), budget.unpriced)
         for period in reservation.periods:
             if reservation.needed > period.limit:
                 raise refusal(reservation, period, spent=0, now=now)
         return reservation
 
-    def price_of(self, usage: Usage, models: Iterable[str], source: SourceOfEvents, currency: str) -> int | None:
+    def price_of(self, usage: Usage, attempt: Attempt, currency: str) -> int | None:
         """What it costs in the budget's currency; if the provider says it in another, by the price of its tokens."""
-        models = tuple(models)
 
         def cost(usage: Usage) -> Cost | None:
-            tier = source.service_tier
-            return cost_of(usage, models, self._settings.prices, source.base_url, service_tier=tier)
+            tier = attempt.service_tier
+            return cost_of(usage, attempt.models, self._settings.prices, attempt.base_url, service_tier=tier)
 
         found = cost(usage)
         if found is not None and found.currency != currency and usage.cost is not None:
@@ -115,8 +113,12 @@ class Budgets:
         return fractions(found.amount) if found is not None and found.currency == currency else None
 
     def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
-        """The same at the price of the dearest model that may come to be asked; None if one of them has none."""
-        return _highest(self.price_of(usage, [model], source, currency) for model in source.models)
+        """The same at the price of the dearest model that may be asked; None if one of them has none."""
+        tier = source.attempts[-1].service_tier if source.attempts else None
+        return _highest(
+            self.price_of(usage, Attempt(model, base_url=source.base_url, service_tier=tier), currency)
+            for model in source.asked.models
+        )
 
     def highest_price(self, read: int, written: int, source: SourceOfEvents, currency: str) -> int | None:
         """What so many tokens cost at most, of whatever kind they turn out to be."""
@@ -127,12 +129,29 @@ class Budgets:
             if (usage := Usage(read, written, cache_write_tokens=cache_write, reasoning_tokens=reasoning))
         )
 
+    def amount_to_reserve(self, source: SourceOfEvents, currency: str, *, unpriced: str) -> int | None:
+        """What the source may cost at most. None: nobody knows. Raises `Unpriced` where that is to be refused."""
+        amount, asked = self._worst_case(source, currency), source.asked
+        if amount is None and asked.messages is not None and unpriced == "refuse":
+            logger.warning("no price in %s for one of: %s", currency, ", ".join(asked.models))
+            raise Unpriced()
+        return amount
+
+    def price_of_question(self, source: SourceOfEvents, currency: str) -> int | None:
+        """What all that is sent costs at most, each time that it is sent."""
+        asked = source.asked
+        if asked.messages is None:
+            return None
+        read = greenlets.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+        return self.highest_price(read, 0, source, currency)
+
     def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
         """None for an iterable of the app's own: what it buys, only the app knows. And for pictures: only the model."""
-        if source.messages is None or source.most_output_tokens is None or not estimate.is_text(source.messages):
+        asked = source.asked
+        if asked.messages is None or asked.most_output_tokens is None or not estimate.is_text(asked.messages):
             return None
-        asked = greenlets.off_loop(estimate.most_input_tokens, source.messages, source.tools, source.options)
-        return self.highest_price(asked * source.most_attempts, source.most_output_tokens, source, currency)
+        read = greenlets.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+        return self.highest_price(read * asked.most_attempts, asked.most_output_tokens, source, currency)
 
 
 def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:

@@ -40,7 +40,7 @@ class UsageRecord:
 
     id: str
     owner: str
-    model: str
+    model: str | None
     upstream_model: str | None
     request_id: str | None
     status: Status
@@ -69,7 +69,7 @@ class UsageRecord:
             f"stream={self.id}",
             f"status={self.status}",
             f"owner={self.owner!r}",
-            f"model={self.model!r}",
+            f"model={'unknown' if self.model is None else repr(self.model)}",
             f"in={_known(self.input_tokens)}",
             f"out={_known(self.output_tokens)}",
             f"tokens={self.source}",

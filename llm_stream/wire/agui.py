@@ -68,7 +68,7 @@ class AGUIWire(Wire):
         elif isinstance(event, ToolCall):
             yield from self._tool_call(event)
         elif isinstance(event, Start):
-            self._model, self._message_id = event.model, event.id
+            self._model, self._message_id = event.model or "", event.id
             yield {"type": "RUN_STARTED", **self._run}
         elif isinstance(event, Reset):
             yield from self._reset(stream_id)

@@ -23,7 +23,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """`status` is `running` until the stream has ended."""
 
     id: str
-    model: str
+    model: str | None
     status: str
     finish_reason: str | None
     text: str

@@ -181,7 +181,7 @@ def usage_of(usage: Usage) -> dict[str, Any] | None:
 
 
 def _identity(start: Start, kind: str) -> dict[str, Any]:
-    return {"id": start.id, "object": kind, "created": start.created, "model": start.model}
+    return {"id": start.id, "object": kind, "created": start.created, "model": start.model or ""}
 
 
 def _fragment(stream_id: str, call: ToolCall) -> dict[str, Any]:

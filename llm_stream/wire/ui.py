@@ -104,7 +104,7 @@ class UIWire(Wire):
         elif isinstance(event, ToolCall):
             yield from self._tool_call(stream_id, event)
         elif isinstance(event, Start):
-            self._model = event.model
+            self._model = event.model or ""
             yield {"type": "start", "messageId": self._message_id or event.id}
             yield {"type": "start-step"}
         elif isinstance(event, Reset):
