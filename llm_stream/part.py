@@ -12,6 +12,7 @@ from contextlib import closing
 from time import time
 
 from .errors import BudgetReached
+from .events import WHOLE
 from .events import Done
 from .events import Event
 from .events import Failure
@@ -35,8 +36,9 @@ logger = logging.getLogger("llm_stream")
 
 
 def whole() -> Stream | None:
-    """The stream whose iterable makes this call; None outside of one."""
-    return producing()
+    """The stream whose iterable makes this call; None outside of one, and in what outlives an iterable that ended."""
+    stream = producing()
+    return None if stream is None or stream.ending in WHOLE else stream
 
 
 def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Price]) -> Iterator[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -365,6 +366,31 @@ def test_call_that_is_made_after_the_end_is_a_stream_of_its_own(make_app: MakeAp
     assert text_of(read(app)) == "Hello"
     assert titles == ["Greetings"]
     assert [record.owner for record in app.extensions["records"]] == ["127.0.0.1", "titles"]
+
+
+def test_thread_that_outlives_its_generator_asks_for_itself(make_app: MakeApp, upstream: Upstream) -> None:
+    app = make_app()
+    upstream.answer("Hello")
+    said: list[str] = []
+    threads: list[threading.Thread] = []
+    gate = Gate()
+
+    def later() -> None:
+        gate.opened.wait(10)
+        with app.app_context():
+            said.extend(event.text for event in llm_of(app).events(prompt="hi") if isinstance(event, Delta))
+
+    def generator() -> Iterator[str]:
+        threads.append(threading.Thread(target=contextvars.copy_context().run, args=(later,)))
+        threads[0].start()
+        yield "text"
+
+    answering(app, generator)
+    read(app)
+    gate.open()
+    threads[0].join(10)
+    assert said == ["Hello"]
+    assert [record.owner for record in app.extensions["records"]] == ["127.0.0.1", "local"]
 
 
 def test_stopped_stream_buys_no_more_calls(make_app: MakeApp, upstream: Upstream) -> None:
