@@ -15,7 +15,7 @@ from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
 
-HOSTED = [*GUNICORN[:-1], "tests.hosted:app"]
+HOSTED = [*GUNICORN[:-1], "tests.unsent:app"]
 GRACE_S = 1.0
 
 
