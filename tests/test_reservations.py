@@ -95,14 +95,14 @@ class Owner:
         )
         if any(reservation.needed > period.limit for period in reservation.periods):
             return  # refused without asking the database
-        assert (reservations.reserve(self.connection, name, reservation) is None) == fits
+        assert (reservations.reserve(self.connection, name, reservation, now) is None) == fits
         if fits:
             self.running[name], self.held[name] = reservation, reservation.held
 
     def claim(self, which: int, more: int) -> None:
         if name := self._name(which):
             fits = all(self._used(period.name) + more <= period.limit for period in self.running[name].periods)
-            refused = reservations.claim(self.connection, name, self.running[name], more)
+            refused = reservations.claim(self.connection, name, self.running[name], more, EVENING)
             assert (refused is None) == fits
             self.held[name] += more if fits else 0
 
@@ -159,14 +159,14 @@ def test_refusal_says_what_is_left_and_when_there_is_more(database: Database) ->
     def work(connection: Connection) -> None:
         def reserve(name: str, amount: str) -> OverBudget | None:
             reservation = Reservation("somebody", "INR", fractions(Decimal(amount)), periods_of(budget, EVENING))
-            return reservations.reserve(connection, name, reservation)
+            return reservations.reserve(connection, name, reservation, EVENING)
 
         assert reserve("first", "3") is None
         held = reserve("second", "2.5")
         assert isinstance(held, BudgetHeld) and held.retryable and held.retry_after
         reservations.release(connection, "first", fractions(Decimal("2.75")))
         spent = reserve("third", "2.5")
-        assert spent is not None and not spent.retryable and spent.retry_after
+        assert spent is not None and not spent.retryable and spent.retry_after == 60
         assert str(spent) == (
             "This answer could cost ₹2.5, and ₹2.25 of your budget of ₹5 for today are left."
             " It is renewed at 2026-11-23 00:00 UTC."
@@ -174,6 +174,21 @@ def test_refusal_says_what_is_left_and_when_there_is_more(database: Database) ->
         assert reserve("fourth", "2.25") is None
         reservations.release(connection, "fourth", None)
         assert str(reserve("fifth", "1")).startswith("Your budget of ₹5 for today is used up. It is renewed at")
+
+    in_vain(database, work)
+
+
+def test_running_stream_that_may_not_grow_is_told_when_there_is_more(database: Database) -> None:
+    budget = Budget(day=Decimal(5), month=Decimal(50), currency="INR")
+
+    def work(connection: Connection) -> None:
+        reservation = Reservation("somebody", "INR", fractions(Decimal(3)), periods_of(budget, EVENING))
+        assert reservations.reserve(connection, "first", reservation, EVENING) is None
+        after_midnight = EVENING + timedelta(minutes=2)
+        for now, wait in ((EVENING, 60), (after_midnight, 0)):
+            refused = reservations.claim(connection, "first", reservation, fractions(Decimal("2.5")), now)
+            assert refused is not None and refused.retry_after == wait
+            assert str(refused).endswith("It is renewed at 2026-11-23 00:00 UTC.")
 
     in_vain(database, work)
 
@@ -191,7 +206,7 @@ def test_no_figure_of_a_provider_overflows_a_column(database: Database) -> None:
                 connection.execute(insert(schema.budgets).values(**row))
             reservations.release(connection, name, 10**40)
         assert connection.scalar(select(schema.budgets.c.spent)) == reservations.MOST
-        assert reservations.reserve(connection, "last", free) is not None
+        assert reservations.reserve(connection, "last", free, EVENING) is not None
 
     in_vain(database, work)
 

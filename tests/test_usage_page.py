@@ -7,8 +7,10 @@ import io
 import re
 from collections.abc import Callable
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx2
 import pytest
@@ -18,16 +20,20 @@ from playwright.sync_api import Page
 from playwright.sync_api import expect
 
 from llm_stream import LLMStream
+from llm_stream.ledger import ledgers
 from llm_stream.reports import days
+from llm_stream.reports.filters import Filters
+from llm_stream.reports.page import rendered
 from llm_stream.testing import Upstream
 
 from . import usage_rows
 from .conftest import Server
-from .conftest import eventually
 from .databases import PostgreSQL
 from .databases import PostgreSQLServer
 from .databases import SQLite
 from .usage_rows import MICRO
+from .usage_rows import TODAY
+from .usage_rows import period
 from .usage_rows import row
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>", '=HYPERLINK("http://evil")', "{{ 7*7 }}"]
@@ -42,6 +48,8 @@ ROWS = [
     row(days_ago=40, cost=9000 * MICRO),
     *(row(days_ago=4, owner=name, model=name, cost=0) for name in HOSTILE),
 ]
+
+MONTH, YEAR = period(30), period(365)
 
 Make = Callable[..., Flask]
 
@@ -72,7 +80,7 @@ def make(make_app: Make) -> Make:
     return make
 
 
-def report(app: Flask, query: str = "", see: str = "all") -> dict[str, Any]:
+def report(app: Flask, query: str = MONTH, see: str = "all") -> dict[str, Any]:
     answer = app.test_client().get(f"/llm/usage.json?{query}", headers={"X-See": see})
     assert answer.status_code == 200, answer.text
     assert answer.json is not None
@@ -107,10 +115,10 @@ def test_who_is_not_let_in_sees_nothing(make: Make, url: str) -> None:
 def test_an_owner_sees_no_other_owners_rows(make: Make, url: str) -> None:
     app = make(url)
     for query in ("", "owner=ben", "owner=ben&owner=asha&by=owner"):
-        assert [group["owner"] for group in report(app, query, see="asha")["owners"]] == ["asha"]
+        assert [group["owner"] for group in report(app, f"{MONTH}&{query}", see="asha")["owners"]] == ["asha"]
     client = app.test_client()
     for path in ("usage", "usage.csv"):
-        seen = client.get(f"/llm/{path}?owner=ben&by=owner", headers={"X-See": "asha"}).text
+        seen = client.get(f"/llm/{path}?{MONTH}&owner=ben&by=owner", headers={"X-See": "asha"}).text
         assert "ben" not in seen and "claude" not in seen
 
 
@@ -160,7 +168,7 @@ def test_currencies_are_not_added_and_unknown_costs_are_counted(make: Make, url:
 
 
 def test_groups_come_to_the_totals(make: Make, url: str) -> None:
-    said = report(make(url), "since=1y")
+    said = report(make(url), YEAR)
     for name in ("days", "models", "owners", "statuses"):
         for figure in ("streams", "unpriced", "input_tokens", "output_tokens"):
             assert sum(group[figure] for group in said[name]) == said["totals"][figure]
@@ -169,13 +177,13 @@ def test_groups_come_to_the_totals(make: Make, url: str) -> None:
 @pytest.mark.parametrize(
     ("query", "streams"),
     [
-        ("since=1d", 2),
+        (period(1), 2),
         (f"since={usage_rows.day(3)}&until={usage_rows.day(2)}", 4),
-        ("model=anthropic/claude", 1),
-        ("owner=ben&owner=asha", 6),
-        ("status=abandoned&status=failed", 2),
-        ("owner=ben&status=failed", 0),
-        ("since=2m", len(ROWS)),
+        (f"{MONTH}&model=anthropic/claude", 1),
+        (f"{MONTH}&owner=ben&owner=asha", 6),
+        (f"{MONTH}&status=abandoned&status=failed", 2),
+        (f"{MONTH}&owner=ben&status=failed", 0),
+        (period(60), len(ROWS)),
     ],
 )
 def test_filters_are_in_the_query(make: Make, url: str, query: str, streams: int) -> None:
@@ -189,6 +197,38 @@ def test_a_wrong_filter_is_named(make: Make, url: str, query: str) -> None:
     assert re.search(r"'(since|until|by)'", answer.json["error"]["message"])
 
 
+@pytest.mark.parametrize(
+    ("query", "since", "until"),
+    [
+        ("", date(2024, 1, 31), TODAY),
+        ("since=1d", date(2024, 2, 29), TODAY),
+        ("since=2w", date(2024, 2, 16), TODAY),
+        ("since=1m", date(2024, 1, 31), TODAY),
+        ("since=1y", date(2023, 3, 2), TODAY),
+        ("until=1d", date(2024, 1, 30), date(2024, 2, 29)),
+        ("since=2024-02-29&until=2024-02-29", date(2024, 2, 29), date(2024, 2, 29)),
+    ],
+)
+def test_time_ago_is_counted_back_from_the_day_of_the_question(query: str, since: date, until: date) -> None:
+    asked = parse_qs(query)
+    filters = Filters.read(lambda name: asked.get(name, ()), TODAY)
+    assert (filters.since, filters.until) == (since, until)
+
+
+def test_page_knows_only_the_day_of_the_question(url: str) -> None:
+    filters = Filters.read(lambda name: (), TODAY)
+    files = dict.fromkeys(("page", "css", "js", "csv", "json"), "")
+    html = rendered(ledgers.of(url), filters, "day", files, is_for_all=True)
+    assert re.search(f"since={usage_rows.day(7)}&amp;until={usage_rows.day(0)}[^>]*>7 days", html)
+    assert 'aria-current="true">30 days' in html
+
+
+def test_report_that_names_no_day_has_the_streams_of_now(make: Make, tmp_path: Path) -> None:
+    app = make(f"sqlite:///{tmp_path}/usage.db")
+    assert b'"status":"failed"' in app.test_client().get("/llm/chat?prompt=hi").data, "it has no upstream"
+    assert report(app, "")["totals"]["streams"] == 1
+
+
 def test_a_ledger_without_a_stream_is_no_error(make: Make, tmp_path: Path) -> None:
     app = make(f"sqlite:///{tmp_path}/new.db")
     assert report(app)["totals"]["streams"] == 0
@@ -198,7 +238,7 @@ def test_a_ledger_without_a_stream_is_no_error(make: Make, tmp_path: Path) -> No
 
 def test_csv_has_every_row_and_no_formula(make: Make, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm_stream.reports.export.ROWS_AT_ONCE", 2)
-    answer = make(url).test_client().get("/llm/usage.csv?since=1y")
+    answer = make(url).test_client().get(f"/llm/usage.csv?{YEAR}")
     assert answer.mimetype == "text/csv" and "attachment" in answer.headers["Content-Disposition"]
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert {line["id"] for line in rows} == {line["id"] for line in ROWS} and len(rows) == len(ROWS)
@@ -219,24 +259,25 @@ def postgresql() -> Iterator[PostgreSQLServer]:
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("query", ["since=1y", "since=1y&status=completed&status=abandoned", "since=1y&owner=asha"])
 def test_days_that_are_summed_ahead_say_the_same(
-    make: Make, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, query: str
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, query: str
 ) -> None:
     database = SQLite(tmp_path) if kind == "sqlite" else PostgreSQL(request.getfixturevalue("postgresql"))
     usage_rows.keep_alive(database.url, "alive")
     usage_rows.write(
         database.url, *ROWS, row(days_ago=0), row(days_ago=1, status="running", worker="alive", cost=None, source=None)
     )
-    app = make(database.url)
-    exact = report(app, query)
+    exact = usage_rows.report_of(database.url, query)
     monkeypatch.setattr(days, "FEW", 0)
-    assert report(app, query) == exact
+    assert usage_rows.report_of(database.url, query) == exact
     if "owner" not in query:
         kept = "SELECT day FROM llm_stream_usage_days"
         over = {line["day"] for line in ROWS} - {usage_rows.day(1)}  # where one is running still
-        eventually(lambda: {line["day"] for line in database.rows(kept)} == over, "the days that are over")
-    assert report(app, query) == exact
+        assert {line["day"] for line in database.rows(kept)} == over
+    assert usage_rows.report_of(database.url, query) == exact
     usage_rows.write(database.url, row(days_ago=2))
-    assert report(app, query)["totals"]["streams"] == exact["totals"]["streams"] + 1, "sums of a day that has changed"
+    assert usage_rows.report_of(database.url, query)["totals"]["streams"] == exact["totals"]["streams"] + 1, (
+        "sums of a day that has changed"
+    )
 
 
 # As a person meets it
@@ -244,7 +285,7 @@ def test_days_that_are_summed_ahead_say_the_same(
 
 @pytest.fixture
 def usage(page: Page, server: Server) -> Page:
-    page.goto(f"{server.url}/llm/usage")
+    page.goto(f"{server.url}/llm/usage?{MONTH}")
     return page
 
 
@@ -290,7 +331,7 @@ def test_names_are_only_ever_text(page: Page, server: Server, by: str) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("dialog", lambda dialog: said.append(dialog.message))
-    answer = page.goto(f"{server.url}/llm/usage?by={by}")
+    answer = page.goto(f"{server.url}/llm/usage?{MONTH}&by={by}")
     assert answer is not None and "default-src 'none'" in answer.headers["content-security-policy"]
     for name in HOSTILE:
         expect(page.locator("tbody th", has_text=name)).to_have_text(name)
@@ -306,13 +347,13 @@ def test_names_are_only_ever_text(page: Page, server: Server, by: str) -> None:
 def test_page_works_without_a_script_and_on_a_phone(browser: Any, server: Server) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": 360, "height": 740})
     page = context.new_page()
-    page.goto(f"{server.url}/llm/usage?by=day")
+    page.goto(f"{server.url}/llm/usage?{MONTH}&by=day")
     expect(page.locator("tbody tr")).to_have_count(4)
     assert "nothing" in page.locator(".place title").first.text_content()
     context.close()
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
-    page.goto(f"{server.url}/llm/usage")
+    page.goto(f"{server.url}/llm/usage?{MONTH}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
 
@@ -347,5 +388,5 @@ def test_all_text_can_be_read(usage: Page, scheme: Any) -> None:
 
 
 def test_nothing_of_the_page_is_written_into_it(server: Server) -> None:
-    html = httpx2.get(f"{server.url}/llm/usage", timeout=15).text
+    html = httpx2.get(f"{server.url}/llm/usage?{MONTH}", timeout=15).text
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|<[^>&]*\son\w+=", html)

@@ -1,27 +1,39 @@
-"""Rows of a ledger, as streams of the past would have left them."""
+"""Rows of a ledger, as streams of the past would have left them.
+
+Their days are written down, and what asks for them names the same days: so no report depends on when a test runs.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC
+from datetime import date
 from datetime import datetime
+from datetime import time
 from datetime import timedelta
 from itertools import count
 from typing import Any
+from urllib.parse import parse_qs
 
 from sqlalchemy import insert
 
+from llm_stream.ledger import ledgers
 from llm_stream.ledger import schema
 from llm_stream.ledger.database import Database
+from llm_stream.reports.filters import Filters
+from llm_stream.reports.report import as_plain
+from llm_stream.reports.report import report
 
 MICRO = 10**6
 """Of a millionth of a currency's unit there are so many of the fractions that costs are kept in."""
+TODAY = date(2024, 3, 1)
+"""The day before is the 29th of February."""
 _numbers = count(1)
 
 
 def row(*, days_ago: int = 1, **changes: Any) -> dict[str, Any]:
     """A stream that cost 0.001 dollars and was read to its end."""
     number = next(_numbers)
-    started = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=number) - timedelta(days=days_ago)
+    started = datetime.combine(TODAY - timedelta(days=days_ago), time(12, microsecond=number), UTC)
     made: dict[str, Any] = {
         "id": f"stream{number}",
         "llm": "llm",
@@ -54,7 +66,21 @@ def row(*, days_ago: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def day(days_ago: int) -> str:
-    return f"{datetime.now(UTC) - timedelta(days=days_ago):%Y-%m-%d}"
+    return (TODAY - timedelta(days=days_ago)).isoformat()
+
+
+def period(days: int) -> str:
+    """The last so many days and `TODAY`, in the query of a report."""
+    return f"since={day(days)}&until={day(0)}"
+
+
+def report_of(url: str, query: str) -> dict[str, Any]:
+    """What `/usage.json` says on `TODAY`; what it keeps of the days is written down by then."""
+    asked = parse_qs(query)
+    ledger = ledgers.of(url)
+    said = as_plain(report(ledger, Filters.read(lambda name: asked.get(name, ()), TODAY)), "day")
+    assert ledger.close(10)
+    return said
 
 
 def write(url: str, *rows: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from ..errors import OverBudget
 from ..usage.budget import Reservation
 from ..usage.record import UsageRecord
 from ..usage.record import storable
+from ..usage.record import utc_now
 from . import reservations
 from .database import Database
 from .database import is_passing
@@ -109,7 +110,7 @@ class Ledger:
         def row(connection: Connection) -> OverBudget | None:
             if not _insert_once(connection, values) or reservation is None:
                 return None
-            if refused := reservations.reserve(connection, id, reservation):
+            if refused := reservations.reserve(connection, id, reservation, started):
                 connection.execute(WITHDRAW, {"stream": id})
             return refused
 
@@ -132,7 +133,7 @@ class Ledger:
 
     def claim(self, id: str, reservation: Reservation, more: int) -> None:
         """Reserve more for a running stream. Raises `LedgerUnavailable` and `OverBudget`."""
-        work = partial(reservations.claim, stream_id=id, reservation=reservation, more=more)
+        work = partial(reservations.claim, stream_id=id, reservation=reservation, more=more, now=utc_now())
         entry = Entry(work, reservation.owner)
         self._put(entry)
         if not entry.done.wait(OPEN_S):  # should it be done later, it is released with the rest

@@ -5,6 +5,7 @@ All of this is called within a transaction, so that it happens together with the
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -25,7 +26,6 @@ from ..usage.budget import Reservation
 from ..usage.budget import reached
 from ..usage.budget import refusal
 from ..usage.record import FRACTIONS
-from ..usage.record import utc_now
 from .schema import budgets
 from .schema import reservations
 
@@ -40,12 +40,12 @@ MOST = LARGEST_BUDGET * FRACTIONS
 """Nobody can reserve more, and no more is counted as spent, whatever a provider says: the sum of both fits a column."""
 
 
-def reserve(connection: Connection, stream_id: str, reservation: Reservation) -> OverBudget | None:
+def reserve(connection: Connection, stream_id: str, reservation: Reservation, now: datetime) -> OverBudget | None:
     """Hold what the stream may cost in each of its periods, or say why that cannot be; then nothing is held."""
     with connection.begin_nested() as attempt:
         for period in reservation.periods:
             if not _take(connection, reservation, period, reservation.held, reservation.needed):
-                refused = _refusal(connection, reservation, period)
+                refused = _refusal(connection, reservation, period, now)
                 attempt.rollback()
                 return refused
             hold = insert(reservations).values(
@@ -59,10 +59,12 @@ def reserve(connection: Connection, stream_id: str, reservation: Reservation) ->
     return None
 
 
-def claim(connection: Connection, stream_id: str, reservation: Reservation, more: int) -> OverBudget | None:
+def claim(
+    connection: Connection, stream_id: str, reservation: Reservation, more: int, now: datetime
+) -> OverBudget | None:
     """Hold more for a stream that outgrows what it has, or say why that cannot be."""
     if more > MOST:
-        return reached(reservation, reservation.periods[0], utc_now())
+        return reached(reservation, reservation.periods[0], now)
     with connection.begin_nested() as attempt:
         for period in reservation.periods:
             mine = (reservations.c.id == stream_id) & (reservations.c.period == period.name)
@@ -70,7 +72,7 @@ def claim(connection: Connection, stream_id: str, reservation: Reservation, more
             is_settled = not connection.execute(grown).rowcount
             if is_settled or not _take(connection, reservation, period, more, more):
                 attempt.rollback()
-                return reached(reservation, period, utc_now())
+                return reached(reservation, period, now)
     return None
 
 
@@ -103,10 +105,10 @@ def _take(connection: Connection, reservation: Reservation, period: Period, amou
     return connection.execute(taking.returning(budgets.c.owner)).first() is not None  # an insert has no sure rowcount
 
 
-def _refusal(connection: Connection, reservation: Reservation, period: Period) -> OverBudget:
+def _refusal(connection: Connection, reservation: Reservation, period: Period, now: datetime) -> OverBudget:
     row = _row(reservation.owner, period.name, reservation.currency)
     spent = connection.execute(select(budgets.c.spent).where(row)).scalar_one()
-    return refusal(reservation, period, spent=spent, now=utc_now())
+    return refusal(reservation, period, spent=spent, now=now)
 
 
 def _row(owner: str, period: str, currency: str) -> ColumnElement[bool]:

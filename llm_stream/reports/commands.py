@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import LedgerUnavailable
 from ..errors import NoLedger
+from ..usage.record import utc_now
 from . import filters as usage_filters
 from . import receipts
 from .filters import DEFAULT_SINCE
@@ -52,7 +53,7 @@ def add_to(llm: LLMStream) -> None:
         """Print what was spent, from LLM_STREAM_LEDGER_URL."""
         given = {name: value if isinstance(value, tuple) else (value,) for name, value in asked.items() if value}
         try:
-            filters = Filters.read(lambda name: given.get(name, ()))
+            filters = Filters.read(lambda name: given.get(name, ()), utc_now().date())
             by = usage_filters.dimension(by)
         except FilterError as error:
             raise click.UsageError(str(error)) from error

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -29,7 +30,6 @@ from .. import greenlets
 from ..ledger.ledger import Ledger
 from ..ledger.schema import usage
 from ..ledger.schema import usage_days
-from ..usage.record import utc_now
 from .filters import Filters
 
 FEW = 50_000
@@ -106,7 +106,7 @@ def days(ledger: Ledger, filters: Filters) -> list[Day]:
     missing = sorted(counts.keys() - kept.keys())
     found = list(greenlets.off_loop(_decoded, kept.values()))
     for at in range(0, len(missing), DAYS_AT_ONCE):
-        found += _sum_and_keep(ledger, missing[at : at + DAYS_AT_ONCE])
+        found += _sum_and_keep(ledger, missing[at : at + DAYS_AT_ONCE], filters.today)
     if filters.models or filters.statuses:
         found = [_filtered(day, filters) for day in found]
         owners = ledger.read(lambda connection: list(_sums(connection, where(filters), usage.c.owner)))
@@ -146,11 +146,10 @@ def _decoded(kept: Iterable[str]) -> list[Day]:
     return [msgspec.json.decode(sums, type=Day) for sums in kept]
 
 
-def _sum_and_keep(ledger: Ledger, missing: Sequence[str]) -> list[Day]:
+def _sum_and_keep(ledger: Ledger, missing: Sequence[str], today: date) -> list[Day]:
     asked = and_(_between(missing[0], missing[-1]), usage.c.day.in_(missing))
     summed = ledger.read(lambda connection: list(_summed(connection, asked, is_exact=False)))
-    today = f"{utc_now():%Y-%m-%d}"
-    over = [day for day in summed if day.day < today and not any(kind.running for kind in day.kinds)]
+    over = [day for day in summed if day.day < today.isoformat() and not any(kind.running for kind in day.kinds)]
     rows: list[dict[str, Any]] = [
         {"day": day.day, "streams": day.streams, "sums": msgspec.json.encode(day).decode()} for day in over
     ]

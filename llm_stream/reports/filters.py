@@ -7,9 +7,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from datetime import date
-from datetime import datetime
 from datetime import timedelta
 from typing import Any
 from typing import Literal
@@ -33,8 +31,12 @@ class FilterError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Days are UTC's, and both ends are part of the report. An empty tuple lets all pass."""
+    """Days are UTC's, and both ends are part of the report. An empty tuple lets all pass.
 
+    `today` is the day of the question: the clock is read once, so that a report is the same before and after midnight.
+    """
+
+    today: date
     since: date
     until: date
     models: tuple[str, ...] = ()
@@ -42,9 +44,8 @@ class Filters:
     statuses: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, given: Callable[[str], Sequence[str]]) -> Filters:
+    def read(cls, given: Callable[[str], Sequence[str]], today: date) -> Filters:
         """From a query string or a command line: `given` returns what stands under a name. Raises `FilterError`."""
-        today = datetime.now(UTC).date()
         until = _day(_last(given("until")) or today.isoformat(), today, "until")
         asked = _last(given("since"))
         since = _day(asked, today, "since") if asked else _day(DEFAULT_SINCE, until, "since")
@@ -53,6 +54,7 @@ class Filters:
         if (until - since).days > MOST_DAYS:
             raise FilterError(f"From 'since' to 'until' there may be {MOST_DAYS} days.")
         return cls(
+            today=today,
             since=since,
             until=until,
             models=_all(given("model")),

@@ -18,7 +18,6 @@ from .. import greenlets
 from ..ledger.ledger import Ledger
 from ..usage.record import SYMBOLS
 from ..usage.record import amount_of
-from ..usage.record import utc_now
 from . import chart
 from .chart import Chart
 from .filters import DIMENSIONS
@@ -70,7 +69,7 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
     """HTML. `is_for_all`: whether owners may be told apart."""
     made = report(ledger, filters, by)
     links = Links(filters, by, files)
-    today = utc_now().date()
+    today = filters.today
     template = templates.get_template("llm_stream/usage.html")
     drawn = greenlets.off_loop(charts, made, by)
     draw = partial(

@@ -18,6 +18,7 @@ from ..reports.filters import Dimension
 from ..reports.filters import FilterError
 from ..reports.filters import Filters
 from ..usage.record import storable
+from ..usage.record import utc_now
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -88,7 +89,7 @@ def _asked(llm: LLMStream, scope: str | None, default: Dimension) -> tuple[Ledge
     if ledger is None:
         raise NoLedger()
     try:
-        filters = Filters.read(request.args.getlist)
+        filters = Filters.read(request.args.getlist, utc_now().date())
         by = usage_filters.dimension(request.args.get("by"), default)
     except FilterError as error:
         raise InvalidField(str(error)) from error
