@@ -16,8 +16,11 @@ from secrets import token_urlsafe
 from typing import Any
 
 import pytest
+import sqlalchemy
 from flask import Flask
 from openai import OpenAI
+from sqlalchemy import func
+from sqlalchemy import select
 
 from llm_stream import ConfigError
 from llm_stream import LLMStream
@@ -339,10 +342,26 @@ def test_what_no_budget_covers_opens_no_row(database: Database) -> None:
     assert [row["id"] for row in database.rows(ROWS)] == ["covered"]
 
 
+def test_what_is_read_is_of_one_moment(database: Database) -> None:
+    """A report asks several times, and its groups come to the same although streams end in between."""
+    ledger = ledgers.of(database.url)
+    record_of(ledger, "first")
+    count = select(func.count()).select_from(schema.usage)
+
+    def read(connection: sqlalchemy.Connection) -> tuple[int | None, int | None]:
+        before = connection.scalar(count)
+        record_of(ledger, "second")
+        return before, connection.scalar(count)
+
+    assert ledger.read(read) == (1, 1)
+    close()
+    assert len(database.rows(ROWS)) == 2
+
+
 def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
     ledger = ledgers.of(database.url)
     record_of(ledger, "one")
-    with pytest.raises(ConfigError, match="version 1, and this library knows 0"):
+    with pytest.raises(ConfigError, match=f"version {len(schema.STEPS)}, and this library knows 0"):
         ledger._database.write(lambda connection: schema.migrate(connection, steps=()))
     close()
 

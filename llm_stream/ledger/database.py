@@ -126,8 +126,16 @@ class Database:
             schema.migrate(connection)
 
     def _read(self, work: Callable[[Connection], Result]) -> Result:
-        with self._engine.connect() as connection, _reading(connection) as reading:
+        with self._engine.connect() as connection, self._reading(connection) as reading:
             return work(reading)
+
+    @contextmanager
+    def _reading(self, connection: Connection) -> Iterator[Connection]:
+        """All that is read is of one moment, so that figures which are summed twice agree."""
+        options = {READS: True} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        reading = connection.execution_options(**options)
+        with reading.begin():
+            yield reading
 
 
 def is_passing(error: BaseException) -> bool:
@@ -137,13 +145,6 @@ def is_passing(error: BaseException) -> bool:
     if (getattr(error.orig, "sqlstate", None) or "").startswith(PROGRAM_LIMIT):
         return False
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
-
-
-@contextmanager
-def _reading(connection: Connection) -> Iterator[Connection]:
-    reading = connection.execution_options(**{READS: True})
-    with reading.begin():
-        yield reading
 
 
 def _checked(url: str) -> URL:
