@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import httpx2
 import pytest
@@ -22,7 +21,6 @@ from playwright.sync_api import expect
 from llm_stream import LLMStream
 from llm_stream.ledger import ledgers
 from llm_stream.reports import days
-from llm_stream.reports.filters import Filters
 from llm_stream.reports.page import rendered
 from llm_stream.testing import Upstream
 
@@ -210,15 +208,13 @@ def test_a_wrong_filter_is_named(make: Make, url: str, query: str) -> None:
     ],
 )
 def test_time_ago_is_counted_back_from_the_day_of_the_question(query: str, since: date, until: date) -> None:
-    asked = parse_qs(query)
-    filters = Filters.read(lambda name: asked.get(name, ()), TODAY)
+    filters = usage_rows.filters_of(query)
     assert (filters.since, filters.until) == (since, until)
 
 
 def test_page_knows_only_the_day_of_the_question(url: str) -> None:
-    filters = Filters.read(lambda name: (), TODAY)
     files = dict.fromkeys(("page", "css", "js", "csv", "json"), "")
-    html = rendered(ledgers.of(url), filters, "day", files, is_for_all=True)
+    html = rendered(ledgers.of(url), usage_rows.filters_of(""), "day", files, is_for_all=True)
     assert re.search(f"since={usage_rows.day(7)}&amp;until={usage_rows.day(0)}[^>]*>7 days", html)
     assert 'aria-current="true">30 days' in html
 

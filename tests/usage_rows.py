@@ -74,11 +74,16 @@ def period(days: int) -> str:
     return f"since={day(days)}&until={day(0)}"
 
 
+def filters_of(query: str) -> Filters:
+    """As they are read on `TODAY`."""
+    asked = parse_qs(query)
+    return Filters.read(lambda name: asked.get(name, ()), TODAY)
+
+
 def report_of(url: str, query: str) -> dict[str, Any]:
     """What `/usage.json` says on `TODAY`; what it keeps of the days is written down by then."""
-    asked = parse_qs(query)
     ledger = ledgers.of(url)
-    said = as_plain(report(ledger, Filters.read(lambda name: asked.get(name, ()), TODAY)), "day")
+    said = as_plain(report(ledger, filters_of(query)), "day")
     assert ledger.close(10)
     return said
 

@@ -111,7 +111,8 @@ usage_days = Table(
     "llm_stream_usage_days",
     tables,
     Column("day", Text, primary_key=True),  # one that is over
-    Column("streams", BigInteger, nullable=False),  # the sums hold while the ledger has as many of the day
+    Column("streams", BigInteger, nullable=False),  # the sums hold while the ledger has as many of the day…
+    Column("lost", BigInteger, nullable=False),  # …and as many that were settled for a worker that is gone
     Column("sums", Text, nullable=False),
 )
 
@@ -127,7 +128,13 @@ def _create(connection: Connection) -> None:
     tables.create_all(connection)
 
 
-STEPS: Sequence[Callable[[Connection], None]] = (_create,)
+def _sum_days_anew(connection: Connection) -> None:
+    """Version 1 rounded amounts before it added them up."""
+    usage_days.drop(connection)
+    usage_days.create(connection)
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create, _sum_days_anew)
 """From nothing to version 1, from 1 to 2, and so on; a step that was released is not changed any more."""
 
 
@@ -139,8 +146,7 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
     """
     if connection.dialect.name == "postgresql":  # SQLite's write transaction is lock enough
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-    exists = inspect(connection).has_table(schema.name)
-    version = (connection.scalar(select(schema.c.version)) or 0) if exists else 0
+    version = version_of(connection)
     if version > len(steps):
         raise ConfigError(f"The ledger's tables are of version {version}, and this library knows {len(steps)}: update.")
     for step in steps[version:]:
@@ -148,3 +154,9 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
     if version < len(steps):
         connection.execute(delete(schema))
         connection.execute(insert(schema).values(version=len(steps)))
+
+
+def version_of(connection: Connection) -> int:
+    """Of the tables that are there; 0 where there are none."""
+    exists = inspect(connection).has_table(schema.name)
+    return (connection.scalar(select(schema.c.version)) or 0) if exists else 0

@@ -2,6 +2,8 @@
 
 A report over a million rows takes a database many seconds. The rows of a day that is over do not change any more, so
 their sums are written down in `llm_stream_usage_days`, and believed as long as the ledger has as many rows of the day.
+One kind of row does change: a worker that was taken for gone corrects what others settled for it. So these rows are
+counted, too.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from datetime import date
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -27,7 +30,9 @@ from sqlalchemy import or_
 from sqlalchemy import select
 
 from .. import greenlets
+from ..ledger import schema
 from ..ledger.ledger import Ledger
+from ..ledger.rows import is_lost
 from ..ledger.schema import usage
 from ..ledger.schema import usage_days
 from .filters import Filters
@@ -49,7 +54,8 @@ STEPS = (
     (50, 0.5),
 )
 """Below so many seconds, a time is rounded to the so many'th part of one."""
-AMOUNTS = ("cost", "unread_cost")
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+SUMMED = ("cost", "unread_cost", *TOKENS)
 HALF = 10**6
 DAYS_AT_ONCE = 31
 """Days whose sums are made, and written down, together."""
@@ -137,9 +143,22 @@ def _between(since: str, until: str) -> ColumnElement[bool]:
 
 
 def _kept(connection: Connection, filters: Filters, counts: Mapping[str, int]) -> dict[str, str]:
+    """Nothing where the tables are another version's still: reading migrates nothing."""
+    if schema.version_of(connection) != len(schema.STEPS):
+        return {}
     since, until = filters.since.isoformat(), filters.until.isoformat()
+    lost = _lost_by_day(connection, _between(since, until))
     stored = connection.execute(select(usage_days).where(usage_days.c.day >= since, usage_days.c.day <= until))
-    return {row.day: row.sums for row in stored if counts.get(row.day) == row.streams}
+    return {
+        row.day: row.sums for row in stored if (counts.get(row.day), lost.get(row.day, 0)) == (row.streams, row.lost)
+    }
+
+
+def _lost_by_day(connection: Connection, asked: ColumnElement[bool]) -> dict[str, int]:
+    counted = connection.execute(
+        select(usage.c.day, func.count().label("lost")).where(asked, *is_lost()).group_by(usage.c.day)
+    )
+    return {row.day: row.lost for row in counted}
 
 
 def _decoded(kept: Iterable[str]) -> list[Day]:
@@ -148,10 +167,20 @@ def _decoded(kept: Iterable[str]) -> list[Day]:
 
 def _sum_and_keep(ledger: Ledger, missing: Sequence[str], today: date) -> list[Day]:
     asked = and_(_between(missing[0], missing[-1]), usage.c.day.in_(missing))
-    summed = ledger.read(lambda connection: list(_summed(connection, asked, is_exact=False)))
+
+    def read(connection: Connection) -> tuple[dict[str, int], list[Day]]:
+        return _lost_by_day(connection, asked), list(_summed(connection, asked, is_exact=False))
+
+    lost, summed = ledger.read(read)
     over = [day for day in summed if day.day < today.isoformat() and not any(kind.running for kind in day.kinds)]
     rows: list[dict[str, Any]] = [
-        {"day": day.day, "streams": day.streams, "sums": msgspec.json.encode(day).decode()} for day in over
+        {
+            "day": day.day,
+            "streams": day.streams,
+            "lost": lost.get(day.day, 0),
+            "sums": msgspec.json.encode(day).decode(),
+        }
+        for day in over
     ]
 
     def keep(connection: Connection) -> None:
@@ -186,8 +215,8 @@ def _sums(connection: Connection, asked: ColumnElement[bool], *keys: ColumnEleme
     columns = [usage.c.day, usage.c.currency, *keys]
     statement = select(*columns, *_figures()).where(asked).group_by(*columns)
     for row in connection.execute(statement).mappings():
-        whole = {name: HALF * int(row[f"{name}_high"] or 0) + int(row[f"{name}_low"] or 0) for name in AMOUNTS}
-        figures = whole | {name: int(row[name] or 0) for name in Sum.__struct_fields__[5:] if name not in AMOUNTS}
+        whole = {name: HALF * int(row[f"{name}_high"] or 0) + int(row[f"{name}_low"] or 0) for name in SUMMED}
+        figures = whole | {name: int(row[name]) for name in Sum.__struct_fields__[5:] if name not in SUMMED}
         yield Sum(row["day"], row.get("model"), row.get("status"), row.get("owner"), row["currency"], **figures)
 
 
@@ -207,13 +236,16 @@ def _figures() -> list[ColumnElement[Any]]:
         number_of(and_(bought, or_(c.input_tokens.is_(None), c.output_tokens.is_(None)))).label("uncounted"),
         *_in_halves("cost", c.cost),
         *_in_halves("unread_cost", case((unread, c.cost), else_=0)),
-        *(func.sum(c[f"{kind}_tokens"]).label(f"{kind}_tokens") for kind in ("input", "cached", "output", "reasoning")),
+        *chain.from_iterable(_in_halves(name, c[name]) for name in TOKENS),
     ]
 
 
-def _in_halves(name: str, amount: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """Amounts are kept in so small parts that SQLite's sums, of 64 bits, would not hold the rupees of a busy day."""
-    return [func.sum(amount / HALF).label(f"{name}_high"), func.sum(amount % HALF).label(f"{name}_low")]
+def _in_halves(name: str, column: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """The sum of a column, as two whole numbers: SQLite adds up to 64 bits, which two rows of the largest exceed.
+
+    `//` is SQL's `/` of whole numbers; SQLAlchemy's `/` would make fractions, which nobody may round.
+    """
+    return [func.sum(column // HALF).label(f"{name}_high"), func.sum(column % HALF).label(f"{name}_low")]
 
 
 def _seen(asked: ColumnElement[bool], column: ColumnElement[Any], *, is_exact: bool) -> Select[Any]:

@@ -18,7 +18,7 @@ from sqlalchemy import tuple_
 
 from ..ledger.ledger import Ledger
 from ..ledger.schema import usage
-from ..usage.record import amount_of
+from ..usage.record import exact
 from .days import streams_by_day
 from .days import where
 from .filters import Filters
@@ -64,7 +64,7 @@ def _rows(connection: Connection, asked: Select[Any], after: tuple[datetime, str
 def _cells(row: Any) -> list[str]:
     values = dict(row._mapping)
     if values["cost"] is not None:
-        values["cost"] = f"{amount_of(values['cost']):f}"
+        values["cost"] = exact(values["cost"])
     return [_cell(value) for value in values.values()]
 
 

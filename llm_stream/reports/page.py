@@ -18,6 +18,7 @@ from .. import greenlets
 from ..ledger.ledger import Ledger
 from ..usage.record import SYMBOLS
 from ..usage.record import amount_of
+from ..usage.record import exact
 from . import chart
 from .chart import Chart
 from .filters import DIMENSIONS
@@ -93,8 +94,8 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
         ],
         rows=_rows(made, by),
         left_out=max(0, len(made.groups[by]) - ROWS),
-        highest=max((sum(figures.spend.values()) for figures in made.groups[by].values()), default=0),
         money=money,
+        exact=exact,
         count=count,
         seconds=seconds,
         percent=percent,
@@ -141,7 +142,7 @@ def _rows(made: Report, by: Dimension) -> Sequence[tuple[str, Figures]]:
 def money(fractions: float, currency: str) -> str:
     """Two digits after the point, or as many as it takes to see two that are not zeros."""
     amount = amount_of(int(fractions))
-    places = 2 if amount == 0 or abs(amount) >= 1 else min(12, 1 - amount.adjusted())
+    places = 2 if amount == 0 or amount >= 1 else min(12, 1 - amount.adjusted())
     figure = f"{amount:,.{places}f}"
     symbol = SYMBOLS.get(currency)
     return f"{symbol}{figure}" if symbol else f"{figure} {currency}"

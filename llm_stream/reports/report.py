@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
 from .. import greenlets
 from ..ledger.ledger import Ledger
-from ..usage.record import amount_of
+from ..usage.record import exact
 from .days import Day
 from .days import Sum
 from .days import Times
@@ -147,11 +146,6 @@ def percentile(seen: Mapping[float, int], share: float) -> float | None:
     return values[-1]
 
 
-def amounts(counter: Mapping[str, int]) -> dict[str, Decimal]:
-    """By currency, in whole ones."""
-    return {currency: amount_of(count) for currency, count in sorted(counter.items())}
-
-
 def unread_share(figures: Figures, currency: str) -> float | None:
     spent = figures.spend.get(currency, 0)
     return figures.unread[currency] / spent if spent else None
@@ -174,8 +168,8 @@ def as_plain(made: Report, by: Dimension) -> dict[str, Any]:
 
 def _plain(figures: Figures) -> dict[str, Any]:
     plain: dict[str, Any] = {name: getattr(figures, name) for name in COUNTS}
-    plain["spend"] = {currency: f"{amount:f}" for currency, amount in amounts(figures.spend).items()}
-    plain["unread"] = {currency: f"{amount:f}" for currency, amount in amounts(figures.unread).items()}
+    plain["spend"] = {currency: exact(amount) for currency, amount in sorted(figures.spend.items())}
+    plain["unread"] = {currency: exact(amount) for currency, amount in sorted(figures.unread.items())}
     plain["unread_share"] = {currency: unread_share(figures, currency) for currency in sorted(figures.spend)}
     for name, seen in (("ttft_s", figures.ttft), ("duration_s", figures.duration)):
         plain[name] = {"p50": percentile(seen, 0.5), "p95": percentile(seen, 0.95)}

@@ -92,6 +92,11 @@ def amount_of(fractions: int) -> Decimal:
     return EXACT.divide(Decimal(fractions), Decimal(FRACTIONS))
 
 
+def exact(fractions: int) -> str:
+    """The same, with all digits."""
+    return f"{amount_of(fractions):f}"
+
+
 def money(amount: Decimal | None, currency: str | None) -> str:
     """`₹0.0042`; an amount that is not known is `unknown`."""
     if amount is None:
