@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from decimal import Decimal
+from decimal import localcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,12 @@ from llm_stream.ledger.database import Database
 from llm_stream.ledger.rows import LARGEST
 from llm_stream.reports import days
 from llm_stream.reports.export import csv_of
+from llm_stream.reports.receipts import Receipt
+from llm_stream.reports.reconcile import compare
 from llm_stream.testing import Upstream
+from llm_stream.upstream.figures import usage_of
 from llm_stream.usage.record import FRACTIONS
+from llm_stream.usage.record import money
 
 from . import usage_rows
 from .databases import PostgreSQL
@@ -218,3 +223,25 @@ def test_row_that_its_worker_corrects_is_in_the_sum_of_its_day(url: str) -> None
     assert not ledgers.of(url).settle(UsageRecord(**(nothing | known)))
     for _ in range(2):
         assert report_of(url, MONTH)["totals"]["spend"] == {"USD": "0.251"}
+
+
+# Whatever precision the host app has set
+
+
+def test_host_apps_precision_rounds_no_amount(url: str) -> None:
+    costs = [123_456_789_012, 1, 999_999_999_999_999]
+    fill(url, [row(days_ago=1, cost=cost, request_id=f"gen-{n}") for n, cost in enumerate(costs)])
+    said = [Decimal(cost) / FRACTIONS for cost in costs]
+    receipts = [
+        Receipt(f"gen-{n}", day(1), None, None, None, None, cost, "USD")
+        for n, whole in enumerate(said)
+        for cost in (whole - Decimal("1e-12"), Decimal("1e-12"))  # billed in two lines
+    ]
+    with localcontext(prec=3):
+        compared = compare(ledgers.of(url), receipts)
+        assert compared.is_equal
+        here, there = compared.days[day(1)]
+        assert here.cost == there.cost == {"USD": Decimal("1000.123456789012")}
+        assert money(Decimal("1000.123456789012"), "USD") == "$1000.123456789012"
+        told = usage_of({"cost": "1000.123456789012"}), usage_of({"cost_in_usd_ticks": 12_345_678_901})
+    assert [usage.cost for usage in told if usage] == [Decimal("1000.123456789012"), Decimal("1.2345678901")]

@@ -22,6 +22,7 @@ from sqlalchemy import select
 from ..ledger.ledger import Ledger
 from ..ledger.schema import RUNNING
 from ..ledger.schema import usage
+from ..usage.record import EXACT
 from ..usage.record import amount_of
 from .receipts import Receipt
 
@@ -55,7 +56,7 @@ class Total:
         self.input_tokens += input_tokens or 0
         self.output_tokens += output_tokens or 0
         if cost is not None:
-            self.cost[currency] = self.cost.get(currency, Decimal()) + cost
+            self.cost[currency] = EXACT.add(self.cost.get(currency, Decimal()), cost)
 
 
 @dataclass
@@ -148,7 +149,7 @@ def _together(one: Receipt, other: Receipt) -> Receipt:
         one.requests,
         _sum(one.input_tokens, other.input_tokens),
         _sum(one.output_tokens, other.output_tokens),
-        None if one.cost is None and other.cost is None else (one.cost or Decimal()) + (other.cost or Decimal()),
+        None if one.cost is None and other.cost is None else EXACT.add(one.cost or 0, other.cost or 0),
         one.currency if one.currency == other.currency else f"{one.currency} and {other.currency}",
     )
 
@@ -189,8 +190,8 @@ def _unlike(row: Any, receipt: Receipt, said: frozenset[str]) -> Iterator[str]:
     if receipt.cost is not None:
         cost = _cost(row)
         if cost is None or row.currency != receipt.currency or abs(cost - receipt.cost) > MICRO:
-            ours = "unknown" if cost is None else f"{cost.normalize():f} {row.currency}"
-            yield f"cost: {ours} here, {receipt.cost.normalize():f} {receipt.currency} there"
+            ours = "unknown" if cost is None else f"{cost.normalize(EXACT):f} {row.currency}"
+            yield f"cost: {ours} here, {receipt.cost.normalize(EXACT):f} {receipt.currency} there"
 
 
 def _add_here(made: Comparison, day: str, row: Any) -> None:

@@ -14,6 +14,7 @@ from typing import cast
 
 from ..events import Source
 from ..events import Usage
+from ..usage.record import EXACT
 
 MOST_TOKENS = 2**40
 MOST_MONEY = 1_000_000
@@ -97,7 +98,7 @@ def _cost(given: Mapping[str, Any]) -> tuple[Decimal | None, str | None]:
     """What the provider says it charges, and in which currency, if it names one: US dollars else."""
     ticks = _count(given, "cost_in_usd_ticks")
     if ticks is not None:
-        return Decimal(ticks).scaleb(-DECIMALS_OF_A_TICK), "USD"
+        return Decimal(ticks).scaleb(-DECIMALS_OF_A_TICK, EXACT), "USD"
     cost = given.get("cost")
     amount = _money(cost.get("total_cost") if isinstance(cost, Mapping) else cost)  # Perplexity itemises
     currency = given.get("currency")
@@ -136,4 +137,4 @@ def _money(value: object) -> Decimal | None:
     except InvalidOperation:
         return None
     believable = money.is_finite() and 0 <= money < MOST_MONEY and int(money.as_tuple().exponent) >= -MOST_DECIMALS
-    return abs(money) if believable else None
+    return money.copy_abs() if believable else None

@@ -101,7 +101,7 @@ def money(amount: Decimal | None, currency: str | None) -> str:
     """`₹0.0042`; an amount that is not known is `unknown`."""
     if amount is None:
         return "unknown"
-    figure = f"{amount.normalize():f}"
+    figure = f"{amount.normalize(EXACT):f}"
     symbol = SYMBOLS.get(currency or "")
     return f"{symbol}{figure}" if symbol else f"{figure} {currency or ''}".rstrip()
 
