@@ -12,10 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
-from typing import cast
 
-from flask import Blueprint
-from flask import Flask
 from flask import Response
 from flask import request
 from flask.blueprints import BlueprintSetupState
@@ -35,6 +32,7 @@ from .chat_request import from_program
 from .errors import ExpiredStream
 from .errors import UnknownStream
 from .events import Event
+from .registration import Views
 from .source import SourceOfEvents
 from .state import State
 from .stream import Stream
@@ -52,7 +50,7 @@ AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
 
 
-class LLMStream(Blueprint):
+class LLMStream(Views):
     """Answers of a language model, streamed: `app.register_blueprint(LLMStream("llm", __name__), url_prefix="/llm")`.
 
     :param model: the model that is asked when a request names none; without it `LLM_STREAM_MODEL` is.
@@ -88,7 +86,7 @@ class LLMStream(Blueprint):
 
     def _install(self, setup: BlueprintSetupState) -> None:
         state.install(
-            cast(Flask, setup.app),
+            setup,
             self,
             model=self._model,
             is_guarded=self._authorize is not None,

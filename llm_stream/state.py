@@ -13,6 +13,7 @@ from flask import Blueprint
 from flask import Config
 from flask import Flask
 from flask import current_app
+from flask.blueprints import BlueprintSetupState
 from flask.logging import default_handler
 from flask.logging import has_level_handler
 from flask.logging import wsgi_errors_stream
@@ -23,6 +24,8 @@ from .books import Hook
 from .errors import ConfigError
 from .errors import LLMStreamError
 from .log_lines import JSONLines
+from .registration import Prefix
+from .registration import Registration
 from .settings import PREFIX
 from .settings import Settings
 from .streams import Streams
@@ -46,6 +49,8 @@ class State:
     model: str
     streams: Streams
     ledger: Ledger | None
+    prefixes: list[Prefix]
+    """One for each time that it was registered with a prefix."""
 
 
 def current(llm: Blueprint) -> State:
@@ -58,7 +63,7 @@ def current(llm: Blueprint) -> State:
 
 
 def install(
-    app: Flask,
+    setup: BlueprintSetupState,
     llm: Blueprint,
     *,
     model: str | None,
@@ -67,9 +72,12 @@ def install(
     budget_of: BudgetOf | None,
 ) -> None:
     """Read the settings and make the state. Raises `ConfigError`."""
+    app = cast(Flask, setup.app)
     states = app.extensions.setdefault(EXTENSION, {})
+    prefixes = [prefix] if (prefix := cast(Registration, setup).prefix()) else []
     if llm in states:
-        return  # the same one, under a second prefix
+        states[llm].prefixes.extend(prefixes)
+        return
     _take_defaults_from_environment(app)
     settings = Settings.from_config(app.config)
     if not is_guarded and not settings.public:
@@ -82,7 +90,7 @@ def install(
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
     books = Books(app, llm.name, settings, hooks, model, budget_of)
-    states[llm] = State(app, settings, model, Streams(settings, books.open, books.settle), books.ledger)
+    states[llm] = State(app, settings, model, Streams(settings, books.open, books.settle), books.ledger, prefixes)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()

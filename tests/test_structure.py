@@ -11,7 +11,7 @@ from .conftest import ROOT
 
 PACKAGE = ROOT / "llm_stream"
 
-FLASK_SIDE = {"__init__", "blueprint", "response", "access", "cli", "state"}
+FLASK_SIDE = {"__init__", "blueprint", "response", "access", "cli", "registration", "state"}
 FLASK_ROOM = "routes/"
 MAY_IMPORT_OPENAI = {"blueprint", "upstream/client", "upstream/endpoint", "upstream/refusals", "upstream/sdk"}
 
@@ -23,8 +23,8 @@ ORDER = [
     {"testing/script", "testing/reading"},
     {"blueprint", "cli", "worker"},
     {"routes/__init__"},
-    {"routes/native", "routes/openai", "routes/ui", "routes/agui", "routes/usage"},
-    {"routes/body", "routes/aborted", "routes/conversation"},
+    {"routes/native", "routes/openai", "routes/ui", "routes/agui", "routes/usage", "routes/unrouted"},
+    {"routes/body", "routes/aborted", "routes/conversation", "routes/address"},
     {"reports/commands"},
     {"reports/page"},
     {"reports/chart", "reports/export", "reports/reconcile"},
@@ -32,7 +32,7 @@ ORDER = [
     {"reports/days"},
     {"reports/filters", "reports/receipts"},
     {"state"},
-    {"response", "access", "books", "part"},
+    {"response", "access", "books", "part", "registration"},
     {"signals"},
     {"streams", "telemetry"},
     {"readers"},

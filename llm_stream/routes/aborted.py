@@ -1,17 +1,27 @@
-"""What `authorize` aborts with, in our own words."""
+"""What a request was aborted with, by `authorize` for example, in our own words."""
 
 from __future__ import annotations
 
 import logging
 
+import msgspec
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
+from .. import response
 from ..errors import new_error_id
 from ..events import Failure
 from ..log_lines import named
 
 logger = logging.getLogger("llm_stream")
+
+
+def in_json(error: HTTPException) -> Response | HTTPException:
+    """The one form that errors have; a response of the error's own stays as it is."""
+    if speaks_for_itself(error):
+        return error
+    body = msgspec.to_builtins(failure_of(error))
+    return with_headers_of(error, response.json_response({"error": body}, error.code or 500))
 
 
 def failure_of(error: HTTPException) -> Failure:

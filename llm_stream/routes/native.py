@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from flask import Response
 from flask import request
-from flask import url_for
 
 from .. import chat_request
 from .. import response
@@ -19,6 +18,7 @@ from ..wire import native
 from ..wire import sse
 from ..wire.sse import event_number
 from . import body
+from .address import url_of
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -57,7 +57,7 @@ def add_to(llm: LLMStream) -> None:
     def start_stream() -> Response:
         owner = llm.admit()
         stream = llm.open(owner, _asked(llm))
-        url = url_for(".follow_stream", stream_id=stream.id)
+        url = url_of(llm, stream)
         started = response.json_response({"id": stream.id, "url": url}, 201)
         started.headers["Location"] = url
         return started

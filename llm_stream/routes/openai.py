@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flask import Blueprint
 from flask import Response
 from flask import request
-from flask import url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import InternalServerError
 
@@ -19,6 +17,7 @@ from ..errors import LLMStreamError
 from ..events import Event
 from ..events import Failure
 from ..events import Usage
+from ..registration import Views
 from ..requests import WrongParameter
 from ..requests.openai import check_model
 from ..requests.openai import from_body
@@ -30,13 +29,14 @@ from ..wire.openai import error_of
 from ..wire.openai import failure_in
 from . import aborted
 from . import body
+from .address import url_of
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
 
 
 def add_to(llm: LLMStream) -> None:
-    v1 = Blueprint("openai", __name__, url_prefix="/v1")  # one inside ours, because errors have a form of their own
+    v1 = Views("openai", __name__, url_prefix="/v1")  # one inside ours, because errors have a form of their own
 
     @v1.post("/chat/completions")
     def create_completion() -> Response:
@@ -54,7 +54,7 @@ def add_to(llm: LLMStream) -> None:
             answer = response.event_stream(ours.streams, stream, request, wire, refuse=refuse)
         else:
             answer = response.whole_answer(ours.streams, stream, request, render=partial(_completion, stream))
-        return _with_names(answer, stream, asked.left_out)
+        return _with_names(llm, answer, stream, asked.left_out)
 
     @v1.get("/models")
     def list_models() -> Response:
@@ -62,10 +62,10 @@ def add_to(llm: LLMStream) -> None:
         names = dict.fromkeys((llm.state.model, *llm.state.settings.models))
         return response.json_response({"object": "list", "data": [_model(name) for name in names]})
 
-    @v1.get("/models/<path:name>")
-    def retrieve_model(name: str) -> Response:
+    @v1.get("/models/<path:openai_model>")
+    def retrieve_model(openai_model: str) -> Response:
         llm.admit()
-        return response.json_response(_model(check_model(name, llm.state.settings, llm.state.model)))
+        return response.json_response(_model(check_model(openai_model, llm.state.settings, llm.state.model)))
 
     @v1.errorhandler(LLMStreamError)
     def refused(error: LLMStreamError) -> Response:
@@ -103,11 +103,10 @@ def _refusal(stream: Stream, failure: Failure) -> Response:
     return answer
 
 
-def _with_names(answer: Response, stream: Stream, left_out: Sequence[str]) -> Response:
+def _with_names(llm: LLMStream, answer: Response, stream: Stream, left_out: Sequence[str]) -> Response:
     """Where else to find the stream, under the names that SDKs know and that they do not."""
-    outer = request.blueprints[1]
     answer.headers["x-request-id"] = stream.id
-    answer.headers["x-llm-stream-url"] = url_for(f"{outer}.follow_stream", stream_id=stream.id)
+    answer.headers["x-llm-stream-url"] = url_of(llm, stream)
     answer.headers.setdefault("x-should-retry", _yes_or_no(False))
     if left_out:
         answer.headers["x-llm-stream-left-out"] = ", ".join(left_out)

@@ -1,0 +1,21 @@
+"""Where a stream is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import current_app
+from flask import request
+from flask import url_for
+
+from ..stream import Stream
+
+if TYPE_CHECKING:
+    from ..blueprint import LLMStream
+
+
+def url_of(llm: LLMStream, stream: Stream) -> str:
+    """In the registration that the current request came to; for a request to a view of the app's, in the first one."""
+    names = [name for name, blueprint in current_app.blueprints.items() if blueprint is llm]
+    name = next((name for name in request.blueprints if name in names), names[0])
+    return url_for(f"{name}.follow_stream", stream_id=stream.id)

@@ -1,0 +1,34 @@
+"""Requests to an address below the prefix that no route has, or by a method that its route does not have.
+
+Flask gives them to no blueprint. The app would answer with a page of its own, which a client of ours cannot read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Response
+from flask import current_app
+from flask import request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from . import aborted
+
+if TYPE_CHECKING:
+    from ..blueprint import LLMStream
+
+
+def add_to(llm: LLMStream) -> None:
+
+    @llm.before_app_request
+    def refuse() -> Response | HTTPException | None:
+        error = request.routing_exception
+        if error is None or not _is_below_prefix(llm):
+            return None
+        return None if isinstance(error, RequestRedirect) else aborted.in_json(error)
+
+
+def _is_below_prefix(llm: LLMStream) -> bool:
+    address = current_app.create_url_adapter(request)
+    return address is not None and any(prefix.holds(address) for prefix in llm.state.prefixes)
