@@ -10,6 +10,8 @@ from uuid import UUID
 from flask import Request
 from flask import Response
 from flask import abort
+from werkzeug.datastructures import HeaderSet
+from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from .errors import CrossSite
@@ -36,7 +38,7 @@ def check_site(request: Request, settings: Settings) -> None:
     `Referer` where that is missing too, as with the GET of an image. Clients that are no browsers send none of them.
     https://www.w3.org/TR/fetch-metadata/
     """
-    if (origin := request.headers.get("Origin")) in settings.origins and origin:
+    if is_allowed_origin(request, settings):
         return
     if "prefetch" in request.headers.get("Sec-Purpose", ""):
         raise Prefetch()
@@ -44,7 +46,7 @@ def check_site(request: Request, settings: Settings) -> None:
     if site is not None:
         allowed = site in ("same-origin", "none")
     else:
-        claimed = origin if origin is not None else request.headers.get("Referer")
+        claimed = request.headers.get("Origin", request.headers.get("Referer"))
         allowed = claimed is None or _host_of(claimed) == request.host
     if not allowed:
         raise CrossSite()
@@ -68,27 +70,43 @@ def _host_of(url: str) -> str | None:
         return None
 
 
+def is_allowed_origin(request: Request, settings: Settings) -> bool:
+    return request.headers.get("Origin") in settings.origins
+
+
 def is_browser(request: Request) -> bool:
     """Browsers send `Origin` with every POST, and most say more. (`Sec-Fetch-Mode` comes from Node's fetch as well.)"""
     return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
 
 
-def allow_origin(request: Request, response: Response, settings: Settings) -> Response:
-    """Let the pages of `LLM_STREAM_ORIGINS` read the answer."""
+def allow_origin(request: Request, response: Response, settings: Settings) -> None:
+    """Let the pages of `LLM_STREAM_ORIGINS` read the answer, whatever else in the app has said about it.
+
+    https://fetch.spec.whatwg.org/#http-cors-protocol
+    """
     if not settings.origins:
-        return response
-    response.vary.add("Origin")
-    origin = request.headers.get("Origin")
-    if origin in settings.origins:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Credentials"] = "true"
-        response.headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
-        if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
-            asked = request.headers.get("Access-Control-Request-Headers", "Content-Type, Last-Event-ID")
-            response.headers["Access-Control-Allow-Headers"] = asked
-            response.headers["Access-Control-Max-Age"] = "600"
-    return response
+        return
+    _add(response, "Vary", "Origin")
+    if not is_allowed_origin(request, settings):
+        return
+    response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+    response.headers["Access-Control-Allow-Credentials"] = "true"
+    _add(response, "Access-Control-Expose-Headers", *EXPOSED)
+    if request.method == "OPTIONS":
+        asked = request.headers.get
+        methods = asked("Access-Control-Request-Method", "GET, POST, DELETE")
+        response.headers["Access-Control-Allow-Methods"] = methods
+        names = asked("Access-Control-Request-Headers", "Content-Type, Last-Event-ID")
+        response.headers["Access-Control-Allow-Headers"] = names
+        response.headers["Access-Control-Max-Age"] = "600"
+
+
+def _add(response: Response, name: str, *values: str) -> None:
+    """To a header that holds a list, in one line, none of them twice."""
+    listed = HeaderSet()
+    listed.update(parse_list_header(", ".join(response.headers.getlist(name))))
+    listed.update(values)
+    response.headers[name] = listed.to_header()
 
 
 def owner_of(request: Request, authorize: Authorize | None) -> str:

@@ -48,6 +48,7 @@ from .wire import sse
 HookT = TypeVar("HookT", bound=Hook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
+ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
 class LLMStream(Views):
@@ -128,6 +129,11 @@ class LLMStream(Views):
         self._budget_of = function
         return function
 
+    def cross_origin(self, view: ViewT) -> ViewT:
+        """Decorate a view that calls `respond()`, so that pages of `LLM_STREAM_ORIGINS` may POST JSON to it."""
+        routes.origins.mark(view, self)
+        return view
+
     # In views of one's own…
 
     def respond(
@@ -153,6 +159,7 @@ class LLMStream(Views):
         knows, and `source` is not begun. `format` is `native` or `text`; without it the request's own `?format=` is.
         Raises `LLMStreamError` where the request is refused, which the app answers with JSON.
         """
+        routes.origins.claim(self)
         check_iterable(source)
         try:
             wire = response.wire_of(format or request.args.get("format"))
@@ -171,8 +178,7 @@ class LLMStream(Views):
         else:
             defaults = self._defaults(model, max_output_tokens)
             stream = self.open(owner, from_program(messages, prompt, *defaults, temperature, tools, key))
-        answer = response.answer(self.state.streams, stream, request, wire)
-        return access.allow_origin(request, answer, self.state.settings)
+        return response.answer(self.state.streams, stream, request, wire)
 
     def events(
         self,

@@ -24,7 +24,7 @@ ORDER = [
     {"blueprint", "cli", "worker"},
     {"routes/__init__"},
     {"routes/native", "routes/openai", "routes/ui", "routes/agui", "routes/usage", "routes/unrouted"},
-    {"routes/body", "routes/aborted", "routes/conversation", "routes/address"},
+    {"routes/body", "routes/aborted", "routes/conversation", "routes/address", "routes/origins"},
     {"reports/commands"},
     {"reports/page"},
     {"reports/chart", "reports/export", "reports/reconcile"},

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Response
-from flask import request
 from werkzeug.exceptions import HTTPException
 
-from .. import access
 from . import aborted
 from . import agui
 from . import native
 from . import openai
+from . import origins
 from . import ui
 from . import unrouted
 from . import usage
@@ -29,8 +27,5 @@ def add_to(llm: LLMStream) -> None:
     agui.add_to(llm)
     usage.add_to(llm)
     unrouted.add_to(llm)
+    origins.add_to(llm)
     llm.register_error_handler(HTTPException, aborted.in_json)
-
-    @llm.after_request
-    def allow_origin(answer: Response) -> Response:
-        return access.allow_origin(request, answer, llm.state.settings)

@@ -13,7 +13,9 @@ from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from .. import access
 from . import aborted
+from . import origins
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -26,6 +28,9 @@ def add_to(llm: LLMStream) -> None:
         error = request.routing_exception
         if error is None or not _is_below_prefix(llm):
             return None
+        origins.claim(llm)
+        if request.method == "OPTIONS" and access.is_allowed_origin(request, llm.state.settings):
+            return Response(status=204)  # a browser shows its page the error of the request itself, but not of this one
         return None if isinstance(error, RequestRedirect) else aborted.in_json(error)
 
 

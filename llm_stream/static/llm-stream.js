@@ -62,7 +62,9 @@ export async function start(prefix, request, options = {}) {
     try {
       const response = await fetch(`${prefix}/streams`, init(options, { method: "POST", headers, body }));
       if (!response.ok) throw await refusal(response);
-      return new Stream(await response.json(), options);
+      const { id, url } = await response.json();
+      const isElsewhere = /^(https?:)?\/\//i.test(prefix); // on another server than the page, which has told a path only
+      return new Stream({ id, url: isElsewhere ? new URL(url, response.url).href : url }, options);
     } catch (error) {
       // 429 is told at once: somebody waits for this answer, and a place may be long in coming
       if (options.signal?.aborted || !isPassing(error) || statusOf(error) === 429) throw error;
