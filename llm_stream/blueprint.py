@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from .errors import ExpiredStream
 from .errors import UnknownStream
 from .events import Event
 from .registration import Views
+from .routes import body
 from .source import SourceOfEvents
 from .state import State
 from .stream import Stream
@@ -245,7 +245,7 @@ class LLMStream(Views):
         ours = self.state
         made = self._source(ours, asked, source, model)
         key = asked.key if asked else key
-        fingerprint = (asked.fingerprint() if asked else _fingerprint_of_request()) if key else b""
+        fingerprint = (asked.fingerprint() if asked else body.fingerprint()) if key else b""
         try:
             stream, new = ours.streams.start(owner, made.asked.model, made, key=key, fingerprint=fingerprint)
         except BaseException:
@@ -295,9 +295,3 @@ class LLMStream(Views):
             return response.nothing_more()
         after = min(after, len(stream.log))
         return response.answer(self.state.streams, stream, request, wire, after=after)
-
-
-def _fingerprint_of_request() -> bytes:
-    """Equal for two requests that ask a view the same thing."""
-    asked = f"{request.method} {request.full_path} {sorted(request.form.items(multi=True))}".encode(errors="replace")
-    return hashlib.sha256(asked + request.get_data(cache=True)).digest()
