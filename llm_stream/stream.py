@@ -241,8 +241,8 @@ class Stream:
     def _check_readers(self, now: float) -> None:
         if self.readers:
             return
-        finish = self.settings.on_disconnect == "finish"
-        patience = self.settings.finish_s if finish else self.settings.disconnect_grace_s
+        settings = self.settings
+        patience = settings.finish_s if settings.on_disconnect == "finish" else settings.disconnect_grace_s
         if now - self._readerless_since > patience:
             self.stop("abandoned")
 
@@ -263,24 +263,22 @@ class Stream:
 
     def _settle_elsewhere(self, verdict: Verdict) -> None:
         """In another thread, which sees what the producer's own does."""
-        context = self._producer.context.copy() if self._producer else copy_context()
-        threading.Thread(target=context.run, args=(self._settle, verdict), daemon=True).start()
+        context = self._producer.context if self._producer else copy_context()
+        threading.Thread(target=context.copy().run, args=(self._settle, verdict), daemon=True).start()
 
     # Its readers…
 
     @property
     def is_read(self) -> bool | None:
         """Whether somebody reads it; None where the first has not had the time to come."""
-        if not self.readers and self._readerless_since == self.started_at > monotonic() - COMING_S:
-            return None
-        return bool(self.readers)
+        has_just_begun = self._readerless_since == self.started_at > monotonic() - COMING_S
+        return None if has_just_begun and not self.readers else bool(self.readers)
 
     def join(self, reader: Reader) -> None:
         self.readers.add(reader)
 
     def leave(self, reader: Reader, since: float | None = None) -> None:
-        """`since` is when it has left, if that is not now."""
-        self._readerless_since = max(self._readerless_since, monotonic() if since is None else since)
+        self._readerless_since = max(self._readerless_since, since or monotonic())
         self.readers.discard(reader)
         if not self.readers:
             self.last_written = None
