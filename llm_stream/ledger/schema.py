@@ -129,8 +129,11 @@ def _create(connection: Connection) -> None:
 
 
 def _sum_days_anew(connection: Connection) -> None:
-    """Version 1 rounded amounts before it added them up."""
-    usage_days.drop(connection)
+    """Version 1 rounded amounts before it added them up.
+
+    A worker that still runs it keeps no more of its sums: they lack `lost`.
+    """
+    usage_days.drop(connection, checkfirst=True)
     usage_days.create(connection)
 
 
