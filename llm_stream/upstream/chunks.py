@@ -6,7 +6,6 @@ Written against what providers send, not against what the reference says they se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from typing import Literal
@@ -24,6 +23,7 @@ from ..events import Refusal
 from ..events import Status
 from ..events import ToolCall
 from ..events import Usage
+from . import json_values
 from .figures import later
 from .figures import usage_of
 from .refusals import error_in_stream
@@ -81,7 +81,11 @@ class ChunkDecoder:
                 return [Delta(choice.delta.content)] if choice.delta.content else []
             except (msgspec.DecodeError, ValueError):
                 pass  # it is more than a piece of text
-        return self.events(_json_object(payload))
+        chunk, *more = _chunks_in(payload)
+        events = self.events(chunk)
+        for chunk in more:
+            events += self.events(chunk)
+        return events
 
     def events(self, chunk: Mapping[str, Any]) -> list[Event]:
         """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
@@ -176,18 +180,17 @@ def _mapping(given: Any) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {}
 
 
-def _json_object(payload: bytes) -> dict[str, Any]:
-    """Raises `UpstreamGarbled`."""
+def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
+    """One, or (Google) a list of them. Raises `UpstreamGarbled`."""
     try:
-        try:
-            value = msgspec.json.decode(payload)
-        except msgspec.DecodeError:
-            value = json.loads(payload)  # knows half a UTF-16 pair, which some servers send
+        value = json_values.decode(payload)
     except (ValueError, RecursionError) as error:
         raise UpstreamGarbled() from error
-    if not isinstance(value, dict):
-        raise UpstreamGarbled()
-    return value
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return value
+    raise UpstreamGarbled()
 
 
 def _error_in(chunk: Mapping[str, Any]) -> Any:
