@@ -57,6 +57,8 @@ def lines(*values: Any) -> bytes:
 CHUNKS = [chunk(role="assistant", content=""), chunk(content="Hello"), chunk(content=" world"), chunk("stop", USAGE)]
 EVENTS = b"".join(b"data: " + line + b"\n\n" for line in lines(*CHUNKS).splitlines())
 
+REPEATED = chunk("stop", USAGE)["choices"][0] | {"message": {"role": "assistant", "content": "Hello world"}}
+
 Given = tuple[tuple[Step, ...], dict[str, Any]]
 """What the scripted upstream is told."""
 
@@ -91,6 +93,8 @@ ANSWERS: dict[str, Given] = {
     "event stream as JSON, in one piece": body(EVENTS + b"data: [DONE]\n\n"),
     "event stream, compressed": pieces(gzip.compress(EVENTS), headers={"Content-Encoding": "gzip"}),
     "whole answer in one event": pieces(b"data: " + WHOLE + b"\n\ndata: [DONE]\n\n"),
+    "event stream whose last chunk has the message": pieces(*CHUNKS[:-1], CHUNKS[-1] | {"choices": [REPEATED]}),
+    "event stream with a whole answer behind it": pieces(EVENTS, COMPLETION | {"id": "chatcmpl-1"}),
 }
 
 
@@ -212,6 +216,47 @@ def test_whole_answer_that_is_posted_for_is_delivered(site: Site) -> None:
     (told,) = completion["choices"]
     assert told["message"]["tool_calls"] == [call] and told["message"]["reasoning_content"] == "Hm"
     assert told["finish_reason"] == "tool_calls"
+
+
+def fragment(name: str | None, arguments: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}} | more
+
+
+TWO_CALLS = [("f", '{"x":1}'), ("f", '{"x":2}')]
+
+CALLS: dict[str, list[dict[str, Any]]] = {
+    "one index for both": [
+        *[chunk(tool_calls=[fragment("f", '{"x"', index=0)]), chunk(tool_calls=[fragment(None, ":1}", index=0)])],
+        *[chunk(tool_calls=[fragment("f", '{"x"', index=0)]), chunk(tool_calls=[fragment(None, ":2}", index=0)])],
+    ],
+    "objects": [chunk(tool_calls=[fragment("f", {"x": 1}, id=""), fragment("f", {"x": 2}, id="")])],
+    "deltas and a message": [
+        chunk(tool_calls=[fragment("f", '{"x":1}', index=0, id="a")]),
+        {"choices": [{"message": {"tool_calls": [fragment("f", {"x": 1}, id="a"), fragment("f", {"x": 2}, id="b")]}}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("given", CALLS)
+def test_tool_calls_reach_the_client_however_a_server_numbers_them(site: Site, given: str) -> None:
+    site.answer(pieces(*CALLS[given], chunk("tool_calls", USAGE)))
+    messages = [{"role": "user", "content": "hi"}]
+    _, _, completion = site.post("/llm/v1/chat/completions", messages=messages, model="scripted")
+    (choice,) = completion["choices"]
+    calls = choice["message"]["tool_calls"]
+    assert [(call["function"]["name"], call["function"]["arguments"]) for call in calls] == TWO_CALLS
+    assert len({call["id"] for call in calls} - {None, ""}) == 2
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_old_function_call_reaches_the_client_as_a_tool_call(site: Site) -> None:
+    given = {"name": "f", "arguments": '{"x"'}, {"arguments": ":1}"}
+    site.answer(pieces(*[chunk(content="", function_call=each) for each in given], chunk("function_call", USAGE)))
+    events = site.events()
+    check(site, events, "completed", "provider")
+    first, second = (data for _, kind, data in events if kind == "tool_call")
+    assert (first["index"], first["name"], first["arguments"]) == (0, "f", '{"x"')
+    assert first["id"].startswith("call_") and second == {"index": 0, "arguments": ":1}"}
 
 
 @pytest.mark.parametrize("given", PERHAPS_PAID)

@@ -21,14 +21,15 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Status
-from ..events import ToolCall
 from ..events import Usage
 from . import json_values
 from .figures import later
 from .figures import usage_of
 from .refusals import error_in_stream
-
-MAX_TOOL_CALLS = 10_000
+from .text import Said
+from .text import text_of
+from .text import whole
+from .tool_calls import ToolCalls
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
@@ -42,6 +43,7 @@ class _PlainDelta(msgspec.Struct, gc=False):
     reasoning_content: None = None
     refusal: None = None
     tool_calls: None = None
+    function_call: None = None
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
@@ -69,16 +71,24 @@ class ChunkDecoder:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.service_tier: str | None = None
-        self._tool_ids: dict[int, str] = {}
-        self._tool_index = -1
+        self._id: Any = None
+        self._ended_id: Any = None
+        self._has_deltas = False
+        self._may_be_plain = False
+        self._text = Said()
+        self._reasoning = Said()
+        self._refusal = Said()
+        self._tool_calls = ToolCalls()
         self._half = ""
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events of one chunk, as it was sent. Raises `UpstreamError`."""
-        if self.model is not None and not self._half:
+        if self._may_be_plain:
             try:
-                (choice,) = _decode_plain(payload).choices
-                return [Delta(choice.delta.content)] if choice.delta.content else []
+                if text := _decode_plain(payload).choices[0].delta.content:
+                    self._text.append(text)
+                    return [Delta(text)]
+                return []
             except (msgspec.DecodeError, ValueError):
                 pass  # it is more than a piece of text
         chunk, *more = _chunks_in(payload)
@@ -94,16 +104,24 @@ class ChunkDecoder:
         if self.model is None and isinstance(chunk.get("model"), str):
             self.model = chunk["model"] or None
         self._read_usage(chunk)
-        choices = chunk.get("choices")
-        if not choices or not isinstance(choices, list) or not isinstance(choices[0], Mapping):
+        choice = _choice_in(chunk)
+        if not choice or choice.get("index"):  # another of several answers: one was asked for
             return []
-        choice = choices[0]
-        if choice.get("index"):  # another of several answers: one was asked for
-            return []
-        if choice.get("finish_reason"):
-            self.finish_reason = whole(str(choice["finish_reason"]))
-        delta = choice.get("delta") or choice.get("message")
-        return self._content(delta) if isinstance(delta, Mapping) else []
+        delta, message = _mapping(choice.get("delta")), _mapping(choice.get("message"))
+        answer, reason = chunk.get("id"), choice.get("finish_reason")
+        if message and self._is_another(answer):
+            self._begin_again()
+        self._id = self._id or answer
+        self._has_deltas |= bool(delta)
+        events = self._said_in(delta) if delta else []
+        if message and (reason or not delta):
+            events += self._missing_from(message)
+        if reason:
+            self.finish_reason = whole(str(reason))
+            self._ended_id = answer if answer == self._id else None
+            events += self._tool_calls.end()
+        self._may_be_plain = self._has_deltas and self.model is not None and not self._half
+        return events
 
     def end(self) -> list[Event]:
         """The terminal events. Raises `UpstreamError` if the answer is not whole."""
@@ -120,18 +138,55 @@ class ChunkDecoder:
         status: Status = "incomplete" if reason in INCOMPLETE else "completed"
         return Done(status=status, finish_reason=reason)
 
-    def _content(self, delta: Mapping[str, Any]) -> list[Event]:
+    def _said_in(self, delta: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
-        # servers that know both names send the same text under both
-        if text := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
-            events.append(Reasoning(whole(text)))
-        if (content := _text(delta.get("content"))) and (text := self._joined(content)):
+        if reasoning := _reasoning_in(delta):
+            text = whole(reasoning)
+            events.append(Reasoning(text))
+            self._reasoning.append(text)
+        if (content := text_of(delta.get("content"))) and (text := self._joined(content)):
             events.append(Delta(text))
-        if refusal := _text(delta.get("refusal")):
-            events.append(Refusal(whole(refusal)))
-        if isinstance(calls := delta.get("tool_calls"), list):
-            events += [self._tool_call(call) for call in calls if isinstance(call, Mapping)]
+            self._text.append(text)
+        if refusal := text_of(delta.get("refusal")):
+            text = whole(refusal)
+            events.append(Refusal(text))
+            self._refusal.append(text)
+        if calls := _calls_in(delta):
+            events += self._tool_calls.events_of(calls)
         return events
+
+    def _missing_from(self, message: Mapping[str, Any]) -> list[Event]:
+        """What was not said yet of a message, which holds the whole answer so far; some servers send pieces by it."""
+        self._half = ""
+        events: list[Event] = []
+        if text := self._rest(self._reasoning, _reasoning_in(message)):
+            events.append(Reasoning(text))
+        if text := self._rest(self._text, text_of(message.get("content"))):
+            events.append(Delta(text))
+        if text := self._rest(self._refusal, text_of(message.get("refusal"))):
+            events.append(Refusal(text))
+        return [*events, *self._tool_calls.missing_from(_calls_in(message))]
+
+    def _rest(self, said: Said, text: str) -> str:
+        text = whole(text)
+        rest = said.missing_from(text)
+        if rest is None:  # where there are deltas they count
+            rest = "" if self._has_deltas else text
+        said.append(rest)
+        return rest
+
+    def _is_another(self, answer: Any) -> bool:
+        """Whether this id belongs to a further answer.
+
+        A user's generator may give several answers. Some servers give each chunk its own id, which then tells nothing.
+        """
+        return bool(answer and self._ended_id) and answer != self._ended_id
+
+    def _begin_again(self) -> None:
+        self._id, self._has_deltas = None, False
+        for said in (self._text, self._reasoning, self._refusal):
+            said.clear()
+        self._tool_calls.begin_again()
 
     def _joined(self, text: str) -> str:
         """Some servers cut text between the two halves of a UTF-16 pair; the first waits for the second."""
@@ -143,41 +198,38 @@ class ChunkDecoder:
             text, self._half = text[:-1], text[-1]
         return whole(text)
 
-    def _tool_call(self, call: Mapping[str, Any]) -> ToolCall:
-        function = call.get("function")
-        function = function if isinstance(function, Mapping) else {}
-        call_id = whole(str(call["id"])) if call.get("id") else None
-        index = call.get("index")
-        if (
-            not isinstance(index, int)
-            or not 0 <= index < MAX_TOOL_CALLS
-            or (call_id and self._tool_ids.get(index, call_id) != call_id)
-        ):
-            # no index, or one that another call has already: a new id starts a new call, else it is the last one's
-            known = next((i for i, known in self._tool_ids.items() if known == call_id), None)
-            index = known if known is not None else self._tool_index + 1 if call_id else max(self._tool_index, 0)
-        first = index not in self._tool_ids
-        self._tool_index = max(self._tool_index, index)
-        self._tool_ids.setdefault(index, str(call_id))
-        arguments, name = function.get("arguments"), function.get("name")
-        return ToolCall(
-            index=index,
-            arguments=whole(arguments) if isinstance(arguments, str) else "",
-            id=call_id if first else None,
-            name=whole(name) if first and isinstance(name, str) else None,
-        )
-
     def _read_usage(self, chunk: Mapping[str, Any]) -> None:
-        given = _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
+        given = _figures_in(chunk)
         tier = chunk.get("service_tier") or given.get("service_tier")
         if isinstance(tier, str):
             self.service_tier = whole(tier)
-        if usage := usage_of(given):
+        if given and (usage := usage_of(given)):
             self.usage = later(self.usage, usage)
 
 
+NOTHING: Mapping[str, Any] = {}
+
+
 def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}
+    return given if given and isinstance(given, (dict, Mapping)) else NOTHING
+
+
+def _choice_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = chunk.get("choices")
+    return _mapping(choices[0]) if choices and isinstance(choices, list) else NOTHING
+
+
+def _figures_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
+
+
+def _error_in(chunk: Mapping[str, Any]) -> Any:
+    """The error that a chunk holds, in any of its forms: `{"error": …}`, and flat ones that the SDK lets through."""
+    if error := chunk.get("error"):
+        return error
+    if chunk.get("object") == "error" or chunk.get("type") == "error":
+        return chunk
+    return None
 
 
 def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
@@ -193,28 +245,14 @@ def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
     raise UpstreamGarbled()
 
 
-def _error_in(chunk: Mapping[str, Any]) -> Any:
-    """The error that a chunk holds, in any of its forms: `{"error": …}`, and flat ones that the SDK lets through."""
-    if error := chunk.get("error"):
-        return error
-    if chunk.get("object") == "error" or chunk.get("type") == "error":
-        return chunk
-    return None
+def _reasoning_in(given: Mapping[str, Any]) -> str:
+    """Servers that know both names send the same text under both."""
+    return text_of(given.get("reasoning_content")) or text_of(given.get("reasoning"))
 
 
-def _text(content: Any) -> str:
-    """Content is a string, or null, or (Mistral) a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(_text(part.get("text")) for part in content if isinstance(part, Mapping))
-    return ""
-
-
-def whole(text: str) -> str:
-    """The text, without halves of UTF-16 pairs: they cannot be sent to anybody."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+def _calls_in(given: Mapping[str, Any]) -> list[Any]:
+    """The tool calls; or the one function call that old servers know."""
+    calls, function = given.get("tool_calls"), _mapping(given.get("function_call"))
+    if calls and isinstance(calls, list):
+        return calls
+    return [{"function": function}] if function else []

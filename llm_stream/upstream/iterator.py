@@ -16,8 +16,8 @@ from ..events import Done
 from ..events import Event
 from ..events import Start
 from ..events import Usage
-from .chunks import whole
 from .completion import Stopped
+from .text import whole
 
 
 class IteratorSource:
