@@ -20,6 +20,7 @@ from .log_lines import named
 from .source import Waits
 from .upstream.chunks import ChunkDecoder
 from .upstream.completion import Stopped
+from .upstream.error_objects import is_error
 from .upstream.iterator import IteratorSource
 from .upstream.refusals import describe
 
@@ -155,7 +156,7 @@ class _Reading:
             return ()
         if hasattr(item, "model_dump"):
             item = item.model_dump(exclude_unset=True)
-        if isinstance(item, Mapping) and ("choices" in item or "error" in item):
+        if isinstance(item, Mapping) and ("choices" in item or "error" in item or is_error(item)):
             self._decoder = self._decoder or ChunkDecoder()
             return self._decoder.events(item)
         raise TypeError(f"a stream may give text, events or chat completion chunks, not {type(item).__name__}")

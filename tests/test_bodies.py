@@ -1,4 +1,4 @@
-"""What providers send under the status 200, through the routes: answers in any frame are delivered.
+"""What providers send under the status 200, through the routes: answers in any frame are delivered, refusals are none.
 
 Each by our own transport, under real gunicorn with gevent, and by an `http_client` of the user's own.
 """
@@ -56,7 +56,6 @@ def lines(*values: Any) -> bytes:
 
 CHUNKS = [chunk(role="assistant", content=""), chunk(content="Hello"), chunk(content=" world"), chunk("stop", USAGE)]
 EVENTS = b"".join(b"data: " + line + b"\n\n" for line in lines(*CHUNKS).splitlines())
-
 REPEATED = chunk("stop", USAGE)["choices"][0] | {"message": {"role": "assistant", "content": "Hello world"}}
 
 Given = tuple[tuple[Step, ...], dict[str, Any]]
@@ -97,10 +96,53 @@ ANSWERS: dict[str, Given] = {
     "event stream with a whole answer behind it": pieces(EVENTS, COMPLETION | {"id": "chatcmpl-1"}),
 }
 
+THROTTLED = {"error": {"message": "PROVIDER WORDS", "type": "tokens", "code": "rate_limit_exceeded"}}
+TOO_LONG = {"error": {"message": "PROVIDER WORDS", "type": "invalid_request_error", "code": "context_length_exceeded"}}
+PROBLEM = {"type": "about:blank", "title": "PROVIDER WORDS", "status": 402, "detail": "PROVIDER WORDS"}
+PAGE = b"\n<!DOCTYPE html>\n<title>PROVIDER WORDS</title>"
+FIRST_EVENT = {"id": "g", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}
+
 
 def as_json(value: Any, label: str = "application/json") -> Given:
     return body(json.dumps(value).encode(), label)
 
+
+REFUSALS: dict[str, tuple[Given, str, int, int]] = {
+    "OpenAI's form": (as_json(THROTTLED), "upstream_throttled", 429, 2),
+    "OpenAI's form, as an event stream": (as_json(THROTTLED, "text/event-stream"), "upstream_throttled", 429, 2),
+    "OpenAI's form, byte by byte": (
+        pieces(json.dumps(THROTTLED, indent=1).encode(), segment=1),
+        "upstream_throttled",
+        429,
+        2,
+    ),
+    "a number": (as_json({"error": {"message": "PROVIDER WORDS", "code": 429}}), "upstream_throttled", 429, 2),
+    "a string": (as_json({"error": "PROVIDER WORDS"}), "upstream_failed", 502, 2),
+    "too long": (as_json(TOO_LONG), "context_too_long", 400, 1),
+    "flat": (as_json({"code": 404, "message": "PROVIDER WORDS", "object": "error"}), "upstream_refused", 502, 1),
+    "flat, and does not say so": (as_json({"code": 401, "message": "PROVIDER WORDS"}), "upstream_refused", 502, 1),
+    "FastAPI's": (as_json({"detail": "PROVIDER WORDS"}), "upstream_failed", 502, 2),
+    "FastAPI's list": (as_json({"detail": [{"loc": ["body"], "msg": "PROVIDER WORDS"}]}), "upstream_rejected", 400, 1),
+    "problem details": (as_json(PROBLEM, "application/problem+json"), "upstream_refused", 502, 1),
+    "Google's list": (as_json([{"error": {"code": 400, "message": "PROVIDER WORDS"}}]), "upstream_rejected", 400, 1),
+    "compressed": (
+        ((), {"body": gzip.compress(json.dumps(THROTTLED).encode()), "headers": GZIPPED}),
+        "upstream_throttled",
+        429,
+        2,
+    ),
+    "a page": (body(PAGE, "text/html; charset=utf-8"), "upstream_failed", 502, 2),
+    "a page, as an event stream": (pieces(PAGE, segment=1), "upstream_failed", 502, 2),
+    "a first event": (pieces(b": ping\n\n", THROTTLED), "upstream_throttled", 429, 2),
+    "a first event, and [DONE]": (pieces(TOO_LONG, b"data: [DONE]\n\n"), "context_too_long", 400, 1),
+    "a first event of OpenRouter's": (pieces(THROTTLED | FIRST_EVENT), "upstream_throttled", 429, 2),
+    "a first event, and a connection that breaks": (
+        pieces(b"data: " + json.dumps(THROTTLED).encode(), Cut(reset=False)),
+        "upstream_throttled",
+        429,
+        2,
+    ),
+}
 
 PERHAPS_PAID: dict[str, tuple[Given, str]] = {
     "an empty body": (body(b""), "upstream_cut"),
@@ -110,6 +152,7 @@ PERHAPS_PAID: dict[str, tuple[Given, str]] = {
     "no choices": (as_json({"id": "x", "choices": []}), "upstream_cut"),
     "JSON that is cut": (body(WHOLE[:-9]), "upstream_garbled"),
     "text": (body(b"upstream connect error", "text/plain"), "upstream_cut"),
+    "an error after the first chunk": (pieces(chunk(role="assistant", content=""), THROTTLED), "upstream_throttled"),
 }
 
 
@@ -192,6 +235,7 @@ def check(site: Site, events: list[Event], status: str, source: str, code: str |
     assert of_kind(events, "done")["status"] == status
     assert of_kind(events, "usage")["source"] == source
     assert [data["code"] for _, kind, data in events if kind == "failure"] == ([code] if code else [])
+    assert "PROVIDER WORDS" not in json.dumps(events)
 
 
 @pytest.mark.parametrize("given", ANSWERS)
@@ -259,9 +303,58 @@ def test_old_function_call_reaches_the_client_as_a_tool_call(site: Site) -> None
     assert first["id"].startswith("call_") and second == {"index": 0, "arguments": ":1}"}
 
 
+@pytest.mark.parametrize("site", ["gunicorn", "httpx2"], indirect=True)
+@pytest.mark.parametrize("given", REFUSALS)
+def test_error_under_200_is_a_refusal(site: Site, given: str, caplog: pytest.LogCaptureFixture) -> None:
+    told, code, status, attempts = REFUSALS[given]
+    site.answer(told, attempts)
+    events = site.events()
+    check(site, events, "failed", "none", code)
+    assert set(of_kind(events, "usage")) == {"source"}
+    assert site.asked == attempts
+
+    site.answer(told, attempts)
+    answered, _, error = site.post()
+    assert (answered, error["error"]["code"]) == (status, code)
+    assert "PROVIDER WORDS" not in json.dumps(error) + caplog.text
+
+
+def test_refusal_under_200_is_retried_and_bought_once(site: Site) -> None:
+    site.answer(as_json(THROTTLED))
+    site.answer(ANSWERS["event stream"])
+    events = site.events()
+    check(site, events, "completed", "provider")
+    assert text_of(events) == "Hello world"
+    assert of_kind(events, "usage")["input_tokens"] == 3
+
+
+def test_refusal_under_200_says_when_to_come_back(site: Site) -> None:
+    headers = JSON | {"Retry-After": "7", "x-request-id": "r"}
+    site.answer(((), {"body": json.dumps(THROTTLED).encode(), "headers": headers}))
+    status, told, _ = site.post()
+    assert (status, told["Retry-After"]) == (429, "7")
+    assert site.asked == 1
+
+    site.answer(((), {"body": json.dumps(THROTTLED).encode(), "headers": headers}))
+    messages = [{"role": "user", "content": "hi"}]
+    status, told, _ = site.post("/llm/v1/chat/completions", messages=messages, model="scripted")
+    assert (status, told["x-should-retry"]) == (429, "true")
+
+
 @pytest.mark.parametrize("given", PERHAPS_PAID)
 def test_what_may_have_been_paid_for_is_estimated(site: Site, given: str) -> None:
     told, code = PERHAPS_PAID[given]
     site.answer(told, 2)
     events = site.events()
     check(site, events, "failed", "estimated", code)
+
+
+def test_refused_model_gives_way_to_the_next(upstream: Upstream, make_app: Callable[..., Flask]) -> None:
+    app = make_app(fallback_models=["second", "third"], retries=0)
+    site = Site(upstream, app=app)
+    site.answer(as_json(THROTTLED))
+    site.answer(body(PAGE, "text/html"))
+    site.answer(ANSWERS["JSON as text"])
+    events = site.events()
+    check(site, events, "completed", "provider")
+    assert [asked.json["model"] for asked in upstream.requests] == ["scripted", "second", "third"]

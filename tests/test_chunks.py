@@ -10,6 +10,7 @@ import pytest
 
 from llm_stream.errors import UpstreamCut
 from llm_stream.errors import UpstreamError
+from llm_stream.errors import UpstreamThrottled
 from llm_stream.events import Delta
 from llm_stream.events import Done
 from llm_stream.events import Event
@@ -209,6 +210,58 @@ def test_whole_answer_has_all_that_a_message_can_have() -> None:
     assert [(call.index, call.name, call.arguments) for call in (first, second)] == [(0, "f", "{}"), (1, "f", "{}")]
     assert first.id and second.id and first.id != second.id
     assert decoder.end() == [Usage(3, 1, source="provider"), Done("completed", "tool_calls")]
+
+
+ERROR = {"error": {"message": "PROVIDER WORDS", "code": 429}}
+
+
+@pytest.mark.parametrize("before", [[], [{"choices": []}], [{"choices": [], "usage": {"prompt_tokens": 0}}]])
+@pytest.mark.parametrize("payload", [ERROR, [ERROR], ERROR | {"choices": [{"delta": {"content": ""}}]}])
+def test_error_before_anything_was_said_is_a_refusal(before: list[dict[str, Any]], payload: Any) -> None:
+    decoder = ChunkDecoder()
+    for each in before:
+        decoder.feed(as_sent(each))
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(payload))
+    assert decoder.refused and decoder.usage is None
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        chunk(content="x"),
+        chunk(role="assistant", content=""),
+        {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
+        {"choices": [], "usage": {"prompt_tokens": 3}},
+    ],
+)
+def test_error_after_that_is_none(before: dict[str, Any]) -> None:
+    decoder = ChunkDecoder()
+    decoder.feed(as_sent(before))
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(ERROR))
+    assert not decoder.refused
+
+
+def test_error_with_figures_is_no_refusal() -> None:
+    decoder = ChunkDecoder()
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(ERROR | {"usage": {"prompt_tokens": 3}}))
+    assert not decoder.refused and decoder.usage == Usage(input_tokens=3, source="provider")
+
+
+@pytest.mark.parametrize("said", [delta(content="x"), message(content="x"), delta(tool_calls=[WHOLE_CALL])])
+def test_error_with_words_is_no_refusal(said: dict[str, Any]) -> None:
+    decoder = ChunkDecoder()
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(said | ERROR))
+    assert not decoder.refused
+
+
+def test_what_only_might_be_an_error_is_one_only_in_the_place_of_the_first_chunk() -> None:
+    decoder = ChunkDecoder()
+    assert decoder.events(chunk(content="x")) == [Delta("x")]
+    assert decoder.events({"detail": "still at it"}) == []
 
 
 def test_utf16_pair_cut_in_two_is_put_together() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletionChunk
 
 from llm_stream import Delta
 from llm_stream import Done
@@ -96,6 +97,13 @@ def test_whole_answers_of_several_calls_are_all_passed_on() -> None:
 def test_whole_message_behind_its_chunks_is_not_said_again() -> None:
     ends = {"choices": [{"index": 0, "message": {"content": "ab"}, "finish_reason": "stop"}]}
     assert list(guard([chunk("a"), chunk("b"), ends])) == [Delta("a"), Delta("b"), Done("completed", "stop")]
+
+
+def test_flat_error_that_the_sdk_lets_through_is_a_failure() -> None:
+    error = ChatCompletionChunk.model_construct(None, message="sk-secret", code=429, type="error")
+    failure, done = guard([error])
+    assert isinstance(failure, Failure) and failure.code == "upstream_throttled"
+    assert done == Done("failed")
 
 
 def test_truncated_stream_of_chunks_is_a_failure() -> None:

@@ -21,6 +21,7 @@ from .endpoint import Endpoint
 from .lifeline import Lifeline
 from .payloads import Payloads
 from .refusals import is_answer
+from .refusals import retry_after_of
 from .refusals import translate
 
 DONE = b"[DONE]"
@@ -47,7 +48,7 @@ class Call:
         self._request = request
         self._model = model
         self._payloads = Payloads()
-        self._answered = False
+        self._headers: httpx2.Headers | None = None
         self._refused = False
         self._done = False
         self._error: StreamError | None = None
@@ -55,14 +56,14 @@ class Call:
     @property
     def accepted(self) -> bool:
         """The request is on its way and was not refused: the provider may be at work on it."""
-        return self.lifeline.connected and not self._refused
+        return self.lifeline.connected and not self._refused and not self.decoder.refused
 
     def batches(self) -> Iterator[Batch | Waits]:
         try:
             with self.lifeline:
                 response = self._endpoint.post(_body(self._endpoint, self._request, self._model))
             with closing(response):
-                self._answered = True
+                self._headers = response.headers
                 self.request_id = _first_of(response.headers, REQUEST_ID)
                 if stream := response.extensions.get("network_stream"):
                     self.lifeline.hold(stream)
@@ -70,7 +71,7 @@ class Call:
         except StreamError:
             raise
         except Exception as error:
-            if not self._answered:
+            if self._headers is None:
                 self.request_id = getattr(error, "request_id", None)
                 self._refused = is_answer(error)  # who has said nothing may be at work all the same
                 raise translate(error) from error
@@ -120,6 +121,8 @@ class Call:
                 batch += self.decoder.feed(payload)
         except StreamError as error:
             self._error = error
+            if self.decoder.refused and error.retryable:
+                error.retry_after = retry_after_of(self._headers or {})
         return batch
 
 

@@ -23,13 +23,17 @@ from ..events import Refusal
 from ..events import Status
 from ..events import Usage
 from . import json_values
+from .error_objects import is_error
+from .error_objects import is_refusal
 from .figures import later
 from .figures import usage_of
-from .refusals import error_in_stream
+from .refusals import error_in_body
 from .text import Said
 from .text import text_of
 from .text import whole
 from .tool_calls import ToolCalls
+
+WORDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
@@ -71,8 +75,11 @@ class ChunkDecoder:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.service_tier: str | None = None
+        self.refused = False
+        """An error came before any choice or figures: nothing was bought."""
         self._id: Any = None
         self._ended_id: Any = None
+        self._has_choices = False
         self._has_deltas = False
         self._may_be_plain = False
         self._text = Said()
@@ -99,12 +106,13 @@ class ChunkDecoder:
 
     def events(self, chunk: Mapping[str, Any]) -> list[Event]:
         """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
-        if error := _error_in(chunk):
-            raise error_in_stream(error)
+        if not self._has_choices or is_error(chunk):
+            self._raise_error(chunk)
         if self.model is None and isinstance(chunk.get("model"), str):
             self.model = chunk["model"] or None
         self._read_usage(chunk)
         choice = _choice_in(chunk)
+        self._has_choices |= bool(choice)
         if not choice or choice.get("index"):  # another of several answers: one was asked for
             return []
         delta, message = _mapping(choice.get("delta")), _mapping(choice.get("message"))
@@ -137,6 +145,18 @@ class ChunkDecoder:
             raise UpstreamError()
         status: Status = "incomplete" if reason in INCOMPLETE else "completed"
         return Done(status=status, finish_reason=reason)
+
+    def _raise_error(self, chunk: Mapping[str, Any]) -> None:
+        """Raise `UpstreamError` if the chunk is an error. One before any choice or figures is a refusal."""
+        has_begun = self._has_choices or _is_something(self.usage) or _has_words(_choice_in(chunk))
+        if not (is_error(chunk) if has_begun else is_refusal(chunk)):
+            return
+        figures = usage_of(_figures_in(chunk))
+        if figures and _is_something(figures):
+            self.usage = later(self.usage, figures)
+        elif not has_begun:
+            self.refused, self.usage = True, None
+        raise error_in_body(chunk)
 
     def _said_in(self, delta: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
@@ -219,17 +239,18 @@ def _choice_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
     return _mapping(choices[0]) if choices and isinstance(choices, list) else NOTHING
 
 
+def _has_words(choice: Mapping[str, Any]) -> bool:
+    said = choice.get("delta"), choice.get("message")
+    return any(each.get(kind) for each in map(_mapping, said) for kind in WORDS)
+
+
 def _figures_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
     return _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
 
 
-def _error_in(chunk: Mapping[str, Any]) -> Any:
-    """The error that a chunk holds, in any of its forms: `{"error": …}`, and flat ones that the SDK lets through."""
-    if error := chunk.get("error"):
-        return error
-    if chunk.get("object") == "error" or chunk.get("type") == "error":
-        return chunk
-    return None
+def _is_something(usage: Usage | None) -> bool:
+    """Whether figures say that something was bought."""
+    return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
 
 
 def _chunks_in(payload: bytes) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ from .sse import Splitter
 OPENING = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n]+|:[^\r\n]*[\r\n])*")
 """Bytes that tell nothing: a byte order mark, blank lines, comments of an event stream."""
 
+PAGE = b'{"error":{"type":"html_page"}}'
+"""Stands for an HTML page: a gateway's error page, or a captive portal's."""
+
 
 class Framing(Protocol):
     def feed(self, piece: bytes) -> list[bytes]: ...
@@ -90,10 +93,20 @@ class JSONText:
             raise UpstreamGarbled()
 
 
+class Page:
+    """HTML, which is no answer. Its text is not read."""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        return [PAGE]
+
+    def end(self) -> list[bytes]:
+        return []
+
+
 def _framing_of(opening: bytes) -> Framing:
     if opening.startswith((b"{", b"[")):
         return JSONText()
-    return Splitter()
+    return Page() if opening.startswith(b"<") else Splitter()
 
 
 def _in_lines(lines: list[bytes]) -> list[bytes]:
