@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from llm_stream.errors import UpstreamCut
 from llm_stream.errors import UpstreamError
+from llm_stream.errors import UpstreamThrottled
 from llm_stream.events import Delta
 from llm_stream.events import Done
 from llm_stream.events import Event
@@ -22,6 +24,10 @@ from llm_stream.upstream.figures import usage_of
 
 def chunk(*, finish: str | None = None, usage: Any = None, **delta: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": usage}
+
+
+def as_sent(chunk: Any) -> bytes:
+    return json.dumps(chunk).encode()
 
 
 def decoded(*chunks: dict[str, Any]) -> list[Event]:
@@ -89,6 +95,163 @@ TOOL_CALLS = {
 def test_tool_calls(case: str) -> None:
     chunks, expected = TOOL_CALLS[case]
     assert decoded(*chunks) == expected
+
+
+def message(finish: str | None = "stop", id: str = "c", delta: Any = None, **fields: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant"} | fields, "finish_reason": finish}
+    return {"id": id, "model": "m", "choices": [choice if delta is None else choice | {"delta": delta}]}
+
+
+def delta(**fields: Any) -> dict[str, Any]:
+    return {"id": "c", "model": "m"} | chunk(**fields)
+
+
+WHOLE_CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+
+REPEATED: dict[str, tuple[list[dict[str, Any]], list[Event]]] = {
+    "instead of a delta": ([delta(content="Hello"), delta(content=" world"), message(content="Hello world")], []),
+    "beside an empty delta": ([delta(content="Hello"), message(content="Hello", delta={})], []),
+    "beside a delta": ([delta(content="Hel"), message(content="Hello", delta={"content": "lo"})], [Delta("lo")]),
+    "after the finish_reason": ([delta(content="Hello"), delta(finish="stop"), message(content="Hello")], []),
+    "trimmed": ([delta(content="\n\nHello "), message(content="Hello")], []),
+    "with more text": ([delta(content="Hello"), message(content="Hello world")], [Delta(" world")]),
+    "trimmed, with more text": ([delta(content="\nHello"), message(content="Hello world")], [Delta(" world")]),
+    "with another text": ([delta(content="<think>x</think>Hello"), message(content="Hello")], []),
+    "with half a pair": ([delta(content="a\ud83e"), message(content="a🧠b")], [Delta("🧠b")]),
+    "with reasoning": (
+        [delta(reasoning_content="r"), delta(content="x"), message(content="x", reasoning_content="r", refusal=None)],
+        [],
+    ),
+    "where only the reasoning came before": (
+        [delta(reasoning="r"), message(content="x", reasoning="rs")],
+        [Reasoning("s"), Delta("x")],
+    ),
+    "with a refusal": ([delta(refusal="no"), message(content=None, refusal="no")], []),
+    "with tool calls": (
+        [delta(tool_calls=[{"index": 0, **WHOLE_CALL}]), message("tool_calls", content=None, tool_calls=[WHOLE_CALL])],
+        [],
+    ),
+    "with tool calls under other ids": (
+        [delta(tool_calls=[{"index": 0, **WHOLE_CALL}]), message("tool_calls", tool_calls=[WHOLE_CALL | {"id": "z"}])],
+        [],
+    ),
+    "with tool calls whose arguments are an object": (
+        [
+            delta(tool_calls=[{"index": 0, **WHOLE_CALL}]),
+            message("tool_calls", tool_calls=[{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]),
+        ],
+        [],
+    ),
+    "with more arguments, and another call": (
+        [
+            delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x"'}}]),
+            message("tool_calls", tool_calls=[WHOLE_CALL, {"id": "b", "function": {"name": "g", "arguments": "{}"}}]),
+        ],
+        [ToolCall(0, ":1}"), ToolCall(1, "{}", "b", "g")],
+    ),
+    "with an old function call": (
+        [
+            delta(function_call={"name": "f", "arguments": "{}"}),
+            message("function_call", content=None, function_call={"name": "f", "arguments": "{}"}),
+        ],
+        [],
+    ),
+    "in every chunk (Perplexity)": (
+        [
+            message(None, content="Hel", delta={"role": "assistant", "content": "Hel"}),
+            message(None, content="Hello", delta={"content": "lo"}),
+            message("stop", content="Hello", delta={"content": ""}),
+        ],
+        [],
+    ),
+    "in every chunk, without deltas": (
+        [message(None, content="Hel"), message(None, content="Hello"), message("stop", content="Hello world")],
+        [Delta(" world")],
+    ),
+    "in pieces": ([message(None, content="Hel"), message("stop", content="lo")], [Delta("lo")]),
+}
+
+
+@pytest.mark.parametrize("case", REPEATED)
+def test_message_says_only_what_the_deltas_have_not(case: str) -> None:
+    chunks, expected = REPEATED[case]
+    decoder = ChunkDecoder()
+    *_, last = [decoder.feed(as_sent(each)) for each in chunks]
+    assert last == expected
+    assert decoder.done().status == "completed"
+
+
+def test_ids_that_differ_in_each_chunk_do_not_make_a_message_another_answer() -> None:
+    chunks = [
+        delta(content="Hello") | {"id": "1"},
+        delta(finish="stop") | {"id": "2"},
+        message(id="3", content="Hello"),
+    ]
+    assert decoded(*chunks) == [Delta("Hello")]
+
+
+def test_whole_answer_has_all_that_a_message_can_have() -> None:
+    calls = [{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "f", "arguments": "{}"}}]
+    whole = message("tool_calls", reasoning="r", content="x", refusal="no", tool_calls=calls)
+    decoder = ChunkDecoder()
+    *said, first, second = decoder.feed(as_sent(whole | {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}))
+    assert said == [Reasoning("r"), Delta("x"), Refusal("no")]
+    assert isinstance(first, ToolCall) and isinstance(second, ToolCall)
+    assert [(call.index, call.name, call.arguments) for call in (first, second)] == [(0, "f", "{}"), (1, "f", "{}")]
+    assert first.id and second.id and first.id != second.id
+    assert decoder.end() == [Usage(3, 1, source="provider"), Done("completed", "tool_calls")]
+
+
+ERROR = {"error": {"message": "PROVIDER WORDS", "code": 429}}
+
+
+@pytest.mark.parametrize("before", [[], [{"choices": []}], [{"choices": [], "usage": {"prompt_tokens": 0}}]])
+@pytest.mark.parametrize("payload", [ERROR, [ERROR], ERROR | {"choices": [{"delta": {"content": ""}}]}])
+def test_error_before_anything_was_said_is_a_refusal(before: list[dict[str, Any]], payload: Any) -> None:
+    decoder = ChunkDecoder()
+    for each in before:
+        decoder.feed(as_sent(each))
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(payload))
+    assert not decoder.attempt.accepted and decoder.attempt.figures is None
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        chunk(content="x"),
+        chunk(role="assistant", content=""),
+        {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
+        {"choices": [], "usage": {"prompt_tokens": 3}},
+    ],
+)
+def test_error_after_that_is_none(before: dict[str, Any]) -> None:
+    decoder = ChunkDecoder()
+    decoder.feed(as_sent(before))
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(ERROR))
+    assert decoder.attempt.accepted
+
+
+def test_error_with_figures_is_no_refusal() -> None:
+    decoder = ChunkDecoder()
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(ERROR | {"usage": {"prompt_tokens": 3}}))
+    assert decoder.attempt.accepted and decoder.attempt.figures == Usage(input_tokens=3, source="provider")
+
+
+@pytest.mark.parametrize("said", [delta(content="x"), message(content="x"), delta(tool_calls=[WHOLE_CALL])])
+def test_error_with_words_is_no_refusal(said: dict[str, Any]) -> None:
+    decoder = ChunkDecoder()
+    with pytest.raises(UpstreamThrottled):
+        decoder.feed(as_sent(said | ERROR))
+    assert decoder.attempt.accepted
+
+
+def test_what_only_might_be_an_error_is_one_only_in_the_place_of_the_first_chunk() -> None:
+    decoder = ChunkDecoder()
+    assert decoder.events(chunk(content="x")) == [Delta("x")]
+    assert decoder.events({"detail": "still at it"}) == []
 
 
 def test_utf16_pair_cut_in_two_is_put_together() -> None:

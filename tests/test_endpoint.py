@@ -112,6 +112,20 @@ def test_refusals_are_the_same(
     assert describe(refused.value) == describe(by_sdk.value)
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_context_that_is_too_long_is_known_by_the_type_beside_a_number(
+    upstream: Upstream, endpoint_of: EndpointOf, before: int
+) -> None:
+    endpoint = endpoint_of(OpenAI(base_url=upstream.base_url, api_key="x"))
+    for _ in range(before):
+        read(endpoint)
+    error = {"code": 400, "message": "no", "type": "exceed_context_size_error"}  # llama.cpp's
+    upstream.answer(status=400, body=json.dumps({"error": error}).encode())
+    with pytest.raises(openai.APIStatusError) as refused:
+        endpoint.post(BODY)
+    assert translate(refused.value).code == "context_too_long"
+
+
 def test_key_that_changes_is_asked_for_each_time(upstream: Upstream, endpoint_of: EndpointOf) -> None:
     keys = iter("abcd")
     endpoint = endpoint_of(OpenAI(base_url=upstream.base_url, api_key=lambda: next(keys)))

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletionChunk
 
 from llm_stream import Delta
 from llm_stream import Done
@@ -18,6 +20,7 @@ from llm_stream import Event
 from llm_stream import Failure
 from llm_stream import Reasoning
 from llm_stream import Start
+from llm_stream import ToolCall
 from llm_stream import Usage
 from llm_stream import guard
 
@@ -67,6 +70,40 @@ def test_what_is_no_stream_is_a_failure(source: Any) -> None:
 def test_chunks_of_the_sdk_are_understood() -> None:
     model = SimpleNamespace(model_dump=lambda exclude_unset: chunk("b", "stop"))
     assert list(guard([chunk("a"), model])) == [Delta("a"), Delta("b"), Done("completed", "stop")]
+
+
+def completion(answer: str, *calls: str, content: str | None = None) -> ChatCompletion:
+    made = [{"id": f"{answer}-{arguments}", "function": {"name": "f", "arguments": arguments}} for arguments in calls]
+    message = {"role": "assistant", "content": content, "tool_calls": made or None}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return ChatCompletion.model_construct(None, id=answer, choices=[choice], usage=usage)  # as the SDK makes it
+
+
+def test_whole_answer_of_the_sdk_is_understood() -> None:
+    assert list(guard([completion("a", "{}", '{"x":1}')])) == [
+        ToolCall(0, "{}", "a-{}", "f"),
+        ToolCall(1, '{"x":1}', 'a-{"x":1}', "f"),
+        Usage(3, 2, source="provider"),
+        Done("completed", "tool_calls"),
+    ]
+
+
+def test_whole_answers_of_several_calls_are_all_passed_on() -> None:
+    events = list(guard([completion("a", "{}"), completion("b", "{}"), completion("c", content="x")]))
+    assert events[:3] == [ToolCall(0, "{}", "a-{}", "f"), ToolCall(1, "{}", "b-{}", "f"), Delta("x")]
+
+
+def test_whole_message_behind_its_chunks_is_not_said_again() -> None:
+    ends = {"choices": [{"index": 0, "message": {"content": "ab"}, "finish_reason": "stop"}]}
+    assert list(guard([chunk("a"), chunk("b"), ends])) == [Delta("a"), Delta("b"), Done("completed", "stop")]
+
+
+def test_flat_error_that_the_sdk_lets_through_is_a_failure() -> None:
+    error = ChatCompletionChunk.model_construct(None, message="sk-secret", code=429, type="error")
+    failure, done = guard([error])
+    assert isinstance(failure, Failure) and failure.code == "upstream_throttled"
+    assert done == Done("failed")
 
 
 def test_truncated_stream_of_chunks_is_a_failure() -> None:
@@ -159,3 +196,18 @@ def test_any_sequence_comes_out_well_formed(given: list[Any]) -> None:
     tail = [kind for kind in found if kind in ("failure", "usage", "done")]
     assert tail == [kind for kind in ("failure", "usage", "done") if kind in tail]
     assert found[-len(tail) :] == tail
+
+
+def test_message_of_another_answer_is_another() -> None:
+    """A generator of the user's may give the answers of several calls."""
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    message = {"role": "assistant", "content": "Hm", "tool_calls": [call]}
+    answers = [
+        {"id": name, "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+        for name in ("one", "two")
+    ]
+    assert list(guard(answers)) == [
+        *[Delta("Hm"), ToolCall(0, '{"x":1}', "a", "f")],
+        *[Delta("Hm"), ToolCall(1, '{"x":1}', "a", "f")],
+        Done("completed", "tool_calls"),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -17,12 +18,18 @@ from flask.testing import FlaskClient
 from openai import OpenAI
 from werkzeug.exceptions import TooManyRequests
 
+from llm_stream import Done
 from llm_stream import LLMStream
+from llm_stream import Start
+from llm_stream import ToolCall
+from llm_stream import Usage
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Script
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+from llm_stream.wire.openai import OpenAIWire
+from llm_stream.wire.openai import completion_of
 
 from .conftest import eventually
 from .conftest import text_of
@@ -458,11 +465,21 @@ def test_tool_call_without_an_id_is_given_one(client: FlaskClient, upstream: Ups
         call = {"index": 0, "function": {"name": "f", "arguments": "{}"}}
         upstream.answer({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}, finish_reason="function_call")
     response = ask(client, stream=True)
-    assert f'"id":"call_{response.headers["x-request-id"]}_0"' in response.text
+    made = re.search(r'"id":"(call_[0-9a-f]{24})"', response.text)
+    snapshot = client.get(response.headers["x-llm-stream-url"], headers={"Accept": "application/json"}).json
+    assert made and snapshot["tool_calls"][0]["id"] == made[1]  # every reader is told the same
     assert '"finish_reason":"tool_calls"' in response.text
-    (choice,) = (whole := ask(client).json)["choices"]
-    assert choice["message"]["tool_calls"][0]["id"] == f"call_{whole['id']}_0"
+    (choice,) = ask(client).json["choices"]
+    assert re.fullmatch("call_[0-9a-f]{24}", choice["message"]["tool_calls"][0]["id"])
+    assert choice["message"]["tool_calls"][0]["id"] != made[1]
     assert (choice["message"]["content"], choice["finish_reason"]) == (None, "tool_calls")
+
+
+def test_tool_call_of_a_generator_without_an_id_is_given_one() -> None:
+    events = [Start("s", "m", 1), ToolCall(0, "{}", name="f"), Usage(), Done("completed", "tool_calls")]
+    assert '"id":"call_s_0"' in OpenAIWire().encode("s", 1, events).decode()
+    (choice,) = completion_of(events)["choices"]
+    assert choice["message"]["tool_calls"][0]["id"] == "call_s_0"
 
 
 def test_second_blueprint_has_its_own_v1(make_app: MakeApp, upstream: Upstream) -> None:

@@ -174,9 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(first, Stall) and first.before_headers:
             self._wait(None)
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
-        for name, value in script.headers.items():
+        for name, value in ({"Content-Type": "text/event-stream"} | dict(script.headers)).items():
             self.send_header(name, value)
         self.end_headers()
         chunks = Chunks(str(request.get("model", "scripted")))

@@ -20,10 +20,10 @@ from .endpoint import Body
 from .endpoint import Endpoint
 from .endpoint import request_id_of
 from .lifeline import Lifeline
+from .payloads import Payloads
 from .refusals import is_answer
+from .refusals import retry_after_of
 from .refusals import translate
-from .sse import MAX_EVENT_BYTES
-from .sse import Splitter
 
 DONE = b"[DONE]"
 
@@ -44,7 +44,8 @@ class Call:
         self._attempt = attempt
         self._endpoint = endpoint
         self._request = request
-        self._answered = False
+        self._payloads = Payloads()
+        self._headers: httpx2.Headers | None = None
         self._done = False
         self._error: StreamError | None = None
 
@@ -62,7 +63,7 @@ class Call:
             with self.lifeline:
                 response = self._endpoint.post(_body(self._endpoint, self._request, self._attempt.model))
             with closing(response):
-                self._answered = True
+                self._headers = response.headers
                 self._attempt.request_id = request_id_of(response)
                 if stream := response.extensions.get("network_stream"):
                     self.lifeline.hold(stream)
@@ -70,46 +71,44 @@ class Call:
         except StreamError:
             raise
         except Exception as error:
-            problem = translate(error)
-            if not self._answered:
+            if self._headers is None:
                 self._attempt.request_id = getattr(error, "request_id", None)
                 if is_answer(error):  # a provider that has said nothing may be at work all the same
                     self._attempt.accepted = False
-            elif self._done or self.is_whole:
-                if not self._done:
-                    yield self._decoder.end()
-                return  # it broke after the answer was whole
-            elif isinstance(problem, UpstreamUnreachable):
-                problem = BrokenOff()
-            raise problem from error
+                raise translate(error) from error
+            yield from self._broken(translate(error), error)
         finally:
             self.lifeline.let_go()
 
     def _events(self, response: httpx2.Response, waits: Waits) -> Iterator[Batch | Waits]:
         """Read to the end of the body, past `[DONE]`: only then is the connection used again."""
-        splitter = Splitter()
-        json_body = b"" if _is_json(response) else None
+        payloads = self._payloads
         for chunk in _body_of(response):
             if not chunk:
                 yield waits
                 continue
             if self._done:
                 continue
-            if json_body is not None:
-                json_body += chunk
-                if len(json_body) > MAX_EVENT_BYTES:
-                    raise UpstreamGarbled()
-                continue
-            if batch := self._decode(splitter.feed(chunk)):
+            if batch := self._decode(payloads.feed(chunk)):
                 yield batch
             if self._error:
                 raise self._error
         self.lifeline.let_go()  # from here on the connection may serve another call
         if not self._done:
-            rest = splitter.end() if json_body is None else [json_body]
-            yield self._decode([*rest, DONE])
+            yield self._decode([*payloads.end(), DONE])
             if self._error:
                 raise self._error
+
+    def _broken(self, problem: StreamError, error: Exception) -> Iterator[Batch]:
+        """Deliver an answer that was whole before the connection broke. Raises `StreamError` if it was not."""
+        if self._done:
+            return
+        rest = self._decode(self._payloads.end())
+        if self._error and not isinstance(self._error, UpstreamGarbled):
+            raise self._error  # it says more than the broken connection
+        if not self.is_whole:
+            raise (BrokenOff() if isinstance(problem, UpstreamUnreachable) else problem) from error
+        yield rest if self._done else [*rest, *self._decoder.end()]
 
     def _decode(self, payloads: list[bytes]) -> Batch:
         """The events in the data of one read. An error ends the answer, but not before what came ahead of it."""
@@ -123,6 +122,8 @@ class Call:
                 batch += self._decoder.feed(payload)
         except StreamError as error:
             self._error = error
+            if not self._attempt.accepted and error.retryable:
+                error.retry_after = retry_after_of(self._headers or {})
         return batch
 
 
@@ -147,8 +148,3 @@ def _body_of(response: httpx2.Response) -> Iterator[bytes]:
     if response.headers.get("content-encoding", "identity") == "identity":
         return iter(response.stream)  # type: ignore[arg-type]
     return response.iter_bytes()  # it was compressed all the same
-
-
-def _is_json(response: httpx2.Response) -> bool:
-    """Some servers ignore `stream` and answer in one piece, errors included."""
-    return response.headers.get("content-type", "").startswith("application/json")

@@ -6,7 +6,6 @@ Written against what providers send, not against what the reference says they se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from typing import Literal
@@ -22,13 +21,20 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Status
-from ..events import ToolCall
+from ..events import Usage
 from ..source import Attempt
+from . import json_values
+from .error_objects import is_error
+from .error_objects import is_refusal
 from .figures import later
 from .figures import usage_of
-from .refusals import error_in_stream
+from .refusals import error_in_body
+from .text import Said
+from .text import text_of
+from .text import whole
+from .tool_calls import ToolCalls
 
-MAX_TOOL_CALLS = 10_000
+WORDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
@@ -42,6 +48,7 @@ class _PlainDelta(msgspec.Struct, gc=False):
     reasoning_content: None = None
     refusal: None = None
     tool_calls: None = None
+    function_call: None = None
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
@@ -65,39 +72,56 @@ class ChunkDecoder:
     """Reads the chunks of one answer, in order, and fills in what they say of their `attempt`."""
 
     def __init__(self, attempt: Attempt | None = None) -> None:
-        self.attempt = attempt or Attempt()
+        self.attempt = attempt or Attempt(accepted=True)
         self.finish_reason: str | None = None
-        self._tool_ids: dict[int, str] = {}
-        self._tool_index = -1
+        self._has_choices = False
+        self._has_deltas = False
+        self._may_be_plain = False
+        self._text = Said()
+        self._reasoning = Said()
+        self._refusal = Said()
+        self._tool_calls = ToolCalls()
         self._half = ""
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events of one chunk, as it was sent. Raises `UpstreamError`."""
-        if self.attempt.upstream_model is not None and not self._half:
+        if self._may_be_plain:
             try:
-                (choice,) = _decode_plain(payload).choices
-                return [Delta(choice.delta.content)] if choice.delta.content else []
+                if text := _decode_plain(payload).choices[0].delta.content:
+                    self._text.append(text)
+                    return [Delta(text)]
+                return []
             except (msgspec.DecodeError, ValueError):
                 pass  # it is more than a piece of text
-        return self.events(_json_object(payload))
+        chunk, *more = _chunks_in(payload)
+        events = self.events(chunk)
+        for chunk in more:
+            events += self.events(chunk)
+        return events
 
     def events(self, chunk: Mapping[str, Any]) -> list[Event]:
         """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
-        if error := _error_in(chunk):
-            raise error_in_stream(error)
-        if self.attempt.upstream_model is None and isinstance(chunk.get("model"), str):
-            self.attempt.upstream_model = chunk["model"] or None
+        if not self._has_choices or is_error(chunk):
+            self._raise_error(chunk)
+        attempt = self.attempt
+        if attempt.upstream_model is None and isinstance(chunk.get("model"), str):
+            attempt.upstream_model = chunk["model"] or None
         self._read_usage(chunk)
-        choices = chunk.get("choices")
-        if not choices or not isinstance(choices, list) or not isinstance(choices[0], Mapping):
+        choice = _choice_in(chunk)
+        self._has_choices |= bool(choice)
+        if not choice or choice.get("index"):  # another of several answers: one was asked for
             return []
-        choice = choices[0]
-        if choice.get("index"):  # another of several answers: one was asked for
-            return []
-        if choice.get("finish_reason"):
-            self.finish_reason = whole(str(choice["finish_reason"]))
-        delta = choice.get("delta") or choice.get("message")
-        return self._content(delta) if isinstance(delta, Mapping) else []
+        delta, message = _mapping(choice.get("delta")), _mapping(choice.get("message"))
+        reason = choice.get("finish_reason")
+        self._has_deltas |= bool(delta)
+        events = self._said_in(delta) if delta else []
+        if message and (reason or not delta):
+            events += self._missing_from(message)
+        if reason:
+            self.finish_reason = whole(str(reason))
+            events += self._tool_calls.end()
+        self._may_be_plain = self._has_deltas and attempt.upstream_model is not None and not self._half
+        return events
 
     def end(self) -> list[Event]:
         """The terminal events. Raises `UpstreamError` if the answer is not whole."""
@@ -115,18 +139,54 @@ class ChunkDecoder:
         status: Status = "incomplete" if reason in INCOMPLETE else "completed"
         return Done(status=status, finish_reason=reason)
 
-    def _content(self, delta: Mapping[str, Any]) -> list[Event]:
+    def _raise_error(self, chunk: Mapping[str, Any]) -> None:
+        """Raise `UpstreamError` if the chunk is an error. One before any choice or figures is a refusal."""
+        has_begun = self._has_choices or _is_something(self.attempt.figures) or _has_words(_choice_in(chunk))
+        if not (is_error(chunk) if has_begun else is_refusal(chunk)):
+            return
+        figures = usage_of(_figures_in(chunk))
+        if figures and _is_something(figures):
+            self.attempt.figures = later(self.attempt.figures, figures)
+        elif not has_begun:  # nothing was bought
+            self.attempt.accepted, self.attempt.figures = False, None
+        raise error_in_body(chunk)
+
+    def _said_in(self, delta: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
-        # servers that know both names send the same text under both
-        if text := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
-            events.append(Reasoning(whole(text)))
-        if (content := _text(delta.get("content"))) and (text := self._joined(content)):
+        if reasoning := _reasoning_in(delta):
+            text = whole(reasoning)
+            events.append(Reasoning(text))
+            self._reasoning.append(text)
+        if (content := text_of(delta.get("content"))) and (text := self._joined(content)):
             events.append(Delta(text))
-        if refusal := _text(delta.get("refusal")):
-            events.append(Refusal(whole(refusal)))
-        if isinstance(calls := delta.get("tool_calls"), list):
-            events += [self._tool_call(call) for call in calls if isinstance(call, Mapping)]
+            self._text.append(text)
+        if refusal := text_of(delta.get("refusal")):
+            text = whole(refusal)
+            events.append(Refusal(text))
+            self._refusal.append(text)
+        if calls := _calls_in(delta):
+            events += self._tool_calls.events_of(calls)
         return events
+
+    def _missing_from(self, message: Mapping[str, Any]) -> list[Event]:
+        """What was not said yet of a message, which holds the whole answer so far; some servers send pieces by it."""
+        self._half = ""
+        events: list[Event] = []
+        if text := self._rest(self._reasoning, _reasoning_in(message)):
+            events.append(Reasoning(text))
+        if text := self._rest(self._text, text_of(message.get("content"))):
+            events.append(Delta(text))
+        if text := self._rest(self._refusal, text_of(message.get("refusal"))):
+            events.append(Refusal(text))
+        return [*events, *self._tool_calls.missing_from(_calls_in(message))]
+
+    def _rest(self, said: Said, text: str) -> str:
+        text = whole(text)
+        rest = said.missing_from(text)
+        if rest is None:  # where there are deltas they count
+            rest = "" if self._has_deltas else text
+        said.append(rest)
+        return rest
 
     def _joined(self, text: str) -> str:
         """Some servers cut text between the two halves of a UTF-16 pair; the first waits for the second."""
@@ -138,79 +198,62 @@ class ChunkDecoder:
             text, self._half = text[:-1], text[-1]
         return whole(text)
 
-    def _tool_call(self, call: Mapping[str, Any]) -> ToolCall:
-        function = call.get("function")
-        function = function if isinstance(function, Mapping) else {}
-        call_id = whole(str(call["id"])) if call.get("id") else None
-        index = call.get("index")
-        if (
-            not isinstance(index, int)
-            or not 0 <= index < MAX_TOOL_CALLS
-            or (call_id and self._tool_ids.get(index, call_id) != call_id)
-        ):
-            # no index, or one that another call has already: a new id starts a new call, else it is the last one's
-            known = next((i for i, known in self._tool_ids.items() if known == call_id), None)
-            index = known if known is not None else self._tool_index + 1 if call_id else max(self._tool_index, 0)
-        first = index not in self._tool_ids
-        self._tool_index = max(self._tool_index, index)
-        self._tool_ids.setdefault(index, str(call_id))
-        arguments, name = function.get("arguments"), function.get("name")
-        return ToolCall(
-            index=index,
-            arguments=whole(arguments) if isinstance(arguments, str) else "",
-            id=call_id if first else None,
-            name=whole(name) if first and isinstance(name, str) else None,
-        )
-
     def _read_usage(self, chunk: Mapping[str, Any]) -> None:
-        given = _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
+        given = _figures_in(chunk)
         tier = chunk.get("service_tier") or given.get("service_tier")
         if isinstance(tier, str):
             self.attempt.service_tier = whole(tier)
-        if usage := usage_of(given):
+        if given and (usage := usage_of(given)):
             self.attempt.figures = later(self.attempt.figures, usage)
 
 
+NOTHING: Mapping[str, Any] = {}
+
+
 def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}
+    return given if given and isinstance(given, (dict, Mapping)) else NOTHING
 
 
-def _json_object(payload: bytes) -> dict[str, Any]:
-    """Raises `UpstreamGarbled`."""
+def _choice_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = chunk.get("choices")
+    return _mapping(choices[0]) if choices and isinstance(choices, list) else NOTHING
+
+
+def _has_words(choice: Mapping[str, Any]) -> bool:
+    said = choice.get("delta"), choice.get("message")
+    return any(each.get(kind) for each in map(_mapping, said) for kind in WORDS)
+
+
+def _figures_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
+
+
+def _is_something(usage: Usage | None) -> bool:
+    """Whether figures say that something was bought."""
+    return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
+
+
+def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
+    """One, or (Google) a list of them. Raises `UpstreamGarbled`."""
     try:
-        try:
-            value = msgspec.json.decode(payload)
-        except msgspec.DecodeError:
-            value = json.loads(payload)  # knows half a UTF-16 pair, which some servers send
+        value = json_values.decode(payload)
     except (ValueError, RecursionError) as error:
         raise UpstreamGarbled() from error
-    if not isinstance(value, dict):
-        raise UpstreamGarbled()
-    return value
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return value
+    raise UpstreamGarbled()
 
 
-def _error_in(chunk: Mapping[str, Any]) -> Any:
-    """The error that a chunk holds, in any of its forms: `{"error": …}`, and flat ones that the SDK lets through."""
-    if error := chunk.get("error"):
-        return error
-    if chunk.get("object") == "error" or chunk.get("type") == "error":
-        return chunk
-    return None
+def _reasoning_in(given: Mapping[str, Any]) -> str:
+    """Servers that know both names send the same text under both."""
+    return text_of(given.get("reasoning_content")) or text_of(given.get("reasoning"))
 
 
-def _text(content: Any) -> str:
-    """Content is a string, or null, or (Mistral) a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(_text(part.get("text")) for part in content if isinstance(part, Mapping))
-    return ""
-
-
-def whole(text: str) -> str:
-    """The text, without halves of UTF-16 pairs: they cannot be sent to anybody."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+def _calls_in(given: Mapping[str, Any]) -> list[Any]:
+    """The tool calls; or the one function call that old servers know."""
+    calls, function = given.get("tool_calls"), _mapping(given.get("function_call"))
+    if calls and isinstance(calls, list):
+        return calls
+    return [{"function": function}] if function else []

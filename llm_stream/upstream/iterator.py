@@ -31,9 +31,10 @@ from ..source import Attempt
 from ..source import SourceOfEvents
 from . import sdk
 from .chunks import ChunkDecoder
-from .chunks import whole
 from .completion import Stopped
+from .error_objects import is_error
 from .refusals import translate
+from .text import whole
 
 logger = logging.getLogger("llm_stream")
 
@@ -68,7 +69,8 @@ class IteratorSource:
         self._is_done = False
         self._has_failed = False
         self._decoder: ChunkDecoder | None = None
-        self._completion_id: object = None
+        self._completion_id: Any = None
+        self._ended_id: Any = None
         self._tool_calls = self._number_tool_calls_from = 0
         self._stopped = False
 
@@ -171,19 +173,20 @@ class IteratorSource:
         """Of a chat completion. A new one begins after the end of the last: an agent makes several."""
         if hasattr(item, "model_dump"):
             item = item.model_dump(exclude_unset=True)
-        if not isinstance(item, Mapping) or not ("choices" in item or "error" in item):
+        if not isinstance(item, Mapping) or not ("choices" in item or "error" in item or is_error(item)):
             raise TypeError(f"a stream may give text, events or chat completion chunks, not {type(item).__name__}")
-        decoder = self._decoder
-        is_next = item.get("choices") and item.get("id") != self._completion_id
-        if decoder is None or (decoder.finish_reason is not None and is_next):
+        decoder, name = self._decoder, item.get("id")
+        if decoder is None or (self._ended_id and name and name != self._ended_id and item.get("choices")):
             decoder = self._decoder = self._next_completion(item)
         events = decoder.events(item)
+        if decoder.finish_reason is not None and name == self._completion_id:
+            self._ended_id = name  # some servers give each chunk an id of its own, which tells nothing
         assert decoder.attempt.written is not None
         decoder.attempt.written += events
         yield from self._numbered(events)
 
     def _next_completion(self, chunk: Mapping[str, Any]) -> ChunkDecoder:
-        self._completion_id = chunk.get("id")
+        self._completion_id, self._ended_id = chunk.get("id"), None
         sent = self._sent
         name = sent.request_id or (self._completion_id if isinstance(self._completion_id, str) else None)
         attempt = Attempt(self._own.model, sent.asked, sent.base_url, accepted=True, request_id=name, written=[])

@@ -19,8 +19,9 @@ from ..errors import UpstreamRejected
 from ..errors import UpstreamThrottled
 from ..errors import UpstreamTimeout
 from ..errors import UpstreamUnreachable
+from .error_objects import code_of
+from .error_objects import status_of
 
-CONTEXT_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
 LONGEST_LOGGED = 300
 LONGEST_RETRY_AFTER_S = 86_400
 
@@ -30,8 +31,8 @@ def translate(error: Exception) -> StreamError:
     if isinstance(error, StreamError):
         return error
     if isinstance(error, openai.APIStatusError):
-        retry_after = _retry_after(error.response.headers)
-        return _of_status(error.status_code, error.code or error.type, retry_after)
+        status = status_of({"status": error.status_code, "code": error.code, "type": error.type})
+        return _of_status(status, retry_after_of(error.response.headers))
     if isinstance(error, openai.APIConnectionError):
         return _of_transport(error.__cause__) if error.__cause__ else UpstreamUnreachable()
     if isinstance(error, openai.APIError):
@@ -48,16 +49,24 @@ def is_answer(error: Exception) -> bool:
     return isinstance(error, openai.APIStatusError)
 
 
-def error_in_stream(error: Any) -> UpstreamError:
-    """Our error for the error object of a chunk: a string, or a mapping whose code is an int, a number or a word."""
-    fields = error if isinstance(error, Mapping) else {"message": str(error)}
-    code = fields.get("code") or fields.get("type")
-    status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else None
-    if status is None and code == "rate_limit_exceeded":
-        status = 429
-    ours = _of_status(status or 500, code)
-    ours.__cause__ = RuntimeError(f"error in the stream: code={code!r}")
+def error_in_body(error: Any) -> UpstreamError:
+    """Our error for an error object in a body or an event that came with the status 200."""
+    status, code = status_of(error), code_of(error)
+    ours = _of_status(status)
+    ours.__cause__ = RuntimeError(f"error in the body: status={status} code={code!r}")
     return ours
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds. Dates are not read: no provider in use sends them."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds <= LONGEST_RETRY_AFTER_S:
+            return seconds
+    return None
 
 
 def describe(error: BaseException | None) -> str:
@@ -74,12 +83,10 @@ def describe(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {_short(error)}"
 
 
-def _of_status(status: int, code: object = None, retry_after: float | None = None) -> UpstreamError:
-    if code in CONTEXT_TOO_LONG or status == 413:
+def _of_status(status: int, retry_after: float | None = None) -> UpstreamError:
+    if status == 413:
         return ContextTooLong()
     if status == 429:
-        if code == "insufficient_quota":
-            return UpstreamRefused()
         return UpstreamThrottled(retry_after=retry_after)
     if status in (401, 402, 403, 404):
         return UpstreamRefused()
@@ -93,18 +100,6 @@ def _of_transport(error: BaseException) -> UpstreamError:
     if name == "ConnectTimeout" or not name.endswith("Timeout"):
         return UpstreamUnreachable()
     return UpstreamTimeout()
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. Dates are not read: no provider in use sends them."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds <= LONGEST_RETRY_AFTER_S:
-            return seconds
-    return None
 
 
 def _short(message: object) -> str:

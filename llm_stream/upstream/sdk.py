@@ -18,7 +18,7 @@ from ..source import NOTHING
 from ..source import Asked
 from .endpoint import PATH
 from .endpoint import request_id_of
-from .refusals import error_in_stream
+from .refusals import error_in_body
 from .refusals import translate
 
 
@@ -66,7 +66,7 @@ def is_of_sdk(error: Exception) -> bool:
 def broken(error: Exception) -> StreamError:
     """Our error for one in the middle of an answer."""
     if type(error) is openai.APIError and error.body:
-        return error_in_stream(error.body)
+        return error_in_body(error.body)
     problem = translate(error)
     return UpstreamCut() if isinstance(problem, UpstreamUnreachable) else problem
 

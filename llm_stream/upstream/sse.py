@@ -16,29 +16,39 @@ class Splitter:
     """Give it the bytes of each read; it returns the data of the events that became complete."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
         if not self._rest and _is_one_line(chunk):
             return [chunk[6:-2]]
-        text = self._rest + chunk
+        if b"\n" not in chunk and b"\r" not in chunk and not (self._rest and self._rest[-1].endswith(b"\r")):
+            self._keep(chunk)
+            return []
+        text = b"".join([*self._rest, chunk])
         if b"\r" in text:
             text, held = (text[:-1], b"\r") if text.endswith(b"\r") else (text, b"")  # half a CRLF, perhaps
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         else:
             held = b""
         *blocks, rest = text.split(b"\n\n")
-        self._rest = rest + held
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise UpstreamGarbled()
+        self._rest, self._size = [], 0
+        self._keep(rest + held)
         return [data for block in blocks if (data := _data_of(block))]
 
     def end(self) -> list[bytes]:
         """The event that the stream ended in, if it had any data."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = b"".join(self._rest), []
         data = _data_of(rest.rstrip(b"\r\n"))
         return [data] if data else []
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._rest.append(piece)
+            self._size += len(piece)
+        if self._size > MAX_EVENT_BYTES:
+            raise UpstreamGarbled()
 
 
 def _is_one_line(chunk: bytes) -> bool:

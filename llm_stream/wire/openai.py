@@ -199,7 +199,7 @@ def _whole_call(stream_id: str, index: int, call: dict[str, Any]) -> dict[str, A
 
 
 def _call_id(stream_id: str, index: int) -> str:
-    """For a provider that gives none: the client answers a call by its id."""
+    """For a generator of the user's that gives none: the client answers a call by its id."""
     return f"call_{stream_id}_{index}"
 
 

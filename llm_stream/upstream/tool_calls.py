@@ -1,0 +1,177 @@
+"""Fragments of tool calls, in the ways that servers number them, become the calls of one answer.
+
+By OpenAI's reference the index says to which call a fragment belongs, and the first fragment of a call has its id and
+name. Others leave out the index, give all calls the same one (Gemini), give no ids, repeat id and name on every
+fragment, send the name after the id, or write the arguments as an object.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from ..events import ToolCall
+from . import json_values
+from .text import whole
+
+
+class _Fragment:
+    """What a fragment says. Empty strings count as absent."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        function = given.get("function")
+        function = function if isinstance(function, (dict, Mapping)) else {}
+        name, index = function.get("name"), given.get("index")
+        self.id = whole(str(given["id"])) if given.get("id") else None
+        self.name = whole(name) if name and isinstance(name, str) else None
+        self.index = index if isinstance(index, int) else None
+        self.arguments = _as_json(function.get("arguments"))
+
+
+class _Call:
+    """A call as far as it has come."""
+
+    def __init__(self, fragment: _Fragment) -> None:
+        self.id = fragment.id
+        self.name = fragment.name
+        self.has_index = fragment.index is not None
+        self.number: int | None = None
+        """Ours. None until readers are told of the call, which needs its name."""
+        self.is_named_again = False
+        self._pieces: list[str] = []
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self._pieces)
+
+    def add(self, arguments: str) -> None:
+        if arguments:
+            self._pieces.append(arguments)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its arguments are an object that is closed."""
+        return bool(self._pieces) and self._pieces[-1].rstrip().endswith("}") and json_values.is_value(self.arguments)
+
+
+class ToolCalls:
+    """The tool calls of one answer. Our numbers count them in the order in which they are told of, from 0."""
+
+    def __init__(self) -> None:
+        self._told = 0
+        self._calls: list[_Call] = []
+        self._by_id: dict[str, _Call] = {}
+        self._by_index: dict[int, _Call] = {}
+
+    def events_of(self, fragments: Iterable[Any]) -> list[ToolCall]:
+        """The events of the fragments that came together."""
+        events: list[ToolCall] = []
+        seen: list[_Call] = []
+        for fragment in _read(fragments):
+            call = self._call_of(fragment, seen)
+            seen.append(call)
+            events += self._told_of(call, fragment)
+        return events
+
+    def missing_from(self, calls: Iterable[Any]) -> list[ToolCall]:
+        """What the calls of a whole message have beyond the fragments that came before."""
+        events: list[ToolCall] = []
+        for position, fragment in enumerate(_read(calls)):
+            call = self._same(fragment, position)
+            if call is None:
+                call = self._begin(fragment)
+            else:
+                said = call.arguments
+                fragment.arguments = fragment.arguments[len(said) :] if fragment.arguments.startswith(said) else ""
+            events += self._told_of(call, fragment)
+        return events
+
+    def end(self) -> list[ToolCall]:
+        """The calls whose name never came."""
+        return [self._first_of(call) for call in self._calls if call.number is None]
+
+    def _call_of(self, fragment: _Fragment, seen: list[_Call]) -> _Call:
+        """The call that a fragment belongs to, or begins."""
+        if fragment.id and (known := self._by_id.get(fragment.id)):
+            return known
+        last = self._last_at(fragment)
+        if last and last.is_named_again and not fragment.id:
+            fragment.name = fragment.name or last.name
+        if last is None or _begins(fragment, last, last in seen):
+            return self._begin(fragment)
+        if fragment.name and fragment.name == last.name and last.is_whole:
+            last.is_named_again = True  # or another call of the same function begins: its arguments will tell
+        if fragment.id:  # the id came after the name
+            last.id = fragment.id
+            self._by_id[fragment.id] = last
+        return last
+
+    def _last_at(self, fragment: _Fragment) -> _Call | None:
+        """The call that the fragment continues, unless it begins a new one."""
+        last = self._calls[-1] if self._calls else None
+        if (index := fragment.index) is None:
+            return last
+        if index not in self._by_index:
+            if fragment.id or fragment.name or last is None:
+                return None
+            by_order = self._calls[index] if 0 <= index < len(self._calls) else last
+            self._by_index[index] = last if by_order.has_index else by_order
+        return self._by_index[index]
+
+    def _same(self, fragment: _Fragment, position: int) -> _Call | None:
+        """The call that a whole message repeats: the one with its id, else the one at its place."""
+        if fragment.id and (known := self._by_id.get(fragment.id)):
+            return known
+        call = self._calls[position] if position < len(self._calls) else None
+        if call is None or (
+            fragment.id and call.id and (fragment.name, fragment.arguments) != (call.name, call.arguments)
+        ):
+            return None
+        return call
+
+    def _begin(self, fragment: _Fragment) -> _Call:
+        call = _Call(fragment)
+        self._calls.append(call)
+        if fragment.id:
+            self._by_id[fragment.id] = call
+        if fragment.index is not None:
+            self._by_index[fragment.index] = call
+        return call
+
+    def _told_of(self, call: _Call, fragment: _Fragment) -> list[ToolCall]:
+        call.add(fragment.arguments)
+        call.name = call.name or fragment.name
+        if call.number is not None:
+            return [ToolCall(call.number, fragment.arguments)] if fragment.arguments else []
+        return [self._first_of(call)] if call.name else []
+
+    def _first_of(self, call: _Call) -> ToolCall:
+        call.number, self._told = self._told, self._told + 1
+        # a client answers a call by its id
+        return ToolCall(call.number, call.arguments, call.id or f"call_{secrets.token_hex(12)}", call.name)
+
+
+def _begins(fragment: _Fragment, last: _Call, came_together: bool) -> bool:
+    """Whether a fragment begins a call instead of continuing `last`; its id, if it has one, is a new one."""
+    if fragment.id:
+        return bool(fragment.name or last.id or last.is_whole)
+    if not fragment.name or not last.name:
+        return False
+    if fragment.name != last.name or (fragment.arguments.lstrip().startswith("{") and last.is_whole):
+        return True
+    return came_together and fragment.index is None  # nobody cuts a call in two and sends both at once
+
+
+def _read(given: Iterable[Any]) -> list[_Fragment]:
+    return [_Fragment(each) for each in given if isinstance(each, Mapping)]
+
+
+def _as_json(arguments: Any) -> str:
+    if isinstance(arguments, str):
+        return whole(arguments)
+    if isinstance(arguments, (Mapping, list)):
+        return whole(json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), default=str))
+    return ""
