@@ -368,3 +368,13 @@ def test_refusal_of_the_provider_keeps_its_status(server: Server, upstream: Upst
 def test_page_of_another_site_is_refused_in_text(server: Server) -> None:
     response = post(server, turn(), **{"Sec-Fetch-Site": "cross-site"})
     assert (response.status_code, response.text) == (403, "Requests from other sites are not allowed.")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "chat"), ("GET", "chat/c/stream"), ("POST", "chat/c/stop")])
+def test_request_that_the_app_stops_before_our_view_is_refused_in_text(
+    make_app: MakeApp, method: str, path: str
+) -> None:
+    app = make_app()
+    app.before_request(lambda: abort(429, "Not so fast."))
+    response = app.test_client().open(f"/llm/ui/{path}", method=method, json=turn())
+    assert (response.status_code, response.text, response.mimetype) == (429, "Not so fast.", "text/plain")

@@ -29,7 +29,8 @@ def failure_of(error: HTTPException) -> Failure:
     assert error.code is not None
     code = error.name.lower().replace(" ", "_").replace("'", "")
     told = error.description if error.description != type(error).description else f"{error.name}."
-    failure = Failure(code, str(told), retryable=error.code >= 500, error_id=new_error_id())
+    retryable = error.code >= 500 or error.code in (408, 429)
+    failure = Failure(code, str(told), retryable=retryable, error_id=new_error_id())
     logger.info("request refused: %s error_id=%s", code, failure.error_id, extra=named(code, failure.error_id))
     return failure
 

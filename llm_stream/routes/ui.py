@@ -6,10 +6,7 @@ https://ai-sdk.dev/docs/ai-sdk-ui/chatbot-resume-streams
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING
-from typing import ParamSpec
 
 from flask import Response
 from flask import request
@@ -18,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from .. import response
 from ..errors import LLMStreamError
 from ..events import Failure
+from ..registration import Views
 from ..requests import ui
 from ..stream import Stream
 from ..wire.ui import HEADERS
@@ -30,13 +28,11 @@ from .conversation import Place
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
 
-ViewArgs = ParamSpec("ViewArgs")
-
 
 def add_to(llm: LLMStream) -> None:
+    views = Views("ui", __name__, url_prefix="/ui")  # inside ours, because errors have a form of their own
 
-    @llm.post("/ui/chat")
-    @refused_in_text
+    @views.post("/chat")
     def ui_chat() -> Response:
         owner, state = llm.admit(), llm.state
         turn = ui.from_body(body.read_json(state.settings), state.settings, state.model)
@@ -45,8 +41,7 @@ def add_to(llm: LLMStream) -> None:
         place = Place("ui", turn.chat, turn.digest or secrets.token_hex(16), turn.continued)
         return _streamed(llm, conversation.opened(llm, owner, turn.asked, place), turn.continued)
 
-    @llm.get("/ui/chat/<path:chat_id>/stream")
-    @refused_in_text
+    @views.get("/chat/<path:chat_id>/stream")
     def resume_ui_chat(chat_id: str) -> Response:
         streams = conversation.streams_in(llm, llm.admit(), "ui", chat_id)
         if not streams or streams[0].settled.is_set():
@@ -54,12 +49,26 @@ def add_to(llm: LLMStream) -> None:
         place = conversation.place_of(streams[0])
         return _streamed(llm, streams[0], place.message if place else None)
 
-    @llm.delete("/ui/chat/<path:chat_id>/stream")
-    @llm.post("/ui/chat/<path:chat_id>/stop")
-    @refused_in_text
+    @views.delete("/chat/<path:chat_id>/stream")
+    @views.post("/chat/<path:chat_id>/stop")
     def stop_ui_chat(chat_id: str) -> Response:
         conversation.stop(llm, llm.admit(), "ui", chat_id)
         return Response(status=204)
+
+    @views.errorhandler(LLMStreamError)
+    def refused(error: LLMStreamError) -> Response:
+        response.log_refusal(error)
+        return in_text(error.failure())
+
+    @views.errorhandler(HTTPException)
+    def aborted_in_text(error: HTTPException) -> Response | HTTPException:
+        if aborted.speaks_for_itself(error):
+            return error
+        answer = in_text(aborted.failure_of(error))
+        answer.status_code = error.code or 500
+        return aborted.with_headers_of(error, answer)
+
+    llm.register_blueprint(views)
 
 
 def _streamed(llm: LLMStream, stream: Stream, message_id: str | None) -> Response:
@@ -77,23 +86,3 @@ def in_text(failure: Failure) -> Response:
     answer.set_data(failure.message)
     answer.mimetype = "text/plain"
     return answer
-
-
-def refused_in_text(view: Callable[ViewArgs, Response]) -> Callable[ViewArgs, Response]:
-    """Whatever refuses a request to this view does it in text."""
-
-    @wraps(view)
-    def told(*args: ViewArgs.args, **kwargs: ViewArgs.kwargs) -> Response:
-        try:
-            return view(*args, **kwargs)
-        except LLMStreamError as error:
-            response.log_refusal(error)
-            return in_text(error.failure())
-        except HTTPException as error:
-            if aborted.speaks_for_itself(error):
-                raise
-            answer = in_text(aborted.failure_of(error))
-            answer.status_code = error.code or 500
-            return aborted.with_headers_of(error, answer)
-
-    return told
