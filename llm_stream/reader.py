@@ -81,7 +81,10 @@ class Reader:
             self.close()
 
     def written(self, wire: Wire) -> Iterator[bytes]:
-        """The same, as bytes of `wire`."""
+        """The same, as bytes of `wire`. Where the client has gone it only ends.
+
+        Middleware between us and the server, Sentry's for example, would report an exception as an error of the app.
+        """
         self._begin()
         self._wire = wire
         if self._after:
@@ -91,16 +94,19 @@ class Reader:
             yield opening
             opening = b""
         last_data = monotonic()
-        for first, batch in self.batches():
-            data = opening + self._encoded(wire, first, batch)
-            if not data and self._last_write - last_data >= (self._heartbeat_s or inf):
-                data = wire.heartbeat  # also where events come that are nothing on this wire
-            if data:
-                last_data, opening = self._last_write, b""
-                yield data
-                if self._may_write_past:
-                    self._may_write_past = False  # looked at once
-                    self._writer = greenlets.writer_past(greenlets.caller())
+        try:
+            for first, batch in self.batches():
+                data = opening + self._encoded(wire, first, batch)
+                if not data and self._last_write - last_data >= (self._heartbeat_s or inf):
+                    data = wire.heartbeat  # also where events come that are nothing on this wire
+                if data:
+                    last_data, opening = self._last_write, b""
+                    yield data
+                    if self._may_write_past:
+                        self._may_write_past = False  # looked at once
+                        self._writer = greenlets.writer_past(greenlets.caller())
+        except ConnectionError:
+            pass
 
     def rest(self, wire: Wire) -> tuple[bytes, bool]:
         """What there is now, as bytes of `wire`, and whether that was the last; for a response that others share."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from collections.abc import Sequence
 from math import inf
@@ -30,17 +29,12 @@ class Readers:
         self._readers = [Reader(stream, after=after, shared=(self._client, self._bell)) for stream, after in places]
 
     def written(self, wire: Wire, first: bytes = b"") -> Iterator[bytes]:
-        """As bytes of `wire`, after the bytes `first`. Ends when all have ended.
-
-        Raises `ConnectionResetError` when the client has gone.
-        """
+        """As bytes of `wire`, after the bytes `first`. Ends when all have ended, or when the client has gone."""
         data, client = wire.opening() + first, self._client
         try:
-            while True:
+            while not client.gone:
                 data += self._rest(wire)
                 now = monotonic()
-                if client.gone:
-                    raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
                 if data:
                     client.writing_since = last_write = now
                     yield data
