@@ -381,6 +381,13 @@ def test_preflights_reach_a_blueprint_below_variables_and_inside_another(llm: LL
         assert is_readable(client.get(path, headers=FROM_FRIEND))
 
 
+def test_host_that_is_not_trusted_is_refused_as_the_app_refuses_it(app: Flask, client: FlaskClient) -> None:
+    app.config["TRUSTED_HOSTS"] = ["localhost"]
+    for path in ("/llm/chat", "/llm/nothing", "/mine"):
+        assert preflight(client, path, "POST", base_url="http://evil.example").status_code == 400
+        assert client.get(path, base_url="http://evil.example").status_code == 400
+
+
 # Beside others…
 
 

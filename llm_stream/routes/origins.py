@@ -18,6 +18,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
 from .. import access
+from . import address
 
 if TYPE_CHECKING:
     from ..blueprint import LLMStream
@@ -65,11 +66,10 @@ def _mark_of(endpoint: str) -> object:
 def _endpoint_in_question() -> str | None:
     """For a preflight it is where the request that it announces would go, which may be another view."""
     method = request.headers.get("Access-Control-Request-Method")
-    address = current_app.create_url_adapter(request) if method and request.method == "OPTIONS" else None
-    if address is None:
+    if not method or request.method != "OPTIONS":
         return request.endpoint
     try:
-        endpoint: str = address.match(method=method)[0]
+        endpoint: str = address.requested().match(method=method)[0]
     except HTTPException:
         return request.endpoint  # nowhere: a page is to see the 405
     return endpoint

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask import Response
-from flask import current_app
 from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from .. import access
 from . import aborted
+from . import address
 from . import origins
 
 if TYPE_CHECKING:
@@ -35,5 +35,8 @@ def add_to(llm: LLMStream) -> None:
 
 
 def _is_below_prefix(llm: LLMStream) -> bool:
-    address = current_app.create_url_adapter(request)
-    return address is not None and any(prefix.holds(address) for prefix in llm.state.prefixes)
+    try:
+        asked = address.requested()
+    except HTTPException:
+        return False
+    return any(prefix.holds(asked) for prefix in llm.state.prefixes)
