@@ -125,13 +125,6 @@ class _Streamed(Response):
         self.direct_passthrough = False
         return super().get_data(as_text)  # type: ignore[call-overload]
 
-    def make_sequence(self) -> None:
-        try:
-            super().make_sequence()
-        except ConnectionResetError:  # the client has gone: there is nobody to send anything to
-            self.close()
-            self.response = []
-
 
 _streamed_classes: dict[type[Response], type[Response]] = {Response: _Streamed}
 
