@@ -161,7 +161,7 @@ RESPONSES = [
     (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
     (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", b""),
     (b"HTTP/1.0 200 OK\r\n\r\nhello", b"hello"),
-    (OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"hello"), b"hello"),
+    (OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"hello", mtime=0), b"hello"),
 ]
 
 
