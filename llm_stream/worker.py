@@ -18,6 +18,7 @@ import threading
 from time import monotonic
 from time import sleep
 from typing import Any
+from typing import NoReturn
 
 from . import streams
 from .errors import Interrupted
@@ -27,6 +28,7 @@ from .usage import estimate
 from .usage import price
 
 LOOK_EVERY_S = 0.1
+TURN_S = 1.0
 BOOT_ERROR = 3
 """The exit status by which gunicorn knows that no worker will ever start."""
 
@@ -43,8 +45,7 @@ def post_worker_init(worker: Any) -> None:
     Ends the server if it has more than one worker, because a reader that comes back would often meet the wrong one.
     """
     if worker.cfg.workers > 1 and any(streams.every()):
-        worker.log.critical(streams.SEVERAL_PROCESSES)
-        sys.exit(BOOT_ERROR)
+        _refuse_to_share(worker)
     _make_room_for_connections(2 * worker.cfg.worker_connections + SPARE_FILES)
     estimate.count_tokens("")  # loads the vocabulary now: later it would hold up every stream for half a second
     for ledger in ledgers.every():
@@ -52,6 +53,16 @@ def post_worker_init(worker: Any) -> None:
     price.load()
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
     _keep_from_collector()
+
+
+def _refuse_to_share(worker: Any) -> NoReturn:
+    """One worker after the other: gunicorn stops at the first, and stumbles over a second that ends meanwhile."""
+    until = monotonic() + TURN_S * (worker.age - 1)
+    while worker.alive and monotonic() < until:
+        sleep(LOOK_EVERY_S)
+    if worker.alive:
+        worker.log.critical(streams.SEVERAL_PROCESSES)
+    sys.exit(BOOT_ERROR if worker.alive else 0)
 
 
 def worker_int(worker: Any) -> None:
