@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import signals
+from .ending import Ending
 from .errors import ConfigError
 from .events import Usage
 from .ledger import ledgers
 from .producer import outside
 from .settings import Settings
 from .stream import Stream
-from .stream import Verdict
 from .telemetry import Telemetry
 from .usage.account import account
 from .usage.account import told
@@ -80,9 +80,9 @@ class Books:
             )
         signals.announce(self._app, id=stream.id, owner=stream.owner, model=stream.model)
 
-    def settle(self, stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
+    def settle(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
         was_read = stream.is_read
-        record, bill = account(stream, verdict, self._settings.prices)
+        record, bill = account(stream, ending, self._settings.prices)
         is_news = True
         if self.ledger is not None:
             charge = stream.meter.charge(bill) if stream.meter else None

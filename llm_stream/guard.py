@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
 
+from .ending import Ending
 from .errors import StreamError
-from .events import Done
 from .events import Event
-from .events import Failure
-from .events import Usage
 from .log_lines import named
 from .source import Waits
 from .upstream.completion import Stopped
@@ -21,7 +18,7 @@ from .upstream.refusals import describe
 
 logger = logging.getLogger("llm_stream")
 
-TERMINAL = frozenset((Failure, Usage, Done))
+Batch = list[Event] | Waits | Ending
 
 
 def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
@@ -36,57 +33,41 @@ def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
     when it is closed itself, or has seen the end.
     """
     for batch in guard_batches(IteratorSource(source).batches()):
-        if not isinstance(batch, Waits):
+        if isinstance(batch, Ending):
+            yield from batch.events()
+        elif not isinstance(batch, Waits):
             yield from batch
 
 
-def guard_batches(source: Iterable[Any]) -> Generator[list[Event] | Waits, None, None]:
-    """The same for a source of our own, whose events are sound; the last batch is the terminal one.
+def guard_batches(source: Iterable[Any]) -> Generator[Batch, None, None]:
+    """The same for a source of our own, whose batches are sound: what it raises becomes its `Ending`.
 
-    The events that came together are kept together. After its `Done` the source is read to its end: it may have the
-    rest of a response to read.
+    After the `Ending` the source is read to its end: it may have the rest of a response to read.
     """
-    reading = _Reading()
+    has_ended = False
     try:
         items = iter(source)
         try:
-            yield from _guarded(items, reading)
+            for item in items:
+                if not has_ended:
+                    has_ended = isinstance(item, Ending)
+                    yield item
         finally:
             if close := getattr(items, "close", None):
                 close()
+    except Stopped:
+        if not has_ended:
+            yield Ending("cancelled")
     except BaseException as error:
         if isinstance(error, GeneratorExit) or _ends_the_thread(error):
             raise
-        if reading.ended:  # it was whole already
+        if has_ended:  # it was whole already
             logger.debug("after the last event: %s", describe(error))
         else:
-            problem = report(error)
-            yield reading.end(problem.failure(), Done(status=problem.ending))
+            yield ending_of(error)
 
 
-def _guarded(items: Iterator[Any], reading: _Reading) -> Generator[list[Event] | Waits, None, None]:
-    try:
-        for item in items:
-            if isinstance(item, Waits):
-                yield item
-            elif batch := reading.take(item):
-                yield batch
-            if reading.done:
-                break
-    except Stopped:
-        yield reading.end(Done(status="cancelled"))
-        return
-    yield reading.end(reading.verdict())
-    for _ in items:
-        pass
-
-
-def _ends_the_thread(error: BaseException) -> bool:
-    """Gevent kills a greenlet by a GreenletExit; its Timeout, or asyncio's cancellation, is an error like any."""
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "GreenletExit"
-
-
-def report(error: BaseException) -> StreamError:
+def ending_of(error: BaseException) -> Ending:
     """Log why a stream fails; return what may be said about it."""
     problem = error if isinstance(error, StreamError) else StreamError()
     code, error_id = problem.code, problem.error_id
@@ -96,42 +77,9 @@ def report(error: BaseException) -> StreamError:
         logger.warning("stream failed: %s error_id=%s: %s", code, error_id, cause, extra=extra)
     else:
         logger.error("stream failed: %s error_id=%s", code, error_id, exc_info=error, extra=extra)
-    return problem
+    return Ending.of(problem)
 
 
-class _Reading:
-    """What has been read so far: enough to know how the sequence may go on."""
-
-    def __init__(self) -> None:
-        self.done: Done | None = None
-        self.ended = False
-        self._failure: Failure | None = None
-        self._usage: Usage | None = None
-
-    def take(self, batch: list[Event]) -> list[Event]:
-        """The events, less the terminal ones, which are kept for the end."""
-        if TERMINAL.isdisjoint(map(type, batch)):
-            return batch
-        others: list[Event] = []
-        for event in batch:
-            if isinstance(event, Done):
-                self.done = event
-                break
-            if isinstance(event, Failure):
-                self._failure = self._failure or event
-            elif isinstance(event, Usage):
-                self._usage = event
-            else:
-                others.append(event)
-        return others
-
-    def verdict(self) -> Done:
-        """How a source ended that raised nothing."""
-        return self.done or Done(status="failed" if self._failure else "completed")
-
-    def end(self, *last: Event) -> list[Event]:
-        """The terminal batch: the failure, if any, the usage, if known, and how it ended."""
-        self.ended = True
-        *failures, done = last
-        usage = [self._usage] if self._usage else []
-        return [*([self._failure] if self._failure else failures), *usage, done]
+def _ends_the_thread(error: BaseException) -> bool:
+    """Gevent kills a greenlet by a GreenletExit; its Timeout, or asyncio's cancellation, is an error like any."""
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "GreenletExit"

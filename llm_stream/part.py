@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from time import time
 
+import msgspec
+
+from .ending import Ending
 from .errors import BudgetReached
 from .events import WHOLE
 from .events import Done
 from .events import Event
-from .events import Failure
 from .events import Start
 from .events import Usage
 from .guard import guard_batches
@@ -74,14 +76,14 @@ def _drained(
         for batch in guarded:
             if isinstance(batch, Waits):
                 continue
-            if isinstance(batch[-1], Done):
-                failure = [event for event in batch if isinstance(event, Failure)]
-                end = [*failure, told(_bill(stream, part, prices)), batch[-1]]
-                whole.expect(end)
-                yield from end
+            if isinstance(batch, Ending):
+                usage = told(_bill(stream, part, prices))
+                events = msgspec.structs.replace(batch, usage=usage).events()
+                whole.end_part(events, batch)
+                yield from events
                 return
             _keep(batch, part.attempts[-1], kept)
-            yield from whole.of_part(batch)
+            yield from whole.numbered(batch)
 
 
 def _keep(batch: list[Event], attempt: Attempt, kept: set[Attempt]) -> None:

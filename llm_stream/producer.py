@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
-from typing import Any
 
-from .events import Done
+from .ending import Ending
 from .greenlets import spawn
+from .guard import Batch
 from .guard import guard_batches
 from .source import Waits
 from .source import Watchable
@@ -63,7 +63,7 @@ class Producer:
 
     # In a thread…
 
-    def _run(self, batch: list[Any] | Waits | None = None, error: Exception | None = None) -> None:
+    def _run(self, batch: Batch | None = None, error: Exception | None = None) -> None:
         """To the end, or until the event loop can go on. `batch` and `error` are what the loop has left."""
         is_over = True
         try:
@@ -79,15 +79,15 @@ class Producer:
                 finally:
                     self._stream.unwound()
 
-    def _drain(self, batch: list[Any] | Waits | None) -> bool:
+    def _drain(self, batch: Batch | None) -> bool:
         """Whether this was all."""
         while True:
             if isinstance(batch, Waits):
                 if self._leave_to_loop(batch):
                     return False
-            elif batch and isinstance(batch[-1], Done):
-                self._stream.settle_as(batch)
-            elif batch and not self._stream.take(batch):
+            elif isinstance(batch, Ending):
+                self._stream.end(batch)
+            elif batch is not None and not self._stream.take(batch):
                 return True
             try:
                 batch = next(self._batches)
@@ -114,7 +114,7 @@ class Producer:
                     if batch.connection is connection:
                         return
                     break
-                if isinstance(batch[-1], Done) or not self._stream.take(batch):
+                if isinstance(batch, Ending) or not self._stream.take(batch):
                     break
         except (OSError, EOFError):
             self._go_on_in_thread(None, None)
@@ -123,7 +123,7 @@ class Producer:
         else:
             self._go_on_in_thread(batch, None)
 
-    def _go_on_in_thread(self, batch: list[Any] | Waits | None, error: Exception | None) -> None:
+    def _go_on_in_thread(self, batch: Batch | None, error: Exception | None) -> None:
         if self._watched is not None:
             self._watched.unwatch()
             self._watched = None

@@ -6,12 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING
-from typing import Any
 
 import msgspec
 
+from .ending import Ending
 from .errors import FirstTokenTimeout
 from .errors import IdleTimeout
 from .errors import Interrupted
@@ -19,13 +20,12 @@ from .errors import LLMStreamError
 from .errors import StreamTooLarge
 from .errors import TotalTimeout
 from .events import CONTENT
-from .events import Done
 from .events import Event
 from .events import Failure
 from .events import Start
 from .events import Status
 from .events import Usage
-from .guard import report
+from .guard import ending_of
 from .log.memory import MemoryLog
 from .log.memory import size_of
 from .producer import Producer
@@ -54,14 +54,6 @@ WRAP_UP_S = 5.0
 """How long a whole answer is kept open for its figures."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """How a stream ends, and why, if it ends badly."""
-
-    status: Status
-    failure: Failure | None = None
-    finish_reason: str | None = None
-
-
 class Stream:
     """A log, the producer that fills it, and the readers that follow it.
 
@@ -79,7 +71,7 @@ class Stream:
         created: int,
         source: SourceOfEvents,
         settings: Settings,
-        settle: Callable[[Stream, Verdict], tuple[UsageRecord, Usage]],
+        settle: Callable[[Stream, Ending], tuple[UsageRecord, Usage]],
     ) -> None:
         self.id = id
         self.owner = owner
@@ -105,7 +97,7 @@ class Stream:
         self._readerless_since = self.started_at
         self._whole_since: float | None = None
         self._lock = threading.Lock()
-        self._verdict: Verdict | None = None
+        self._verdict: Ending | None = None
         self._stopped_at = 0.0
         self._closed = False
         self._producer: Producer | None = None
@@ -120,7 +112,7 @@ class Stream:
             producer.start()
         except RuntimeError as error:  # no more threads
             self._producer = None
-            self._settle(_verdict_for(error))
+            self._settle(ending_of(error))
 
     def refuse(self, error: LLMStreamError) -> bool:
         """Before its start: end it unbought and without a record. False: somebody has ended it already."""
@@ -129,7 +121,7 @@ class Stream:
                 return False
             self._closed = True
         self.source = SPENT
-        self.log.append([error.failure(), Usage(source="none"), Done(error.ending)])
+        self.log.append(msgspec.structs.replace(Ending.of(error), usage=Usage(source="none")).events())
         self.settled_at = monotonic()
         self.settled.set()
         return True
@@ -166,14 +158,14 @@ class Stream:
             raise StreamTooLarge()
         return True
 
-    def settle_as(self, batch: list[Event]) -> None:
-        """The source has come to its end, with these last events."""
-        self._settle(self._verdict or _verdict_of(batch))
+    def end(self, ending: Ending) -> None:
+        """The source has come to its end."""
+        self._settle(self._verdict or ending)
 
     def unwound(self) -> None:
         """The producer is done, one way or another."""
         if not self._closed:  # it was stopped, or its greenlet was killed
-            self._settle(self._verdict or _verdict_for(Interrupted()))
+            self._settle(self._verdict or ending_of(Interrupted()))
         self.source = SPENT  # what is kept of a stream is its log: not its prompt, nor the last response
         self._producer = None
 
@@ -196,15 +188,15 @@ class Stream:
         with self._lock:
             if self._verdict or self._closed:
                 return
-            self._verdict = Verdict(status, failure)
+            self._verdict = Ending(status, failure=failure)
             self._stopped_at = monotonic()
         self.source.interrupt()
 
     def fail(self, error: Exception) -> None:
         """Stop it because of `error`, which is logged."""
         if not self._verdict and not self._closed:
-            verdict = _verdict_for(error)
-            self.stop(verdict.status, verdict.failure)
+            ending = ending_of(error)
+            self.stop(ending.status, ending.failure)
 
     def tick(self, now: float) -> None:
         """Look at the clock: deadlines, readers that are gone, a producer that does not come back."""
@@ -246,25 +238,26 @@ class Stream:
         if now - self._readerless_since > patience:
             self.stop("abandoned")
 
-    def _settle(self, verdict: Verdict) -> None:
+    def _settle(self, ending: Ending) -> None:
         """Once, on every way out: the record and its hooks, then the last events."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        usage = Usage(source="unknown")
+        attempts = tuple(map(copy, self.source.attempts))
+        ending = msgspec.structs.replace(ending, usage=Usage(source="unknown"), attempts=attempts)
         try:
-            self.record, usage = self._settle_with(self, verdict)
+            self.record, usage = self._settle_with(self, ending)
+            ending = msgspec.structs.replace(ending, usage=usage)
         finally:
-            failure = [verdict.failure] if verdict.failure else []
-            self.log.append([*failure, usage, Done(verdict.status, verdict.finish_reason)])
+            self.log.append(ending.events())
             self.settled_at = monotonic()
             self.settled.set()
 
-    def _settle_elsewhere(self, verdict: Verdict) -> None:
+    def _settle_elsewhere(self, ending: Ending) -> None:
         """In another thread, which sees what the producer's own does."""
         context = self._producer.context if self._producer else copy_context()
-        threading.Thread(target=context.copy().run, args=(self._settle, verdict), daemon=True).start()
+        threading.Thread(target=context.copy().run, args=(self._settle, ending), daemon=True).start()
 
     # Its readers…
 
@@ -286,15 +279,3 @@ class Stream:
     def looked_at(self) -> None:
         """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""
         self._readerless_since = monotonic()
-
-
-def _verdict_for(error: Exception) -> Verdict:
-    problem = report(error)
-    return Verdict(problem.ending, problem.failure())
-
-
-def _verdict_of(batch: list[Event]) -> Verdict:
-    """The terminal batch of a guard, read back."""
-    found: dict[type[Event], Any] = {type(event): event for event in batch}
-    done: Done = found[Done]
-    return Verdict(done.status, found.get(Failure), done.finish_reason)

@@ -17,6 +17,7 @@ from time import time
 from typing import Any
 from weakref import WeakSet
 
+from .ending import Ending
 from .errors import ExpiredStream
 from .errors import KeyConflict
 from .errors import LLMStreamError
@@ -30,7 +31,6 @@ from .readers import Readers
 from .settings import Settings
 from .source import SourceOfEvents
 from .stream import Stream
-from .stream import Verdict
 from .usage.record import UsageRecord
 
 logger = logging.getLogger("llm_stream")
@@ -50,7 +50,7 @@ SEVERAL_PROCESSES = (
 )
 
 Open = Callable[[Stream], None]
-Settle = Callable[[Stream, Verdict], tuple[UsageRecord, Usage]]
+Settle = Callable[[Stream, Ending], tuple[UsageRecord, Usage]]
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,9 @@ class Streams:
         if self._running[owner] >= self._settings.max_streams_per_owner:
             raise TooManyStreams(retry_after=RETRY_AFTER_S)
 
-    def _settled(self, stream: Stream, verdict: Verdict) -> tuple[UsageRecord, Usage]:
+    def _settled(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
         try:
-            return self._settle(stream, verdict)
+            return self._settle(stream, ending)
         finally:
             with self._lock:
                 self._free_slot(stream.owner)

@@ -178,7 +178,7 @@ def test_message_says_only_what_the_deltas_have_not(case: str) -> None:
     decoder = ChunkDecoder()
     *_, last = [decoder.feed(as_sent(each)) for each in chunks]
     assert last == expected
-    assert decoder.done().status == "completed"
+    assert decoder.end().status == "completed"
 
 
 def test_ids_that_differ_in_each_chunk_do_not_make_a_message_another_answer() -> None:
@@ -199,7 +199,7 @@ def test_whole_answer_has_all_that_a_message_can_have() -> None:
     assert isinstance(first, ToolCall) and isinstance(second, ToolCall)
     assert [(call.index, call.name, call.arguments) for call in (first, second)] == [(0, "f", "{}"), (1, "f", "{}")]
     assert first.id and second.id and first.id != second.id
-    assert decoder.end() == [Usage(3, 1, source="provider"), Done("completed", "tool_calls")]
+    assert decoder.end().events() == [Usage(3, 1, source="provider"), Done("completed", "tool_calls")]
 
 
 ERROR = {"error": {"message": "PROVIDER WORDS", "code": 429}}
@@ -268,7 +268,7 @@ def test_utf16_pair_cut_in_two_is_put_together() -> None:
 def test_finish_reason_tells_the_status(reason: str, status: Any) -> None:
     decoder = ChunkDecoder()
     decoder.events(chunk(finish=reason))
-    assert decoder.end() == [Done(status, reason)]
+    assert decoder.end().events() == [Done(status, reason)]
 
 
 def test_answer_without_a_finish_reason_is_cut() -> None:

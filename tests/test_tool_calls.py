@@ -218,7 +218,7 @@ def test_old_function_call_is_a_tool_call() -> None:
     ]
     events: list[Any] = [event for each in chunks for event in decoder.feed(json.dumps(each).encode())]
     assert put_together(events) == [(None, "f", '{"x":1}')]
-    assert decoder.done().status == "completed"
+    assert decoder.end().status == "completed"
 
 
 def test_function_call_beside_its_tool_call_is_not_a_second_one() -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 import httpx2
 
 from ..chat_request import ChatRequest
+from ..ending import Ending
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamGarbled
@@ -46,7 +47,7 @@ class Call:
         self._request = request
         self._payloads = Payloads()
         self._headers: httpx2.Headers | None = None
-        self._done = False
+        self._ending: Ending | None = None
         self._error: StreamError | None = None
 
     @property
@@ -58,7 +59,7 @@ class Call:
         """There is a connection, so the provider may be at work on the request."""
         self._attempt.accepted = True
 
-    def batches(self) -> Iterator[Batch | Waits]:
+    def batches(self) -> Iterator[Batch | Waits | Ending]:
         try:
             with self.lifeline:
                 response = self._endpoint.post(_body(self._endpoint, self._request, self._attempt.model))
@@ -80,35 +81,39 @@ class Call:
         finally:
             self.lifeline.let_go()
 
-    def _events(self, response: httpx2.Response, waits: Waits) -> Iterator[Batch | Waits]:
+    def _events(self, response: httpx2.Response, waits: Waits) -> Iterator[Batch | Waits | Ending]:
         """Read to the end of the body, past `[DONE]`: only then is the connection used again."""
         payloads = self._payloads
         for chunk in _body_of(response):
             if not chunk:
                 yield waits
                 continue
-            if self._done:
-                continue
-            if batch := self._decode(payloads.feed(chunk)):
-                yield batch
-            if self._error:
-                raise self._error
+            if self._ending is None:
+                yield from self._decoded(payloads.feed(chunk))
         self.lifeline.let_go()  # from here on the connection may serve another call
-        if not self._done:
-            yield self._decode([*payloads.end(), DONE])
-            if self._error:
-                raise self._error
+        if self._ending is None:
+            yield from self._decoded([*payloads.end(), DONE])
 
-    def _broken(self, problem: StreamError, error: Exception) -> Iterator[Batch]:
+    def _decoded(self, payloads: list[bytes]) -> Iterator[Batch | Ending]:
+        if batch := self._decode(payloads):
+            yield batch
+        if self._error:
+            raise self._error
+        if self._ending:
+            yield self._ending
+
+    def _broken(self, problem: StreamError, error: Exception) -> Iterator[Batch | Ending]:
         """Deliver an answer that was whole before the connection broke. Raises `StreamError` if it was not."""
-        if self._done:
+        if self._ending is not None:
             return
         rest = self._decode(self._payloads.end())
         if self._error and not isinstance(self._error, UpstreamGarbled):
             raise self._error  # it says more than the broken connection
         if not self.is_whole:
             raise (BrokenOff() if isinstance(problem, UpstreamUnreachable) else problem) from error
-        yield rest if self._done else [*rest, *self._decoder.end()]
+        if rest:
+            yield rest
+        yield self._ending or self._decoder.end()
 
     def _decode(self, payloads: list[bytes]) -> Batch:
         """The events in the data of one read. An error ends the answer, but not before what came ahead of it."""
@@ -116,8 +121,7 @@ class Call:
         try:
             for payload in payloads:
                 if payload.startswith(DONE):
-                    self._done = True
-                    batch += self._decoder.end()
+                    self._ending = self._decoder.end()
                     break
                 batch += self._decoder.feed(payload)
         except StreamError as error:

@@ -12,15 +12,14 @@ from typing import Literal
 
 import msgspec
 
+from ..ending import Ending
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
 from ..errors import UpstreamGarbled
 from ..events import Delta
-from ..events import Done
 from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
-from ..events import Status
 from ..events import Usage
 from ..source import Attempt
 from . import json_values
@@ -123,12 +122,7 @@ class ChunkDecoder:
         self._may_be_plain = self._has_deltas and attempt.upstream_model is not None and not self._half
         return events
 
-    def end(self) -> list[Event]:
-        """The terminal events. Raises `UpstreamError` if the answer is not whole."""
-        figures = self.attempt.figures
-        return [*([figures] if figures else []), self.done()]
-
-    def done(self) -> Done:
+    def end(self) -> Ending:
         """How the answer ended. Raises `UpstreamError` if it is not whole."""
         reason = self.finish_reason
         if reason is None:
@@ -136,8 +130,7 @@ class ChunkDecoder:
         if reason in BROKEN:
             raise UpstreamError()
         self.attempt.is_whole = True
-        status: Status = "incomplete" if reason in INCOMPLETE else "completed"
-        return Done(status=status, finish_reason=reason)
+        return Ending("incomplete" if reason in INCOMPLETE else "completed", reason, usage=self.attempt.figures)
 
     def _raise_error(self, chunk: Mapping[str, Any]) -> None:
         """Raise `UpstreamError` if the chunk is an error. One before any choice or figures is a refusal."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from time import monotonic
 
 from ..chat_request import ChatRequest
+from ..ending import Ending
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
@@ -81,8 +82,8 @@ class Completion:
         if call := self._call:
             call.lifeline.cut()
 
-    def batches(self) -> Iterator[Batch | Waits]:
-        """The events of each socket read; the last batch ends with `Done`. Raises `StreamError` or `Stopped`."""
+    def batches(self) -> Iterator[Batch | Waits | Ending]:
+        """The events of each socket read, and at last the `Ending`. Raises `StreamError` or `Stopped`."""
         while True:
             try:
                 yield from self._attempt()
@@ -98,7 +99,7 @@ class Completion:
             if reset:
                 yield [reset]
 
-    def _attempt(self) -> Iterator[Batch | Waits]:
+    def _attempt(self) -> Iterator[Batch | Waits | Ending]:
         try:
             endpoint = self._get_endpoint()
         except Exception as error:  # the operator's trouble, however it shows
@@ -111,7 +112,7 @@ class Completion:
         if self._stopped.is_set():  # the stop came while there was no call to cut
             raise Stopped()
         for batch in call.batches():
-            if not self._has_content and not isinstance(batch, Waits):
+            if not self._has_content and isinstance(batch, list):
                 self._has_content = not CONTENT.isdisjoint(map(type, batch))
             yield batch
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ..ending import Ending
 from ..errors import StreamError
 from ..events import KINDS
 from ..events import WHOLE
@@ -30,9 +31,8 @@ from ..source import Asked
 from ..source import Attempt
 from ..source import SourceOfEvents
 from . import sdk
-from .chunks import ChunkDecoder
+from .answers import Answers
 from .completion import Stopped
-from .error_objects import is_error
 from .refusals import translate
 from .text import whole
 
@@ -42,8 +42,8 @@ logger = logging.getLogger("llm_stream")
 class IteratorSource:
     """Reads the iterable in the producer's thread.
 
-    It cannot be interrupted while it blocks, unless it is a stream of the SDK, whose socket is known; it is only not
-    asked for more. Calls that the iterable makes through `llm.events()` are parts of this source, see `begin_part()`.
+    While the iterable blocks it cannot be interrupted, unless it is a stream of the SDK, whose socket is known; it is
+    only not asked for more. Calls that it makes through `llm.events()` are parts of this source, see `begin_part()`.
     """
 
     base_url = None
@@ -58,20 +58,16 @@ class IteratorSource:
         self._iterable = iterable
         self._scope = scope
         self._sent = sdk.sent(iterable)
-        self._own = Attempt(model or self._sent.asked.model, self._sent.asked, self._sent.base_url, accepted=True)
+        self._own = self._attempt(None, model or self._sent.asked.model)
         self.asked = Asked(models=(self._own.model,)) if self._own.model else NOTHING
-        self._called: list[Attempt] = []
+        self._answers = Answers(self._attempt_of_answer)
         self._parts: list[SourceOfEvents] = []
         self._part: SourceOfEvents | None = None
-        self._ends_of_parts: list[Event] = []
-        self._failure_of_part: Failure | None = None
-        self._end: list[Event] = []
-        self._is_done = False
-        self._has_failed = False
-        self._decoder: ChunkDecoder | None = None
-        self._completion_id: Any = None
-        self._ended_id: Any = None
+        self._ends_of_parts: list[tuple[Event, Ending]] = []
         self._tool_calls = self._number_tool_calls_from = 0
+        self._failure: Failure | None = None
+        self._ending: Ending | None = None
+        self._is_done = False
         self._stopped = False
 
     @property
@@ -81,9 +77,9 @@ class IteratorSource:
         Where there is none of this, one attempt stands for all that the iterable does.
         """
         of_parts = [attempt for part in self._parts for attempt in part.attempts]
-        if self._own.figures is not None or not (of_parts or self._called):
+        if self._own.figures is not None or not (of_parts or self._answers.attempts):
             return [*of_parts, self._own]
-        return [*of_parts, *self._called]
+        return [*of_parts, *self._answers.attempts]
 
     @property
     def last_refusal(self) -> StreamError | None:
@@ -93,10 +89,10 @@ class IteratorSource:
     def wrapping_up(self) -> bool:
         return self._part is not None and self._part.wrapping_up
 
-    def batches(self) -> Iterator[list[Event]]:
+    def batches(self) -> Iterator[list[Event] | Ending]:
         """The events of each item, until the first `Done` of the iterable's own: what follows that may never end.
 
-        The iterable is closed, and its scope left, before the last batch. Raises `Stopped`, whatever the iterable
+        The iterable is closed, and its scope left, before the `Ending`. Raises `Stopped`, whatever the iterable
         raises, and what msgspec raises for an event that no wire could write.
         """
         try:
@@ -107,11 +103,7 @@ class IteratorSource:
             if not self._is_done:
                 raise self._told(error) from error
             logger.exception("the iterable of a stream failed after its end")
-        self._end_completion()
-        if self._end:
-            yield self._end
-        elif self._decoder is not None:
-            yield self._decoder.end()
+        yield self._ending or self._answers.end() or self._end_of("failed" if self._failure else "completed")
 
     def interrupt(self) -> None:
         """Of a part that only waits for the end of its body, the part alone: the iterable may go on without it."""
@@ -122,6 +114,15 @@ class IteratorSource:
         if part is not None:
             part.interrupt()
 
+    def _attempt(self, name: str | None, model: str | None) -> Attempt:
+        sent = self._sent
+        return Attempt(model, sent.asked, sent.base_url, accepted=True, request_id=sent.request_id or name)
+
+    def _attempt_of_answer(self, name: str | None) -> Attempt:
+        self._ending = None  # of a part before
+        self._number_tool_calls_from = self._tool_calls
+        return self._attempt(name, self._own.model)
+
     # What it gives…
 
     def _read(self) -> Iterator[list[Event]]:
@@ -131,90 +132,50 @@ class IteratorSource:
                 for item in items:
                     if self._stopped:
                         raise Stopped()
-                    events = list(self._events_of(item))
-                    if events and isinstance(events[-1], Done):
-                        self._end, self._is_done = events, True
-                        self._own.is_whole = events[-1].status in WHOLE
-                        return
-                    if events:
+                    if events := list(self._events_of(item)):
                         yield events
-                self._own.is_whole = not self._has_failed
+                    if self._is_done:
+                        return
+                self._own.is_whole = self._failure is None
             finally:
                 discard(items)
                 self._sent.close()
 
     def _events_of(self, item: Any) -> Iterator[Event]:
-        if any(item is end for end in self._ends_of_parts):
-            self._keep_end_of_part(item)
-        elif isinstance(item, str):
+        if self._is_end_of_part(item) or self._is_done or item is None:
+            return
+        if isinstance(item, str):
             if item:
                 yield Delta(whole(item))
         elif isinstance(item, list):
-            for event in chain.from_iterable(map(self._events_of, item)):
-                yield event
-                if isinstance(event, Done):
-                    return
+            yield from chain.from_iterable(map(self._events_of, item))
         elif isinstance(item, Event):
             yield from self._event(item)
-        elif item is not None:
-            yield from self._chunk(item)
+        else:
+            yield from self.numbered(self._answers.events_of(item))
 
     def _event(self, event: Event) -> Iterator[Event]:
-        if isinstance(event, Start):  # the stream makes its own
-            return
+        """All but the terminal ones, which belong to the end."""
         sound = msgspec.json.decode(msgspec.json.encode(event), type=KINDS[event.type])
-        if isinstance(sound, Usage):
-            self._own.figures = sound
+        if isinstance(sound, Done):
+            self._is_done = True
+            self._own.is_whole = sound.status in WHOLE
+            self._ending = self._end_of(sound.status, sound.finish_reason)
         elif isinstance(sound, Failure):
-            self._has_failed = True
-        yield sound
+            self._failure = self._failure or sound
+        elif isinstance(sound, Usage):
+            self._own.figures = sound
+        elif not isinstance(sound, Start):  # the stream makes its own
+            yield sound
 
-    def _chunk(self, item: Any) -> Iterator[Event]:
-        """Of a chat completion. A new one begins after the end of the last: an agent makes several."""
-        if hasattr(item, "model_dump"):
-            item = item.model_dump(exclude_unset=True)
-        if not isinstance(item, Mapping) or not ("choices" in item or "error" in item or is_error(item)):
-            raise TypeError(f"a stream may give text, events or chat completion chunks, not {type(item).__name__}")
-        decoder, name = self._decoder, item.get("id")
-        if decoder is None or (self._ended_id and name and name != self._ended_id and item.get("choices")):
-            decoder = self._decoder = self._next_completion(item)
-        events = decoder.events(item)
-        if decoder.finish_reason is not None and name == self._completion_id:
-            self._ended_id = name  # some servers give each chunk an id of its own, which tells nothing
-        assert decoder.attempt.written is not None
-        decoder.attempt.written += events
-        yield from self._numbered(events)
-
-    def _next_completion(self, chunk: Mapping[str, Any]) -> ChunkDecoder:
-        self._completion_id, self._ended_id = chunk.get("id"), None
-        sent = self._sent
-        name = sent.request_id or (self._completion_id if isinstance(self._completion_id, str) else None)
-        attempt = Attempt(self._own.model, sent.asked, sent.base_url, accepted=True, request_id=name, written=[])
-        self._called.append(attempt)
-        self._end_completion()
-        self._end = []
-        self._number_tool_calls_from = self._tool_calls
-        return ChunkDecoder(attempt)
-
-    def _end_completion(self) -> None:
-        """The figures of an answer that came to its end are final."""
-        if self._decoder is not None and self._decoder.finish_reason is not None:
-            self._decoder.attempt.is_whole = True
-
-    def _numbered(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Each answer numbers its tool calls from 0; those of the stream are numbered on."""
-        for event in events:
-            if isinstance(event, ToolCall):
-                index = self._number_tool_calls_from + event.index
-                self._tool_calls = max(self._tool_calls, index + 1)
-                event = msgspec.structs.replace(event, index=index)
-            yield event
+    def _end_of(self, status: Any, finish_reason: str | None = None) -> Ending:
+        return Ending(status, finish_reason, self._failure, self._own.figures)
 
     def _told(self, error: Exception) -> Exception:
         """An error of the SDK's as one of our own; any other as it is."""
         if not sdk.is_of_sdk(error):
             return error
-        return sdk.broken(error) if self._decoder is not None else translate(error)
+        return sdk.broken(error) if self._answers.attempts else translate(error)
 
     # Its parts…
 
@@ -226,26 +187,29 @@ class IteratorSource:
         if self._stopped:
             part.interrupt()
 
-    def of_part(self, batch: Iterable[Event]) -> list[Event]:
-        """The events of the part that was begun last, as events of this source."""
-        return list(self._numbered(batch))
+    def numbered(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Each answer numbers its tool calls from 0; those of the stream are numbered on."""
+        for event in events:
+            if isinstance(event, ToolCall):
+                index = self._number_tool_calls_from + event.index
+                self._tool_calls = max(self._tool_calls, index + 1)
+                event = msgspec.structs.replace(event, index=index)
+            yield event
 
-    def expect(self, end: Sequence[Event]) -> None:
-        """`end` is how the part has ended. The iterable may give these events again, and go on after them."""
-        self._ends_of_parts += end
-
-    def end_part(self) -> None:
+    def end_part(self, events: Sequence[Event] = (), ending: Ending | None = None) -> None:
+        """The part has ended. The iterable may give the `events` of its end on, and may go on itself."""
         self._part = None
+        if ending is not None:
+            self._ends_of_parts += ((event, ending) for event in events)
 
-    def _keep_end_of_part(self, event: Event) -> None:
-        """The last end that the iterable gives is the stream's. Figures are left out: they are in the attempts."""
-        if isinstance(event, Failure):
-            self._failure_of_part = event
-            self._end = [event]
-        elif isinstance(event, Done):
-            self._end = [event] if self._failure_of_part is None else [self._failure_of_part, event]
-            self._failure_of_part = None
-            self._decoder = None
+    def _is_end_of_part(self, item: Any) -> bool:
+        """The last end that the iterable gives on is the stream's. Figures are left out: they are in the attempts."""
+        for event, ending in self._ends_of_parts:
+            if item is event:
+                if not isinstance(event, Usage):
+                    self._ending = ending
+                return True
+        return False
 
 
 def check_iterable(source: Iterable[Any] | None) -> None:

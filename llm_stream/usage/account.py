@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..ending import Ending
 from ..events import Usage
 from ..settings import Price
 from ..source import Attempt
@@ -22,20 +23,19 @@ logger = logging.getLogger("llm_stream")
 
 if TYPE_CHECKING:
     from ..stream import Stream
-    from ..stream import Verdict
 
 NEVER_ASKED = Attempt()
 
 
-def account(stream: Stream, verdict: Verdict, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
-    """The record of a stream that ends now with `verdict`, and the bill that it sums up."""
-    attempts = list(stream.source.attempts)
+def account(stream: Stream, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
+    """The record of a stream that ends now with `ending`, and the bill that it sums up."""
+    attempts = ending.attempts
     try:
         bill = bill_of(attempts, stream.log.after(0), prices, stream.started)
     except Exception:  # a stream must come to its end, whatever a tokenizer or a price list thinks of it
         logger.exception("stream %s cannot be accounted for in full", stream.id)
         bill = UNKNOWN
-    usage, cost, failure = bill.usage, bill.cost, verdict.failure
+    usage, cost, failure = bill.usage, bill.cost, ending.failure
     last = attempts[-1] if attempts else NEVER_ASKED
     record = UsageRecord(
         id=stream.id,
@@ -43,8 +43,8 @@ def account(stream: Stream, verdict: Verdict, prices: Mapping[str, Price]) -> tu
         model=stream.model or last.model,
         upstream_model=last.upstream_model or last.model,
         request_id=last.request_id,
-        status=verdict.status,
-        finish_reason=verdict.finish_reason,
+        status=ending.status,
+        finish_reason=ending.finish_reason,
         error_code=failure.code if failure else None,
         error_id=failure.error_id if failure else None,
         source=usage.source or "unknown",
