@@ -22,9 +22,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from llm_stream.core.guard import guard_batches  # noqa: E402
+from llm_stream.core.log.memory import MemoryLog  # noqa: E402
 from llm_stream.events import Event  # noqa: E402
-from llm_stream.guard import guard_batches  # noqa: E402
-from llm_stream.log.memory import MemoryLog  # noqa: E402
 from llm_stream.upstream import chunks  # noqa: E402
 from llm_stream.upstream.chunks import ChunkDecoder  # noqa: E402
 from llm_stream.upstream.http1 import ChunkedBody  # noqa: E402

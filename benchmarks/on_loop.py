@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_stream import greenlets
+from llm_stream.server import greenlets
 
 greenlets.off_loop = lambda function, *args: function(*args)
 

@@ -2,6 +2,7 @@
 
 from .blueprint import LLMStream
 from .chat_request import ChatRequest
+from .core.guard import guard
 from .errors import ConfigError
 from .errors import LLMStreamError
 from .errors import RequestError
@@ -17,7 +18,6 @@ from .events import Reset
 from .events import Start
 from .events import ToolCall
 from .events import Usage
-from .guard import guard
 from .signals import stream_settled
 from .signals import stream_started
 from .usage.record import UsageRecord

@@ -7,42 +7,28 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
 
 from flask import Response
 from flask import request
-from flask.blueprints import BlueprintSetupState
 from openai import OpenAI
 
-from . import access
-from . import cli
-from . import part
-from . import response
-from . import routes
-from . import state
-from .books import Hook
-from .chat_request import ChatRequest
 from .chat_request import Message
 from .chat_request import checked_key
 from .chat_request import from_program
-from .errors import ExpiredStream
-from .errors import UnknownStream
+from .core import part
+from .core.books import Hook
 from .events import Event
-from .registration import Views
-from .routes import body
-from .source import SourceOfEvents
-from .state import State
-from .stream import Stream
-from .upstream.client import Client
-from .upstream.completion import Completion
-from .upstream.iterator import IteratorSource
 from .upstream.iterator import check_iterable
 from .upstream.iterator import discard
 from .usage.budget import BudgetOf
-from .wire import Wire
+from .web import access
+from .web import cli
+from .web import response
+from .web import routes
+from .web.service import Service
 from .wire import sse
 
 HookT = TypeVar("HookT", bound=Hook)
@@ -51,7 +37,7 @@ BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
-class LLMStream(Views):
+class LLMStream(Service):
     """Answers of a language model, streamed: `app.register_blueprint(LLMStream("llm", __name__), url_prefix="/llm")`.
 
     :param model: the model that is asked when a request names none; without it `LLM_STREAM_MODEL` is.
@@ -74,26 +60,9 @@ class LLMStream(Views):
     ) -> None:
         options.setdefault("static_folder", str(Path(__file__).parent / "static"))
         options.setdefault("static_url_path", "/static")
-        super().__init__(name, import_name, **options)
-        self._model = model
-        self._client = Client(client)
-        self._authorize: access.Authorize | None = None
-        self._authorize_usage: access.Authorize | None = None
-        self._hooks: list[Hook] = []
-        self._budget_of: BudgetOf | None = None
-        self.record(self._install)
+        super().__init__(name, import_name, model, client, **options)
         routes.add_to(self)
         cli.add_to(self)
-
-    def _install(self, setup: BlueprintSetupState) -> None:
-        state.install(
-            setup,
-            self,
-            model=self._model,
-            is_guarded=self._authorize is not None,
-            hooks=self._hooks,
-            budget_of=self._budget_of,
-        )
 
     def authorize(self, function: AuthorizeT) -> AuthorizeT:
         """Decorate the function that says who pays: it returns the owner, as a string, or aborts.
@@ -176,7 +145,7 @@ class LLMStream(Views):
         if source is not None:
             stream = self.open(owner, source=source, model=model, key=key)
         else:
-            defaults = self._defaults(model, max_output_tokens)
+            defaults = self.defaults(model, max_output_tokens)
             stream = self.open(owner, from_program(messages, prompt, *defaults, temperature, tools, key))
         return response.answer(self.state.streams, stream, request, wire)
 
@@ -202,11 +171,11 @@ class LLMStream(Views):
         ours = self.state
         asked = None
         if source is None:
-            asked = from_program(messages, prompt, *self._defaults(model, max_output_tokens), temperature, tools)
+            asked = from_program(messages, prompt, *self.defaults(model, max_output_tokens), temperature, tools)
 
         def events() -> Iterator[Event]:
             if whole := part.whole():
-                made = self._source(ours, asked, source, model, is_part=True)
+                made = self.source_of(ours, asked, source, model, is_part=True)
                 yield from part.events_of_part(whole, made, ours.settings.prices)
                 return
             with ours.app.app_context():
@@ -214,84 +183,3 @@ class LLMStream(Views):
             yield from ours.streams.events_of(stream)
 
         return events()
-
-    # What the routes and the commands are made of…
-
-    @property
-    def state(self) -> State:
-        """This `LLMStream`'s part of the current app."""
-        return state.current(self)
-
-    def admit(self) -> str:
-        """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
-        access.check_processes(request)
-        access.check_site(request, self.state.settings)
-        return access.owner_of(request, self._authorize)
-
-    def usage_scope(self) -> str | None:
-        """The owner whose usage the current request may see, None for everybody's. Raises `UsageClosed`."""
-        return access.scope_of(self._authorize_usage, self.name)
-
-    def open(
-        self,
-        owner: str,
-        asked: ChatRequest | None = None,
-        *,
-        source: Iterable[Any] | None = None,
-        model: str | None = None,
-        key: str | None = None,
-    ) -> Stream:
-        """Start a stream, or find the one that the key stands for. Raises `LLMStreamError`."""
-        ours = self.state
-        made = self._source(ours, asked, source, model)
-        key = asked.key if asked else key
-        fingerprint = (asked.fingerprint() if asked else body.fingerprint()) if key else b""
-        try:
-            stream, new = ours.streams.start(owner, made.asked.model, made, key=key, fingerprint=fingerprint)
-        except BaseException:
-            discard(source)
-            raise
-        if not new:
-            discard(source)
-        return stream
-
-    def _source(
-        self,
-        ours: State,
-        asked: ChatRequest | None,
-        source: Iterable[Any] | None,
-        model: str | None,
-        *,
-        is_part: bool = False,
-    ) -> SourceOfEvents:
-        if asked is None:
-            return IteratorSource(source or (), model, ours.app.app_context)
-        settings = ours.settings
-        if is_part:  # a reset would void what the other parts have said
-            settings = replace(settings, retry_after_content=False)
-        return Completion(self._client.endpoint, asked, settings)
-
-    def _defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
-        return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens
-
-    def attached(self, owner: str, wire: Wire) -> Response | None:
-        """The response to a reader that comes back with a `Last-Event-ID`; None for one that does not.
-
-        What it read is never bought again: where the stream is not known any more there is nothing more to say.
-        """
-        last = request.headers.get("Last-Event-ID")
-        if not last:
-            return None
-        stream_id, _, number = last.rpartition("-")
-        try:
-            stream = self.state.streams.find(owner, stream_id)
-        except (UnknownStream, ExpiredStream):
-            return response.nothing_more()
-        return self.follow(stream, sse.event_number(number) or 0, wire)
-
-    def follow(self, stream: Stream, after: int, wire: Wire) -> Response:
-        """The rest of a stream, from the event after number `after`; 204 if there is none and will be none."""
-        if stream.log.ended and after >= len(stream.log):
-            return response.nothing_more()
-        after = min(after, len(stream.log))
-        return response.answer(self.state.streams, stream, request, wire, after=after)

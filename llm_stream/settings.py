@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from .errors import ConfigError
+from .errors.validation import what_and_where
 
 PREFIX = "LLM_STREAM_"
 
@@ -176,7 +177,7 @@ class Settings:
         try:
             settings = msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(_wrong(str(error))) from error
+            raise ConfigError(_wrong(error)) from error
         if settings.log_url != "memory://":
             raise ConfigError(f"LLM_STREAM_LOG_URL is {settings.log_url!r}, and this version knows only 'memory://'.")
         return settings
@@ -203,10 +204,10 @@ def _unknown(name: str, known: set[str]) -> str:
     return message
 
 
-def _wrong(reason: str) -> str:
-    """msgspec says "Expected `float`, got `str` - at `$.idle_s`"; users know the key by its own name."""
-    what, _, where = reason.partition(" - at `$.")
-    name, _, inside = where.rstrip("`").partition("[")
+def _wrong(error: Exception) -> str:
+    """Users know the key by its own name, and write lists and tables as JSON."""
+    what, where = what_and_where(error)
+    name, _, inside = where.partition("[")
     inside = f"[{inside}" if inside else ""
     name, dot, rest = name.partition(".")
     written = (

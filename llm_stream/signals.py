@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 from typing import Any
 
 from blinker import Namespace
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 logger = logging.getLogger("llm_stream")
 
@@ -23,7 +19,7 @@ stream_settled = _signals.signal("llm-stream-settled")
 """Sent once for each stream, however it ended, after `on_usage`, with `record`: a `UsageRecord`."""
 
 
-def announce(app: Flask, *, id: str, **stream: Any) -> None:
+def announce(app: object, *, id: str, **stream: Any) -> None:
     """Send `stream_started`. A receiver that fails keeps nothing from starting: it is paid for already."""
     try:
         stream_started.send(app, id=id, **stream)

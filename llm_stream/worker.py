@@ -20,10 +20,10 @@ from time import sleep
 from typing import Any
 from typing import NoReturn
 
-from . import streams
+from .core import streams
+from .core.stream import Stream
 from .errors import Interrupted
 from .ledger import ledgers
-from .stream import Stream
 from .usage import estimate
 from .usage import price
 

@@ -42,7 +42,7 @@ from sqlalchemy.orm import mapped_column
 
 from llm_stream import LLMStream
 from llm_stream import UsageRecord
-from llm_stream import streams
+from llm_stream.core import streams
 
 BANNED = "banned"
 """May ask for nothing."""

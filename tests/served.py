@@ -20,7 +20,7 @@ import wsgi
 from llm_stream import Delta
 from llm_stream import LLMStream
 from llm_stream import UsageRecord
-from llm_stream import streams
+from llm_stream.core import streams
 
 
 class Waiting(logging.Handler):

@@ -24,10 +24,10 @@ from openai import OpenAI
 
 from llm_stream import LLMStream
 from llm_stream import LLMStreamError
-from llm_stream.access import EXPOSED
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+from llm_stream.web.access import EXPOSED
 
 MakeApp = Callable[..., Flask]
 Arrange = Callable[[Flask], None]

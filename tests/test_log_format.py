@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from llm_stream import UsageRecord
-from llm_stream.log_lines import JSONLines
 from llm_stream.testing import Cut
 from llm_stream.testing import Pause
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+from llm_stream.usage.logging import JSONLines
 
 from .conftest import Server
 from .conftest import of_kind

@@ -16,9 +16,9 @@ from openai import OpenAI
 
 from llm_stream import Done
 from llm_stream import LLMStream
-from llm_stream.log.memory import Bell
-from llm_stream.log.memory import MemoryLog
-from llm_stream.streams import STREAM_BYTES
+from llm_stream.core.log.memory import Bell
+from llm_stream.core.log.memory import MemoryLog
+from llm_stream.core.streams import STREAM_BYTES
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause

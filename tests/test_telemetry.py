@@ -29,15 +29,15 @@ from opentelemetry.trace import StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from llm_stream.errors import Interrupted
-from llm_stream.telemetry import SECOND_BUCKETS
-from llm_stream.telemetry import TOKEN_BUCKETS
-from llm_stream.telemetry import _provider
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+from llm_stream.usage.telemetry import SECOND_BUCKETS
+from llm_stream.usage.telemetry import TOKEN_BUCKETS
+from llm_stream.usage.telemetry import _provider
 
 from .conftest import ROOT
 from .conftest import Connection

@@ -25,8 +25,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import OperationalError
 
-from .. import greenlets
 from ..errors import ConfigError
+from ..server import greenlets
 from ..usage.record import utc_now
 from . import schema
 

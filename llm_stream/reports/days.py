@@ -29,12 +29,12 @@ from sqlalchemy import inspect
 from sqlalchemy import or_
 from sqlalchemy import select
 
-from .. import greenlets
 from ..ledger import schema
 from ..ledger.ledger import Ledger
 from ..ledger.rows import is_lost
 from ..ledger.schema import usage
 from ..ledger.schema import usage_days
+from ..server import greenlets
 from .filters import Filters
 
 FEW = 50_000

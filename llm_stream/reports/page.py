@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 
 import jinja2
 
-from .. import greenlets
 from ..ledger.ledger import Ledger
+from ..server import greenlets
 from ..usage.record import SYMBOLS
 from ..usage.record import amount_of
 from ..usage.record import exact
@@ -36,7 +36,10 @@ NAMES: dict[Dimension, str] = {"day": "Day", "model": "Model", "owner": "Owner",
 
 # of its own, so that it does not matter how the host app has set up Jinja
 templates = jinja2.Environment(
-    loader=jinja2.PackageLoader("llm_stream"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    loader=jinja2.PackageLoader("llm_stream.reports"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
 )
 
 
@@ -71,7 +74,7 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
     made = report(ledger, filters, by)
     links = Links(filters, by, files)
     today = filters.today
-    template = templates.get_template("llm_stream/usage.html")
+    template = templates.get_template("usage.html")
     drawn = greenlets.off_loop(charts, made, by)
     draw = partial(
         template.render,

@@ -22,7 +22,7 @@ from sqlalchemy import select
 from ..ledger.ledger import Ledger
 from ..ledger.schema import RUNNING
 from ..ledger.schema import usage
-from ..usage.record import EXACT
+from ..upstream.figures import EXACT
 from ..usage.record import amount_of
 from .receipts import Receipt
 

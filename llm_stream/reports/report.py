@@ -11,8 +11,8 @@ from dataclasses import field
 from itertools import accumulate
 from typing import Any
 
-from .. import greenlets
 from ..ledger.ledger import Ledger
+from ..server import greenlets
 from ..usage.record import exact
 from .days import Day
 from .days import Sum

@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 
-from .. import chat_request
-from ..chat_request import MAX_MESSAGES
-from ..chat_request import MAX_TOOLS
 from ..chat_request import ChatRequest
 from ..chat_request import Message
 from ..errors import InvalidField
 from ..errors import RequestError
+from ..requests.native import MAX_MESSAGES
+from ..requests.native import MAX_TOOLS
 from ..settings import Settings
+from . import native
+from .reading import json_object
 
 OPTIONS = ("model", "temperature", "max_output_tokens")
 """What `forwardedProps` may hold for the model."""
@@ -86,18 +87,18 @@ class Run(msgspec.Struct, frozen=True):
 
 def from_body(body: bytes, settings: Settings, default_model: str) -> Run:
     """Read a JSON body. Raises `RequestError`, whose message names the field."""
-    given = chat_request.json_object(body)
+    given = json_object(body)
     try:
         read = msgspec.convert(given, _Body)
         messages = list(_converted(read.messages))
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidField(chat_request.wrong(str(error))) from error
+        raise native.wrong(error) from error
     if not messages:
         raise InvalidField("The field 'messages' holds nothing for the model.")
     props = read.forwarded_props or {}
     options: dict[str, Any] = {name: props[name] for name in OPTIONS if props.get(name) is not None}
     options["tools"] = [_tool(tool) for tool in read.tools]
-    asked = chat_request.from_fields(options, settings, default_model, messages)
+    asked = native.from_fields(options, settings, default_model, messages)
     return Run(asked, read.thread_id, read.run_id, given["messages"])
 
 
@@ -155,7 +156,7 @@ def _image(part: _Part, where: str) -> str:
     if part.type != "image" or source is None or source.type not in ("url", "data"):
         raise InvalidField(f"The field '{where}' must be text, or an image with its 'url' or its 'data'.")
     url = source.value if source.type == "url" else f"data:{source.mime_type};base64,{source.value}"
-    return chat_request.image_url(url, f"{where}.source.value")
+    return native.image_url(url, f"{where}.source.value")
 
 
 def _text(given: Any) -> str:

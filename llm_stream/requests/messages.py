@@ -12,6 +12,7 @@ import msgspec
 
 from ..chat_request import Message as PlainMessage
 from . import WrongParameter
+from .reading import is_image_url
 
 
 class _CalledFunction(msgspec.Struct):
@@ -89,7 +90,7 @@ def _check_part(part: _Part, where: str) -> None:
     value = getattr(part, part.type)
     if value is None:
         raise WrongParameter(f"The field '{where}.{part.type}' is missing.", f"{where}.{part.type}")
-    if part.type == "image_url" and not (value.get("url") or "").startswith(("https://", "data:image/")):
+    if part.type == "image_url" and not is_image_url(value.get("url")):
         field = f"{where}.image_url.url"
         raise WrongParameter(f"The field '{field}' must be an https: or data:image/ URL.", field)
     if part.type == "file" and value.get("file_id") is not None:  # of the operator's account, whoever has put it there

@@ -18,15 +18,16 @@ from typing import TypeVar
 
 import msgspec
 
-from ..chat_request import MAX_MESSAGES
-from ..chat_request import MAX_TOOLS
 from ..chat_request import ChatRequest
 from ..chat_request import Key
-from ..errors import RequestError
+from ..errors.validation import what_and_where
+from ..requests.native import MAX_MESSAGES
+from ..requests.native import MAX_TOOLS
 from ..settings import Settings
 from . import WrongParameter
 from .messages import Message
 from .messages import plain
+from .reading import json_object
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -121,7 +122,7 @@ def from_body(
     body: bytes, settings: Settings, default_model: str, *, key: str | None = None, may_instruct: bool = False
 ) -> Asked:
     """Read a JSON body. Raises `RequestError`; `may_instruct` lets the caller speak for the operator."""
-    given = _object(body)
+    given = json_object(body, '{"messages": […]}')
     _refuse_what_cannot_be_done(given)
     read = _convert(given, _Read)
     request = ChatRequest(
@@ -149,16 +150,6 @@ def check_model(asked: str, settings: Settings, default_model: str) -> str:
     return asked
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        given = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError("The body is not valid JSON.") from error
-    if not isinstance(given, dict):
-        raise RequestError('The body must be a JSON object, like {"messages": […]}.')
-    return given
-
-
 def _refuse_what_cannot_be_done(given: Mapping[str, Any]) -> None:
     for name, modest in MODEST.items():
         value = given.get(name)
@@ -171,13 +162,12 @@ def _convert(given: Mapping[str, Any], kind: type[StructT]) -> StructT:
     try:
         return msgspec.convert(given, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise _wrong(str(error)) from error
+        raise _wrong(error) from error
 
 
-def _wrong(reason: str) -> WrongParameter:
-    """msgspec says "Expected `int`, got `str` - at `$.seed`"; OpenAI's clients want to know the parameter."""
-    what, _, where = reason.partition(" - at `$")
-    param = where.rstrip("`").lstrip(".")
+def _wrong(error: Exception) -> WrongParameter:
+    """OpenAI's clients want to know the parameter."""
+    what, param = what_and_where(error)
     return WrongParameter(f"The parameter '{param}' is wrong: {what}." if param else f"{what}.", param or None)
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
-from .. import chat_request
-from ..chat_request import MAX_MESSAGES
 from ..chat_request import ChatRequest
 from ..chat_request import Message
 from ..errors import InvalidField
 from ..errors import RequestError
+from ..requests.native import MAX_MESSAGES
 from ..settings import Settings
+from . import native
+from .reading import json_object
 
 OPTIONS = ("model", "temperature", "max_output_tokens", "tools")
 """What an app may add by `body: {…}`; other fields are the app's own business."""
@@ -83,16 +84,16 @@ class Turn(msgspec.Struct, frozen=True):
 
 def from_body(body: bytes, settings: Settings, default_model: str) -> Turn:
     """Read a JSON body. Raises `RequestError`, whose message names the field."""
-    given = chat_request.json_object(body)
+    given = json_object(body)
     try:
         read = msgspec.convert(given, _Body)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidField(chat_request.wrong(str(error))) from error
+        raise native.wrong(error) from error
     messages = _messages_of(read)
     names = OPTIONS if messages else ("prompt", *OPTIONS)
     options = {name: given[name] for name in names if given.get(name) is not None}
     converted = list(_converted(messages)) if messages else None
-    asked = chat_request.from_fields(options, settings, default_model, converted)
+    asked = native.from_fields(options, settings, default_model, converted)
     return Turn(asked, read.id, _continued(read, messages), _digest(read, messages, asked))
 
 
@@ -153,7 +154,7 @@ def _content(message: _Message, where: str) -> str | list[dict[str, Any]]:
 def _image(part: _Part, where: str) -> str:
     if not (part.media_type or "").startswith("image/"):
         raise InvalidField(f"The field '{where}.mediaType' must be that of an image.")
-    return chat_request.image_url(part.url or "", f"{where}.url")
+    return native.image_url(part.url or "", f"{where}.url")
 
 
 def _is_passed_over(part: _Part) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
-from ..ending import Ending
 from ..events import Event
-from ..source import Attempt
 from .chunks import ChunkDecoder
+from .ending import Ending
 from .error_objects import is_error
+from .source import Attempt
 
 
 class Answers:

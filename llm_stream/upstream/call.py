@@ -8,15 +8,13 @@ from contextlib import closing
 import httpx2
 
 from ..chat_request import ChatRequest
-from ..ending import Ending
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamGarbled
 from ..errors import UpstreamUnreachable
 from ..events import Event
-from ..source import Attempt
-from ..source import Waits
 from .chunks import ChunkDecoder
+from .ending import Ending
 from .endpoint import Body
 from .endpoint import Endpoint
 from .endpoint import request_id_of
@@ -25,6 +23,8 @@ from .payloads import Payloads
 from .refusals import is_answer
 from .refusals import retry_after_of
 from .refusals import translate
+from .source import Attempt
+from .source import Waits
 
 DONE = b"[DONE]"
 

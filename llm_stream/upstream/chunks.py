@@ -12,7 +12,6 @@ from typing import Literal
 
 import msgspec
 
-from ..ending import Ending
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
 from ..errors import UpstreamGarbled
@@ -21,13 +20,14 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Usage
-from ..source import Attempt
 from . import json_values
+from .ending import Ending
 from .error_objects import is_error
 from .error_objects import is_refusal
 from .figures import later
 from .figures import usage_of
 from .refusals import error_in_body
+from .source import Attempt
 from .text import Said
 from .text import text_of
 from .text import whole

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from time import monotonic
 
 from ..chat_request import ChatRequest
-from ..ending import Ending
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
@@ -19,13 +18,14 @@ from ..errors import UpstreamRejected
 from ..events import CONTENT
 from ..events import Reset
 from ..settings import Settings
-from ..source import Asked
-from ..source import Attempt
-from ..source import Waits
 from .call import Batch
 from .call import Call
+from .ending import Ending
 from .endpoint import Endpoint
 from .refusals import translate
+from .source import Asked
+from .source import Attempt
+from .source import Waits
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 2.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from .. import greenlets
-from .. import sockets
+from ..server import greenlets
+from ..server import sockets
 from . import http1
 
 READ_BYTES = 65536

@@ -7,6 +7,7 @@ read from a cache and written to one, and the output includes the reasoning.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Context
 from decimal import Decimal
 from decimal import InvalidOperation
 from typing import Any
@@ -14,7 +15,9 @@ from typing import cast
 
 from ..events import Source
 from ..events import Usage
-from ..usage.record import EXACT
+
+EXACT = Context(prec=400)
+"""More digits than any price times any count has, whatever precision the host app has set."""
 
 MOST_TOKENS = 2**40
 MOST_MONEY = 1_000_000

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from ..ending import Ending
 from ..errors import StreamError
 from ..events import KINDS
 from ..events import WHOLE
@@ -26,14 +25,15 @@ from ..events import Failure
 from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
-from ..source import NOTHING
-from ..source import Asked
-from ..source import Attempt
-from ..source import SourceOfEvents
 from . import sdk
 from .answers import Answers
 from .completion import Stopped
+from .ending import Ending
 from .refusals import translate
+from .source import NOTHING
+from .source import Asked
+from .source import Attempt
+from .source import SourceOfEvents
 from .text import whole
 
 logger = logging.getLogger("llm_stream")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from .. import sockets
+from ..server import sockets
 
 _current: ContextVar[Lifeline | None] = ContextVar("llm_stream_lifeline", default=None)
 

@@ -10,16 +10,16 @@ import httpx2
 import msgspec
 import openai
 
-from .. import sockets
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamUnreachable
-from ..source import NOTHING
-from ..source import Asked
+from ..server import sockets
 from .endpoint import PATH
 from .endpoint import request_id_of
 from .refusals import error_in_body
 from .refusals import translate
+from .source import NOTHING
+from .source import Asked
 
 
 class Sent:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
-from ..ending import Ending
+from ..events import Event
 from ..events import Usage
 from ..settings import Price
-from ..source import Attempt
+from ..upstream.ending import Ending
+from ..upstream.source import Attempt
+from ..upstream.source import SourceOfEvents
 from .bill import UNKNOWN
 from .bill import Bill
 from .bill import bill_of
@@ -21,13 +24,31 @@ from .record import utc_now
 
 logger = logging.getLogger("llm_stream")
 
-if TYPE_CHECKING:
-    from ..stream import Stream
-
 NEVER_ASKED = Attempt()
 
 
-def account(stream: Stream, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
+class Log(Protocol):
+    def after(self, number: int) -> list[Event]:
+        """The events with higher numbers."""
+
+
+class Accounted(Protocol):
+    """What the accounts need to know of a stream."""
+
+    id: str
+    owner: str
+    model: str | None
+    source: SourceOfEvents
+    started: datetime
+    started_at: float
+    first_content_at: float | None
+    last_content_at: float
+
+    @property
+    def log(self) -> Log: ...
+
+
+def account(stream: Accounted, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
     """The record of a stream that ends now with `ending`, and the bill that it sums up."""
     attempts = ending.attempts
     try:

@@ -19,11 +19,11 @@ from ..events import Reset
 from ..events import Source
 from ..events import Usage
 from ..settings import Price
-from ..source import Attempt
+from ..upstream.figures import EXACT
+from ..upstream.source import Attempt
 from . import estimate
 from .price import Cost
 from .price import cost_of
-from .record import EXACT
 
 FAR_OFF = 1.5
 """Figures that came with the first words are not those of the answer that broke off: so much more was written since."""

@@ -13,16 +13,16 @@ from typing import Literal
 
 import msgspec
 
-from .. import greenlets
 from ..errors import BudgetHeld
 from ..errors import ConfigError
 from ..errors import OverBudget
 from ..errors import Unpriced
 from ..events import Usage
+from ..server import greenlets
 from ..settings import Budget
 from ..settings import Settings
-from ..source import Attempt
-from ..source import SourceOfEvents
+from ..upstream.source import Attempt
+from ..upstream.source import SourceOfEvents
 from . import estimate
 from .price import Cost
 from .price import cost_of

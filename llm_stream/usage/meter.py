@@ -16,9 +16,9 @@ from ..errors import OverBudget
 from ..events import CONTENT
 from ..events import Event
 from ..events import Usage
-from ..source import Attempt
-from ..source import SourceOfEvents
-from ..source import Waits
+from ..upstream.source import Attempt
+from ..upstream.source import SourceOfEvents
+from ..upstream.source import Waits
 from . import estimate
 from .bill import Bill
 from .budget import Budgets

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..events import Usage
 from ..settings import Price
-from .record import EXACT
+from ..upstream.figures import EXACT
 from .record import utc_now
 
 MILLION = 1_000_000

@@ -7,16 +7,13 @@ from datetime import UTC
 from datetime import date
 from datetime import datetime
 from decimal import ROUND_CEILING
-from decimal import Context
 from decimal import Decimal
 from hashlib import sha256
 from typing import overload
 
 from ..events import Source
 from ..events import Status
-
-EXACT = Context(prec=400)
-"""More digits than any price times any count has, whatever precision the host app has set."""
+from ..upstream.figures import EXACT
 
 DECIMALS = 12
 FRACTIONS = 10**DECIMALS

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ..errors.statuses import status_of
 from ..events import Delta
 from ..events import Done
 from ..events import Event
@@ -22,7 +23,6 @@ from ..events import Reset
 from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
-from ..statuses import status_of
 from . import Wire
 from .answer import answer_of
 

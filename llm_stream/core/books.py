@@ -1,0 +1,117 @@
+"""What is written down of each stream: before it starts, and when it has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+from typing import Protocol
+
+from .. import signals
+from ..errors import ConfigError
+from ..events import Usage
+from ..ledger import ledgers
+from ..settings import Settings
+from ..upstream.ending import Ending
+from ..usage.account import account
+from ..usage.account import told
+from ..usage.budget import BudgetOf
+from ..usage.budget import Budgets
+from ..usage.meter import Meter
+from ..usage.record import UsageRecord
+from ..usage.telemetry import Telemetry
+from .producer import outside
+from .stream import Stream
+
+
+class App(Protocol):
+    """The Flask app: hooks run in its context, and signals have it as their sender."""
+
+    def app_context(self) -> AbstractContextManager[Any]: ...
+
+
+logger = logging.getLogger("llm_stream")
+
+Hook = Callable[[UsageRecord], object]
+
+
+class Books:
+    """The accounts of one `LLMStream` in one app: its budgets, its ledger, and everybody who is told of a record."""
+
+    def __init__(
+        self,
+        app: App,
+        name: str,
+        settings: Settings,
+        hooks: Sequence[Hook],
+        model: str,
+        budget_of: BudgetOf | None,
+    ) -> None:
+        """Raises `ConfigError`."""
+        self.ledger = ledgers.of(settings.ledger_url) if settings.ledger_url else None
+        self._app = app
+        self._name = name
+        self._settings = settings
+        self._hooks = hooks
+        self._telemetry = Telemetry.where_installed(content=settings.telemetry_content)
+        self._budgets = Budgets(settings, budget_of, model) if settings.budgets or budget_of else None
+        if self.ledger is not None:
+            self.ledger.on_swept(name, self._tell)
+        elif self._budgets is not None:
+            raise ConfigError(
+                "A budget needs the ledger: set LLM_STREAM_LEDGER_URL, say to sqlite:////var/lib/app/usage.db"
+            )
+
+    def open(self, stream: Stream) -> None:
+        """Write the row of a stream that is about to start, and announce it. Its producer does not run yet.
+
+        Raises `LedgerUnavailable` and `OverBudget`; then the stream is not announced.
+        """
+        if self.ledger is not None:
+            reservation = None
+            if self._budgets and (budget := self._budgets.of(stream.owner)):
+                reservation = self._budgets.reservation(stream.owner, budget, stream.source, stream.started)
+                claim = partial(self.ledger.claim, stream.id, reservation)
+                stream.meter = Meter(self._budgets, reservation, stream.source, claim)
+            self.ledger.open(
+                id=stream.id,
+                llm=self._name,
+                owner=stream.owner,
+                model=stream.model,
+                started=stream.started,
+                reservation=reservation,
+            )
+        signals.announce(self._app, id=stream.id, owner=stream.owner, model=stream.model)
+
+    def settle(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
+        was_read = stream.is_read
+        record, bill = account(stream, ending, self._settings.prices)
+        is_news = True
+        if self.ledger is not None:
+            charge = stream.meter.charge(bill) if stream.meter else None
+            is_news = self.ledger.settle(record, was_read=was_read, charge=charge)
+        if is_news:
+            self._tell(record, stream)
+        return record, told(bill)
+
+    def _tell(self, record: UsageRecord, stream: Stream | None = None) -> None:
+        """`stream` is None where another worker's was swept."""
+        if self._telemetry is not None:
+            self._telemetry.observe(record, stream)
+        with outside(), self._app.app_context():
+            for hook in (*self._hooks, self._send_signal, log_usage):
+                try:
+                    hook(record)
+                except BaseException:  # also a sys.exit(), or a greenlet that is killed: the stream must end
+                    logger.exception("%r failed for stream %s", hook, record.id)
+
+    def _send_signal(self, record: UsageRecord) -> None:
+        signals.stream_settled.send(self._app, record=record)
+
+
+def log_usage(record: UsageRecord) -> None:
+    """The default hook: one line per stream."""
+    logger.info("%s", record)

@@ -1,0 +1,285 @@
+"""One stream's life: from its first event to its settling, whoever ends it and why."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from copy import copy
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from ..errors import FirstTokenTimeout
+from ..errors import IdleTimeout
+from ..errors import Interrupted
+from ..errors import LLMStreamError
+from ..errors import StreamTooLarge
+from ..errors import TotalTimeout
+from ..events import CONTENT
+from ..events import Event
+from ..events import Failure
+from ..events import Start
+from ..events import Status
+from ..events import Usage
+from ..settings import Settings
+from ..upstream.ending import Ending
+from ..upstream.iterator import IteratorSource
+from ..upstream.source import SourceOfEvents
+from ..usage.meter import Meter
+from ..usage.record import UsageRecord
+from ..usage.record import utc_now
+from .guard import ending_of
+from .log.memory import MemoryLog
+from .log.memory import size_of
+from .producer import Producer
+
+logger = logging.getLogger("llm_stream")
+
+SPENT = IteratorSource(())
+"""The source of a stream that has come to its end."""
+
+COMING_S = 1.0
+"""How long after its start a stream may be without the reader who asked for it."""
+
+UNWIND_S = 1.0
+"""How long a stopped producer may take to come back before the stream is settled without it."""
+
+WRAP_UP_S = 5.0
+"""How long a whole answer is kept open for its figures."""
+
+
+class Follower(Protocol):
+    """A reader, as its stream sees it."""
+
+    def tick(self, now: float) -> None:
+        """Look after its client."""
+
+
+class Stream:
+    """A log, the producer that fills it, and the readers that follow it.
+
+    States: running → stopping (there is a verdict, the producer is on its way back) → settled. Every way out passes
+    through `_settle()`, once.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        owner: str,
+        key: str | None,
+        model: str | None,
+        created: int,
+        source: SourceOfEvents,
+        settings: Settings,
+        settle: Callable[[Stream, Ending], tuple[UsageRecord, Usage]],
+    ) -> None:
+        self.id = id
+        self.owner = owner
+        self.key = key
+        self.model = model
+        self.source: SourceOfEvents = source
+        self.settings = settings
+        self.log = MemoryLog()
+        self.size = 0
+        self.started = utc_now()
+        self.started_at = monotonic()
+        self.first_content_at: float | None = None
+        self.settled_at: float | None = None
+        self.record: UsageRecord | None = None
+        self.settled = threading.Event()
+        self.readers: set[Follower] = set()
+        self.meter: Meter | None = None
+        """What sees to it that the stream costs its owner no more than its budget has."""
+        self.last_written: tuple[type, int, int, bytes] | None = None
+        """What a reader has just written: its wire, first event, number of events, and bytes. The next may want it."""
+        self._settle_with = settle
+        self.last_content_at = self.started_at
+        self._readerless_since = self.started_at
+        self._whole_since: float | None = None
+        self._lock = threading.Lock()
+        self._verdict: Ending | None = None
+        self._stopped_at = 0.0
+        self._closed = False
+        self._producer: Producer | None = None
+        self.log.append([Start(id=id, model=model, created=created)])
+
+    # The producer…
+
+    def start(self) -> None:
+        """Begin to drain the source."""
+        producer = self._producer = Producer(self)
+        try:
+            producer.start()
+        except RuntimeError as error:  # no more threads
+            self._producer = None
+            self._settle(ending_of(error))
+
+    def refuse(self, error: LLMStreamError) -> bool:
+        """Before its start: end it unbought and without a record. False: somebody has ended it already."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._closed = True
+        self.source = SPENT
+        self.log.append(msgspec.structs.replace(Ending.of(error), usage=Usage(source="none")).events())
+        self.settled_at = monotonic()
+        self.settled.set()
+        return True
+
+    @property
+    def at_rest(self) -> bool:
+        """Settled, with nobody reading and no producer at work: the clock need not look at it."""
+        return self.settled.is_set() and not self.readers and self._producer is None
+
+    @property
+    def is_open(self) -> bool:
+        """Its end is not decided yet."""
+        return self._verdict is None and not self._closed
+
+    @property
+    def ending(self) -> Status | None:
+        """How it ends, as soon as that is known."""
+        if self._verdict:
+            return self._verdict.status
+        return self.record.status if self.record else None
+
+    def take(self, batch: list[Event]) -> bool:
+        """Append what came; whether there may be more. Does not block. Raises `StreamTooLarge`."""
+        if not CONTENT.isdisjoint(map(type, batch)):
+            self.last_content_at = monotonic()
+            if self.first_content_at is None:
+                self.first_content_at = self.last_content_at
+        fitting = self._fitting(batch)
+        with self._lock:
+            if self._closed or self._verdict:
+                return False
+            self.log.append(fitting)
+        if len(fitting) < len(batch):
+            raise StreamTooLarge()
+        return True
+
+    def end(self, ending: Ending) -> None:
+        """The source has come to its end."""
+        self._settle(self._verdict or ending)
+
+    def unwound(self) -> None:
+        """The producer is done, one way or another."""
+        if not self._closed:  # it was stopped, or its greenlet was killed
+            self._settle(self._verdict or ending_of(Interrupted()))
+        self.source = SPENT  # what is kept of a stream is its log: not its prompt, nor the last response
+        self._producer = None
+
+    def _fitting(self, batch: list[Event]) -> list[Event]:
+        """As many of the events as the log may still hold."""
+        size = self.size + sum(map(size_of, batch))
+        if size <= self.settings.max_stream_bytes:
+            self.size = size
+            return batch
+        for count, event in enumerate(batch):
+            self.size += size_of(event)
+            if self.size > self.settings.max_stream_bytes:
+                return batch[:count]
+        return batch
+
+    # The ways to end it…
+
+    def stop(self, status: Status, failure: Failure | None = None) -> None:
+        """End it now, for the first reason that is given: the upstream is closed at once, settling follows."""
+        with self._lock:
+            if self._verdict or self._closed:
+                return
+            self._verdict = Ending(status, failure=failure)
+            self._stopped_at = monotonic()
+        self.source.interrupt()
+
+    def fail(self, error: Exception) -> None:
+        """Stop it because of `error`, which is logged."""
+        if not self._verdict and not self._closed:
+            ending = ending_of(error)
+            self.stop(ending.status, ending.failure)
+
+    def tick(self, now: float) -> None:
+        """Look at the clock: deadlines, readers that are gone, a producer that does not come back."""
+        for reader in tuple(self.readers):
+            reader.tick(now)
+        if self.settled_at is not None:
+            if now - self.settled_at > UNWIND_S:
+                self.source.interrupt()  # an upstream that does not end its body after the last event
+        elif self._closed:
+            pass  # its hooks are at work
+        elif self._verdict:
+            if now - self._stopped_at > UNWIND_S:  # blocked in something that cannot be interrupted
+                self._settle_elsewhere(self._verdict)
+        else:
+            self._check_deadlines(now)
+            self._check_readers(now)
+
+    def _check_deadlines(self, now: float) -> None:
+        settings = self.settings
+        if now - self.started_at > settings.total_s:
+            self.fail(TotalTimeout())
+        elif self.source.wrapping_up:
+            self._whole_since = self._whole_since or now
+            if now - self._whole_since > min(WRAP_UP_S, settings.idle_s):
+                self.source.interrupt()
+            return
+        self._whole_since = None
+        if self.first_content_at is None:
+            if now - self.started_at > settings.first_token_s:
+                self.fail(self.source.last_refusal or FirstTokenTimeout())
+        elif now - self.last_content_at > settings.idle_s:
+            self.fail(IdleTimeout())
+
+    def _check_readers(self, now: float) -> None:
+        if self.readers:
+            return
+        settings = self.settings
+        patience = settings.finish_s if settings.on_disconnect == "finish" else settings.disconnect_grace_s
+        if now - self._readerless_since > patience:
+            self.stop("abandoned")
+
+    def _settle(self, ending: Ending) -> None:
+        """Once, on every way out: the record and its hooks, then the last events."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        attempts = tuple(map(copy, self.source.attempts))
+        ending = msgspec.structs.replace(ending, usage=Usage(source="unknown"), attempts=attempts)
+        try:
+            self.record, usage = self._settle_with(self, ending)
+            ending = msgspec.structs.replace(ending, usage=usage)
+        finally:
+            self.log.append(ending.events())
+            self.settled_at = monotonic()
+            self.settled.set()
+
+    def _settle_elsewhere(self, ending: Ending) -> None:
+        """In another thread, which sees what the producer's own does."""
+        context = self._producer.context if self._producer else copy_context()
+        threading.Thread(target=context.copy().run, args=(self._settle, ending), daemon=True).start()
+
+    # Its readers…
+
+    @property
+    def is_read(self) -> bool | None:
+        """Whether somebody reads it; None where the first has not had the time to come."""
+        has_just_begun = self._readerless_since == self.started_at > monotonic() - COMING_S
+        return None if has_just_begun and not self.readers else bool(self.readers)
+
+    def join(self, reader: Follower) -> None:
+        self.readers.add(reader)
+
+    def leave(self, reader: Follower, since: float | None = None) -> None:
+        self._readerless_since = max(self._readerless_since, since or monotonic())
+        self.readers.discard(reader)
+        if not self.readers:
+            self.last_written = None
+
+    def looked_at(self) -> None:
+        """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""
+        self._readerless_since = monotonic()

@@ -1,0 +1,273 @@
+"""The streams of one `LLMStream` in one worker: who may start one, who finds one again, when one is forgotten."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import Counter
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from time import sleep
+from time import time
+from typing import Any
+from weakref import WeakSet
+
+from ..errors import ExpiredStream
+from ..errors import KeyConflict
+from ..errors import LLMStreamError
+from ..errors import Overloaded
+from ..errors import TooManyStreams
+from ..errors import UnknownStream
+from ..events import Event
+from ..events import Usage
+from ..settings import Settings
+from ..upstream.ending import Ending
+from ..upstream.source import SourceOfEvents
+from ..usage.record import UsageRecord
+from .reader import Reader
+from .readers import Readers
+from .stream import Stream
+
+logger = logging.getLogger("llm_stream")
+
+TICK_S = 0.2
+SETTLE_S = 5.0
+RETRY_AFTER_S = 5.0
+MAX_REMEMBERED = 20_000
+"""Ids and keys of forgotten streams that are still known to have been: they are never bought twice."""
+
+STREAM_BYTES = 4096
+"""What a finished stream takes beside its events; measured."""
+
+SEVERAL_PROCESSES = (
+    "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
+    " again: serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)."
+)
+
+Open = Callable[[Stream], None]
+Settle = Callable[[Stream, Ending], tuple[UsageRecord, Usage]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a client-made key stands for."""
+
+    stream_id: str
+    fingerprint: bytes
+
+
+class Streams:
+    """All methods may be called from any thread."""
+
+    def __init__(self, settings: Settings, open: Open, settle: Settle) -> None:
+        """`open` is called before a stream starts, and may refuse it; `settle` when it has ended."""
+        self._settings = settings
+        self._open = open
+        self._settle = settle
+        self._lock = threading.Lock()
+        self._streams: dict[str, Stream] = {}
+        self._running: Counter[str] = Counter()
+        self._finished: OrderedDict[str, tuple[Stream, int]] = OrderedDict()
+        self._finished_bytes = 0
+        self._forgotten: OrderedDict[str, str] = OrderedDict()
+        self._claims: dict[tuple[str, str], Claim] = {}
+        self._old_claims: OrderedDict[tuple[str, str], Claim] = OrderedDict()
+        self._watched: dict[str, Stream] = {}
+        self._clock: threading.Thread | None = None
+        _every.add(self)
+
+    def start(
+        self,
+        owner: str,
+        model: str | None,
+        source: SourceOfEvents,
+        *,
+        key: str | None = None,
+        fingerprint: bytes = b"",
+    ) -> tuple[Stream, bool]:
+        """Start a stream, or find the one that `key` stands for; and whether it is new.
+
+        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, and what refuses to open it.
+        """
+        with self._lock:
+            self._forget_expired()
+            if key and (claim := self._claims.get((owner, key)) or self._old_claims.get((owner, key))):
+                if claim.fingerprint != fingerprint:
+                    raise KeyConflict()
+                return self._known(owner, claim.stream_id), False
+            self._check_slots(owner)
+            stream = Stream(
+                id=secrets.token_hex(10),
+                owner=owner,
+                key=key,
+                model=model,
+                created=int(time()),
+                source=source,
+                settings=self._settings,
+                settle=self._settled,
+            )
+            self._streams[stream.id] = stream
+            self._running[owner] += 1
+            if key:
+                self._claims[owner, key] = Claim(stream.id, fingerprint)
+        try:
+            self._open(stream)
+        except BaseException as error:
+            self._refused(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
+            raise
+        stream.start()
+        self._watch(stream)
+        return stream, True
+
+    def find(self, owner: str, stream_id: str) -> Stream:
+        """Raises `UnknownStream`, also for somebody else's, and `ExpiredStream`."""
+        with self._lock:
+            self._forget_expired()
+            return self._known(owner, stream_id)
+
+    def claimed(self, owner: str, key: str) -> Stream | None:
+        """The stream that `key` stands for; None for a key that was not seen yet. Raises `ExpiredStream`."""
+        with self._lock:
+            self._forget_expired()
+            claim = self._claims.get((owner, key)) or self._old_claims.get((owner, key))
+            return self._known(owner, claim.stream_id) if claim else None
+
+    def follow(self, stream: Stream, *, after: int = 0, connection: Any = None) -> Reader:
+        """A reader of the events after number `after`; `connection` is the client's socket, if the server shows it."""
+        reader = Reader(stream, after=after, connection=connection)
+        self._watch(stream)
+        return reader
+
+    def of(self, owner: str) -> list[Stream]:
+        """Those of one owner that are kept, the newest first."""
+        with self._lock:
+            self._forget_expired()
+            return [stream for stream in reversed(self._streams.values()) if stream.owner == owner]
+
+    def follow_together(self, places: Sequence[tuple[Stream, int]], *, connection: Any = None) -> Readers:
+        """Readers of several streams in one response, each of the events after the number beside it."""
+        readers = Readers(places, self._settings, connection=connection)
+        for stream, _ in places:
+            self._watch(stream)
+        return readers
+
+    def events_of(self, stream: Stream) -> Iterator[Event]:
+        """All of them, as they come. Closing the generator stops the stream, and waits until its record is written."""
+        reader = self.follow(stream)
+        try:
+            for _, batch in reader.batches():
+                yield from batch
+        finally:
+            stream.stop("cancelled")
+            stream.settled.wait(SETTLE_S)
+            reader.close()
+
+    def running(self) -> list[Stream]:
+        """Those that are not settled yet."""
+        return [stream for stream in list(self._streams.values()) if not stream.settled.is_set()]
+
+    # Slots…
+
+    def _check_slots(self, owner: str) -> None:
+        if self._running.total() >= self._settings.max_streams:
+            raise Overloaded(retry_after=RETRY_AFTER_S)
+        if self._running[owner] >= self._settings.max_streams_per_owner:
+            raise TooManyStreams(retry_after=RETRY_AFTER_S)
+
+    def _settled(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
+        try:
+            return self._settle(stream, ending)
+        finally:
+            with self._lock:
+                self._free_slot(stream.owner)
+                kept = stream.size + STREAM_BYTES
+                self._finished[stream.id] = (stream, kept)
+                self._finished_bytes += kept
+                self._forget_expired()
+
+    def _refused(self, stream: Stream, error: LLMStreamError) -> None:
+        """As if it had never been asked for; but whoever has attached to it meanwhile is told."""
+        if not stream.refuse(error):
+            return
+        with self._lock:
+            del self._streams[stream.id]
+            self._claims.pop((stream.owner, stream.key or ""), None)
+            self._free_slot(stream.owner)
+
+    def _free_slot(self, owner: str) -> None:
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
+
+    # What is kept…
+
+    def _known(self, owner: str, stream_id: str) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.owner == owner:
+            return stream
+        if self._forgotten.get(stream_id) == owner:
+            raise ExpiredStream()
+        raise UnknownStream()
+
+    def _forget_expired(self) -> None:
+        settings, before = self._settings, monotonic() - self._settings.retention_s
+        while self._finished:
+            stream, size = next(iter(self._finished.values()))
+            expired = stream.settled_at is not None and stream.settled_at <= before
+            if not expired and self._finished_bytes <= settings.max_retained_bytes:
+                break
+            del self._finished[stream.id], self._streams[stream.id]
+            self._finished_bytes -= size
+            self._forgotten[stream.id] = stream.owner
+            _trim(self._forgotten)
+            if stream.key and (claim := self._claims.pop((stream.owner, stream.key), None)):
+                self._old_claims[stream.owner, stream.key] = claim
+                _trim(self._old_claims)
+
+    # The clock…
+
+    def _watch(self, stream: Stream) -> None:
+        """Have the clock look at this stream, for as long as there is anything to see."""
+        with self._lock:
+            self._watched[stream.id] = stream
+            if self._clock is None or not self._clock.is_alive():  # after a fork it is not
+                self._clock = threading.Thread(target=self._tick, name="llm_stream clock", daemon=True)
+                try:
+                    self._clock.start()
+                except RuntimeError:  # no more threads; the next stream tries again
+                    logger.exception("the clock cannot be started: deadlines wait for the next stream")
+                    self._clock = None
+
+    def _tick(self) -> None:
+        """One thread looks after all deadlines, readers and connections, so that none costs anything per event."""
+        while True:
+            sleep(TICK_S)
+            now = monotonic()
+            for stream in list(self._watched.values()):
+                try:
+                    stream.tick(now)
+                except Exception:
+                    logger.exception("the clock stumbled over stream %s", stream.id)
+            with self._lock:
+                self._watched = {id: stream for id, stream in self._watched.items() if not stream.at_rest}
+                if not self._watched:
+                    self._clock = None
+                    return
+
+
+_every: WeakSet[Streams] = WeakSet()
+
+
+def every() -> Iterator[Streams]:
+    """All there are in this process."""
+    return iter(list(_every))
+
+
+def _trim(table: OrderedDict[Any, Any]) -> None:
+    while len(table) > MAX_REMEMBERED:
+        table.popitem(last=False)

@@ -1,0 +1,162 @@
+"""An untrusted body, or query, becomes a ChatRequest or a RequestError.
+
+These bytes can spend the operator's money. So what is not understood is refused, and so is what only the operator may
+decide: instructions to the model, other models, larger answers.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Annotated
+from typing import Any
+from typing import Literal
+
+import msgspec
+
+from ..chat_request import ChatRequest
+from ..chat_request import Key
+from ..chat_request import Message
+from ..errors import InvalidField
+from ..errors.validation import what_and_where
+from ..settings import Settings
+from .reading import is_image_url
+from .reading import json_object
+
+MAX_MESSAGES = 1000
+MAX_TOOLS = 128
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A piece of a message that is not plain text only."""
+
+    type: Literal["text", "image_url"]
+    text: str | None = None
+    image_url: dict[str, str] | None = None
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    role: str
+    content: str | list[_Part] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class _Body(msgspec.Struct):
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    prompt: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    model: str | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    key: Key | None = None
+
+
+FIELDS = _Body.__struct_fields__
+
+
+def from_body(body: bytes, settings: Settings, default_model: str) -> ChatRequest:
+    """Read a JSON body. Raises `RequestError`, whose message names the field."""
+    return from_fields(json_object(body), settings, default_model)
+
+
+def from_query(query: Mapping[str, str], settings: Settings, default_model: str) -> ChatRequest:
+    """Read `?prompt=…[&model][&key]`. Other parameters are left alone. Raises `RequestError`."""
+    given = {name: query[name] for name in ("prompt", "model", "key") if name in query}
+    return from_fields(given, settings, default_model)
+
+
+def from_fields(
+    given: dict[str, Any], settings: Settings, default_model: str, messages: Sequence[Message] | None = None
+) -> ChatRequest:
+    """Check the fields of a request; `messages` are those that came in another form, and were checked there."""
+    _refuse_unknown(given)
+    try:
+        body = msgspec.convert(given, _Body)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise wrong(error) from error
+    return ChatRequest(
+        messages=_messages(body) if messages is None else messages,
+        model=_model(body.model, settings, default_model),
+        max_output_tokens=_max_output_tokens(body.max_output_tokens, settings),
+        temperature=body.temperature,
+        tools=_tools(body.tools),
+        key=body.key,
+    )
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in FIELDS:
+            message = f"The field {name[:40]!r} is not known."
+            for close in difflib.get_close_matches(name, FIELDS, n=1):
+                message += f" Did you mean {close!r}?"
+            raise InvalidField(message)
+
+
+def _messages(body: _Body) -> list[Message]:
+    if body.messages is None and body.prompt is None:
+        raise InvalidField("The field 'prompt' (a string) or 'messages' (a list) is missing.")
+    if body.messages is not None and body.prompt is not None:
+        raise InvalidField("Send either 'prompt' or 'messages', not both.")
+    if body.prompt is not None:
+        return [{"role": "user", "content": body.prompt}]
+    assert body.messages is not None
+    for number, message in enumerate(body.messages):
+        _check_message(message, f"messages[{number}]")
+    plain: list[Message] = msgspec.to_builtins(body.messages)
+    return plain
+
+
+def _check_message(message: _Message, where: str) -> None:
+    if message.role not in ("user", "assistant"):
+        raise InvalidField(f"The field '{where}.role' must be 'user' or 'assistant'.")
+    if message.tool_calls is not None and message.role != "assistant":
+        raise InvalidField(f"The field '{where}.tool_calls' belongs to the role 'assistant' only.")
+    if not message.content and not message.tool_calls:
+        raise InvalidField(f"The field '{where}.content' is missing or empty.")
+    for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
+        _check_part(part, f"{where}.content[{index}]")
+
+
+def _check_part(part: _Part, where: str) -> None:
+    if part.type == "text" and part.text is None:
+        raise InvalidField(f"The field '{where}.text' is missing.")
+    if part.type == "image_url":
+        image_url((part.image_url or {}).get("url", ""), f"{where}.image_url.url")
+
+
+def image_url(url: str, where: str) -> str:
+    """The URL, if it is one that a browser may have fetched. Raises `InvalidField`."""
+    if not is_image_url(url):
+        raise InvalidField(f"The field '{where}' must be an https: or data:image/ URL.")
+    return url
+
+
+def _model(asked: str | None, settings: Settings, default_model: str) -> str:
+    if asked is None or asked == default_model or asked in settings.models:
+        return asked or default_model
+    allowed = ", ".join(repr(model) for model in dict.fromkeys((default_model, *settings.models)))
+    raise InvalidField(f"The field 'model' must be one of: {allowed}.")
+
+
+def _max_output_tokens(asked: int | None, settings: Settings) -> int:
+    if asked is not None and asked > settings.max_output_tokens:
+        raise InvalidField(f"The field 'max_output_tokens' may be {settings.max_output_tokens} at most.")
+    return asked or settings.max_output_tokens
+
+
+def _tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    for index, tool in enumerate(tools or ()):
+        function = tool.get("function")
+        named = isinstance(function, dict) and isinstance(function.get("name"), str)
+        if tool.get("type") != "function" or not named:
+            raise InvalidField(f"The field 'tools[{index}]' must be {{'type': 'function', 'function': {{'name': …}}}}.")
+    return tools or None
+
+
+def wrong(error: Exception) -> InvalidField:
+    """Callers want to know the field first."""
+    what, field = what_and_where(error)
+    return InvalidField(f"The field '{field}' is wrong: {what}." if field else f"{what}.")

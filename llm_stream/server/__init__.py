@@ -1,0 +1,1 @@
+"""What we know of gevent, gunicorn and sockets."""

@@ -1,0 +1,33 @@
+"""How an answer ends: one value, made where the end is known, and handed down to those that write it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import LLMStreamError
+from ..events import Done
+from ..events import Event
+from ..events import Failure
+from ..events import Status
+from ..events import Usage
+from .source import Attempt
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The last item of a source, and what a stream settles with."""
+
+    status: Status
+    finish_reason: str | None = None
+    failure: Failure | None = None
+    usage: Usage | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """The calls that were made, as they stood at the end."""
+
+    @classmethod
+    def of(cls, error: LLMStreamError) -> Ending:
+        return cls(error.ending, failure=error.failure())
+
+    def events(self) -> list[Event]:
+        """The terminal events, in their order."""
+        known: list[Event] = [event for event in (self.failure, self.usage) if event is not None]
+        return [*known, Done(self.status, self.finish_reason)]

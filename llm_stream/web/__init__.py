@@ -1,0 +1,1 @@
+"""Flask: the routes, the responses and the commands of an `LLMStream` in an app."""

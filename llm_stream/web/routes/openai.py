@@ -1,0 +1,124 @@
+"""The routes of OpenAI's own clients: `OpenAI(base_url=".../llm/v1")`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from flask import Response
+from flask import request
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import InternalServerError
+
+from ...core.stream import Stream
+from ...errors import LLMStreamError
+from ...errors.statuses import status_of
+from ...events import Event
+from ...events import Failure
+from ...events import Usage
+from ...requests import WrongParameter
+from ...requests.openai import check_model
+from ...requests.openai import from_body
+from ...wire.openai import OpenAIWire
+from ...wire.openai import completion_of
+from ...wire.openai import error_of
+from ...wire.openai import failure_in
+from .. import access
+from .. import body
+from .. import response
+from ..registration import Views
+from ..service import Service
+from . import aborted
+from .address import url_of
+
+
+def add_to(llm: Service) -> None:
+    v1 = Views("openai", __name__, url_prefix="/v1")  # one inside ours, because errors have a form of their own
+
+    @v1.post("/chat/completions")
+    def create_completion() -> Response:
+        ours, owner = llm.state, llm.admit()
+        asked = from_body(
+            body.read_json(ours.settings),
+            ours.settings,
+            ours.model,
+            key=request.headers.get("Idempotency-Key"),
+            may_instruct=not access.is_browser(request),
+        )
+        stream = llm.open(owner, asked.request)
+        if asked.stream:
+            wire, refuse = OpenAIWire(include_usage=asked.include_usage), partial(_refusal, stream)
+            answer = response.event_stream(ours.streams, stream, request, wire, refuse=refuse)
+        else:
+            answer = response.whole_answer(ours.streams, stream, request, render=partial(_completion, stream))
+        return _with_names(llm, answer, stream, asked.left_out)
+
+    @v1.get("/models")
+    def list_models() -> Response:
+        llm.admit()
+        names = dict.fromkeys((llm.state.model, *llm.state.settings.models))
+        return response.json_response({"object": "list", "data": [_model(name) for name in names]})
+
+    @v1.get("/models/<path:openai_model>")
+    def retrieve_model(openai_model: str) -> Response:
+        llm.admit()
+        return response.json_response(_model(check_model(openai_model, llm.state.settings, llm.state.model)))
+
+    @v1.errorhandler(LLMStreamError)
+    def refused(error: LLMStreamError) -> Response:
+        response.log_refusal(error)
+        param = error.param if isinstance(error, WrongParameter) else None
+        answer = _error(error.failure(), error.status, param)
+        answer.headers["x-should-retry"] = _yes_or_no(error.retryable)
+        return answer
+
+    @v1.errorhandler(HTTPException)
+    def in_openai_form(error: HTTPException) -> Response | HTTPException:
+        if aborted.speaks_for_itself(error):
+            return error
+        answer = aborted.with_headers_of(error, _error(aborted.failure_of(error), error.code or 500))
+        if isinstance(error, InternalServerError):  # nobody knows how far it had come
+            answer.headers["x-should-retry"] = _yes_or_no(False)
+        return answer
+
+    llm.register_blueprint(v1)
+
+
+def _completion(stream: Stream, events: Sequence[Event]) -> Response:
+    """A whole answer, or why it is not whole; what there is of it is kept under the URL of the stream."""
+    if failure := failure_in(events):
+        return _refusal(stream, failure)
+    return response.json_response(completion_of(events))
+
+
+def _refusal(stream: Stream, failure: Failure) -> Response:
+    """Why a stream failed. SDKs ask twice more where they are not told otherwise, and each time would be paid for."""
+    answer = _error(failure, status_of(failure.code))
+    cost_nothing = any(isinstance(event, Usage) and event.source == "none" for event in stream.log.after(0))
+    is_worth_it = failure.retryable and stream.key is None  # its key would only bring this failure again
+    answer.headers["x-should-retry"] = _yes_or_no(cost_nothing and is_worth_it)
+    return answer
+
+
+def _with_names(llm: Service, answer: Response, stream: Stream, left_out: Sequence[str]) -> Response:
+    """Where else to find the stream, under the names that SDKs know and that they do not."""
+    answer.headers["x-request-id"] = stream.id
+    answer.headers["x-llm-stream-url"] = url_of(llm, stream)
+    answer.headers.setdefault("x-should-retry", _yes_or_no(False))
+    if left_out:
+        answer.headers["x-llm-stream-left-out"] = ", ".join(left_out)
+    return answer
+
+
+def _error(failure: Failure, status: int, param: str | None = None) -> Response:
+    answer = response.refusal(error_of(failure, status, param), status, failure.retry_after)
+    answer.headers["x-request-id"] = failure.error_id
+    return answer
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "llm_stream"}
+
+
+def _yes_or_no(yes: bool) -> str:
+    return "true" if yes else "false"

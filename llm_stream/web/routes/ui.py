@@ -1,0 +1,85 @@
+"""The routes of the Vercel AI SDK: `useChat({ transport: new DefaultChatTransport({ api: "…/ui/chat" }) })`.
+
+https://ai-sdk.dev/docs/ai-sdk-ui/chatbot-resume-streams
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from flask import Response
+from flask import request
+from werkzeug.exceptions import HTTPException
+
+from ...core.stream import Stream
+from ...errors import LLMStreamError
+from ...events import Failure
+from ...requests import ui
+from ...wire.ui import HEADERS
+from ...wire.ui import UIWire
+from .. import body
+from .. import response
+from ..registration import Views
+from ..service import Service
+from . import aborted
+from . import conversation
+from .conversation import Place
+
+
+def add_to(llm: Service) -> None:
+    views = Views("ui", __name__, url_prefix="/ui")  # inside ours, because errors have a form of their own
+
+    @views.post("/chat")
+    def ui_chat() -> Response:
+        owner, state = llm.admit(), llm.state
+        turn = ui.from_body(body.read_json(state.settings), state.settings, state.model)
+        if turn.chat is None:  # useCompletion, which knows no conversation
+            return _streamed(llm, llm.open(owner, turn.asked), None)
+        place = Place("ui", turn.chat, turn.digest or secrets.token_hex(16), turn.continued)
+        return _streamed(llm, conversation.opened(llm, owner, turn.asked, place), turn.continued)
+
+    @views.get("/chat/<path:chat_id>/stream")
+    def resume_ui_chat(chat_id: str) -> Response:
+        streams = conversation.streams_in(llm, llm.admit(), "ui", chat_id)
+        if not streams or streams[0].settled.is_set():
+            return response.nothing_more()
+        place = conversation.place_of(streams[0])
+        return _streamed(llm, streams[0], place.message if place else None)
+
+    @views.delete("/chat/<path:chat_id>/stream")
+    @views.post("/chat/<path:chat_id>/stop")
+    def stop_ui_chat(chat_id: str) -> Response:
+        conversation.stop(llm, llm.admit(), "ui", chat_id)
+        return Response(status=204)
+
+    @views.errorhandler(LLMStreamError)
+    def refused(error: LLMStreamError) -> Response:
+        response.log_refusal(error)
+        return in_text(error.failure())
+
+    @views.errorhandler(HTTPException)
+    def aborted_in_text(error: HTTPException) -> Response | HTTPException:
+        if aborted.speaks_for_itself(error):
+            return error
+        answer = in_text(aborted.failure_of(error))
+        answer.status_code = error.code or 500
+        return aborted.with_headers_of(error, answer)
+
+    llm.register_blueprint(views)
+
+
+def _streamed(llm: Service, stream: Stream, message_id: str | None) -> Response:
+    """From its start, always: these clients build the message anew when they come back."""
+    refuse = in_text if request.method == "POST" else None
+    answer = response.event_stream(llm.state.streams, stream, request, UIWire(message_id), refuse=refuse)
+    if answer.mimetype == "text/event-stream":
+        answer.headers.update(HEADERS)
+    return answer
+
+
+def in_text(failure: Failure) -> Response:
+    """A refusal as these clients show it: they take the whole body for the message."""
+    answer = response.failure_response(failure)
+    answer.set_data(failure.message)
+    answer.mimetype = "text/plain"
+    return answer

@@ -1,0 +1,143 @@
+"""What the routes, the commands and the app's own views are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from flask import Response
+from flask import request
+from flask.blueprints import BlueprintSetupState
+from openai import OpenAI
+
+from ..chat_request import ChatRequest
+from ..core.books import Hook
+from ..core.stream import Stream
+from ..errors import ExpiredStream
+from ..errors import UnknownStream
+from ..upstream.client import Client
+from ..upstream.completion import Completion
+from ..upstream.iterator import IteratorSource
+from ..upstream.iterator import discard
+from ..upstream.source import SourceOfEvents
+from ..usage.budget import BudgetOf
+from ..wire import Wire
+from ..wire import sse
+from . import access
+from . import body
+from . import response
+from . import state
+from .registration import Views
+from .state import State
+
+
+class Service(Views):
+    """A blueprint that starts streams and finds them again. It keeps nothing of an app."""
+
+    def __init__(
+        self,
+        name: str,
+        import_name: str,
+        model: str | None,
+        client: OpenAI | Callable[[], OpenAI] | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, import_name, **options)
+        self._model = model
+        self._client = Client(client)
+        self._authorize: access.Authorize | None = None
+        self._authorize_usage: access.Authorize | None = None
+        self._hooks: list[Hook] = []
+        self._budget_of: BudgetOf | None = None
+        self.record(self._install)
+
+    def _install(self, setup: BlueprintSetupState) -> None:
+        state.install(
+            setup,
+            self,
+            model=self._model,
+            is_guarded=self._authorize is not None,
+            hooks=self._hooks,
+            budget_of=self._budget_of,
+        )
+
+    @property
+    def state(self) -> State:
+        """This `LLMStream`'s part of the current app."""
+        return state.current(self)
+
+    def admit(self) -> str:
+        """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
+        access.check_processes(request)
+        access.check_site(request, self.state.settings)
+        return access.owner_of(request, self._authorize)
+
+    def usage_scope(self) -> str | None:
+        """The owner whose usage the current request may see, None for everybody's. Raises `UsageClosed`."""
+        return access.scope_of(self._authorize_usage, self.name)
+
+    def open(
+        self,
+        owner: str,
+        asked: ChatRequest | None = None,
+        *,
+        source: Iterable[Any] | None = None,
+        model: str | None = None,
+        key: str | None = None,
+    ) -> Stream:
+        """Start a stream, or find the one that the key stands for. Raises `LLMStreamError`."""
+        ours = self.state
+        made = self.source_of(ours, asked, source, model)
+        key = asked.key if asked else key
+        fingerprint = (asked.fingerprint() if asked else body.fingerprint()) if key else b""
+        try:
+            stream, new = ours.streams.start(owner, made.asked.model, made, key=key, fingerprint=fingerprint)
+        except BaseException:
+            discard(source)
+            raise
+        if not new:
+            discard(source)
+        return stream
+
+    def source_of(
+        self,
+        ours: State,
+        asked: ChatRequest | None,
+        source: Iterable[Any] | None,
+        model: str | None,
+        *,
+        is_part: bool = False,
+    ) -> SourceOfEvents:
+        if asked is None:
+            return IteratorSource(source or (), model, ours.app.app_context)
+        settings = ours.settings
+        if is_part:  # a reset would void what the other parts have said
+            settings = replace(settings, retry_after_content=False)
+        return Completion(self._client.endpoint, asked, settings)
+
+    def defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
+        return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens
+
+    def attached(self, owner: str, wire: Wire) -> Response | None:
+        """The response to a reader that comes back with a `Last-Event-ID`; None for one that does not.
+
+        What it read is never bought again: where the stream is not known any more there is nothing more to say.
+        """
+        last = request.headers.get("Last-Event-ID")
+        if not last:
+            return None
+        stream_id, _, number = last.rpartition("-")
+        try:
+            stream = self.state.streams.find(owner, stream_id)
+        except (UnknownStream, ExpiredStream):
+            return response.nothing_more()
+        return self.follow(stream, sse.event_number(number) or 0, wire)
+
+    def follow(self, stream: Stream, after: int, wire: Wire) -> Response:
+        """The rest of a stream, from the event after number `after`; 204 if there is none and will be none."""
+        if stream.log.ended and after >= len(stream.log):
+            return response.nothing_more()
+        after = min(after, len(stream.log))
+        return response.answer(self.state.streams, stream, request, wire, after=after)

@@ -1,0 +1,123 @@
+"""What one `LLMStream` has in one app: made when it is registered, found again in every request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import TextIO
+from typing import cast
+
+from flask import Blueprint
+from flask import Config
+from flask import Flask
+from flask import current_app
+from flask.blueprints import BlueprintSetupState
+from flask.logging import default_handler
+from flask.logging import has_level_handler
+from flask.logging import wsgi_errors_stream
+
+from ..core.books import Books
+from ..core.books import Hook
+from ..core.streams import Streams
+from ..errors import ConfigError
+from ..errors import LLMStreamError
+from ..settings import PREFIX
+from ..settings import Settings
+from ..upstream.client import know_the_platform
+from ..usage.budget import BudgetOf
+from ..usage.logging import JSONLines
+from . import response
+from .registration import Prefix
+from .registration import Registration
+
+if TYPE_CHECKING:
+    from ..ledger.ledger import Ledger
+
+logger = logging.getLogger("llm_stream")
+
+EXTENSION = "llm_stream"
+
+
+@dataclass(frozen=True)
+class State:
+    """Nothing of an app is kept on the `LLMStream` itself, so that it can be registered on several."""
+
+    app: Flask
+    settings: Settings
+    model: str
+    streams: Streams
+    ledger: Ledger | None
+    prefixes: list[Prefix]
+    """One for each time that it was registered with a prefix."""
+
+
+def current(llm: Blueprint) -> State:
+    """The state of an `LLMStream` in the current app."""
+    try:
+        state: State = current_app.extensions[EXTENSION][llm]
+    except KeyError:
+        raise RuntimeError(f"The LLMStream {llm.name!r} is not registered on this app.") from None
+    return state
+
+
+def install(
+    setup: BlueprintSetupState,
+    llm: Blueprint,
+    *,
+    model: str | None,
+    is_guarded: bool,
+    hooks: Sequence[Hook],
+    budget_of: BudgetOf | None,
+) -> None:
+    """Read the settings and make the state. Raises `ConfigError`."""
+    app = cast(Flask, setup.app)
+    states = app.extensions.setdefault(EXTENSION, {})
+    prefixes = [prefix] if (prefix := cast(Registration, setup).prefix()) else []
+    if llm in states:
+        states[llm].prefixes.extend(prefixes)
+        return
+    _take_defaults_from_environment(app)
+    settings = Settings.from_config(app.config)
+    if not is_guarded and not settings.public:
+        raise ConfigError(
+            f"Anybody could spend your money: decorate a function with @{llm.name}.authorize that returns who pays,"
+            " or set LLM_STREAM_PUBLIC = True."
+        )
+    model = model or settings.model
+    if model is None:
+        raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
+
+    books = Books(app, llm.name, settings, hooks, model, budget_of)
+    states[llm] = State(app, settings, model, Streams(settings, books.open, books.settle), books.ledger, prefixes)
+    app.register_error_handler(LLMStreamError, response.error_response)
+    _make_log_visible(settings.log_format)
+    know_the_platform()
+
+
+def _take_defaults_from_environment(app: Flask) -> None:
+    environment = Config(app.root_path)
+    environment.from_prefixed_env(PREFIX.rstrip("_"))
+    for name, value in environment.items():
+        app.config.setdefault(PREFIX + name, value)
+
+
+def _make_log_visible(format: str) -> None:
+    """As Flask does for its own logger: the usage line is of no use where nobody sees it."""
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if format == "json":
+        _write_json()
+    elif not has_level_handler(logger):
+        logger.addHandler(default_handler)
+
+
+def _write_json() -> None:
+    """To the same place, and nowhere else: the host's handlers would write each line a second time."""
+    logger.removeHandler(default_handler)
+    logger.propagate = False
+    if not any(isinstance(handler.formatter, JSONLines) for handler in logger.handlers):
+        handler = logging.StreamHandler(cast(TextIO, wsgi_errors_stream))
+        handler.setFormatter(JSONLines())
+        logger.addHandler(handler)
