@@ -1,10 +1,10 @@
-"""The demo with its ledger's database in the event loop, as it would be without `greenlets.off_loop`."""
+"""The demo with its ledger's database in the event loop, as it would be without `gevent.off_loop`."""
 
 from __future__ import annotations
 
-from llm_stream.server import greenlets
+from llm_stream.server import gevent
 
-greenlets.off_loop = lambda function, *args: function(*args)
+gevent.off_loop = lambda function, *args: function(*args)
 
 from wsgi import app  # noqa: E402
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from ..events import Event
-from ..server.greenlets import spawn
+from ..server.gevent import spawn
 from ..settings import Settings
 from ..upstream.ending import Ending
 from ..upstream.source import SourceOfEvents

@@ -11,8 +11,10 @@ from typing import Any
 
 from ..events import Done
 from ..events import Event
-from ..server import greenlets
 from ..server import sockets
+from ..server.gunicorn import Writer
+from ..server.gunicorn import caller
+from ..server.gunicorn import writer_past
 from ..wire import Wire
 from .log.memory import Bell
 from .stream import Stream
@@ -41,7 +43,7 @@ class Reader:
         self._client, self._bell = shared or (Client(connection, stream.settings.send_timeout_s), Bell())
         self._last_write = monotonic()
         self._wire: Wire | None = None
-        self._writer: greenlets.Writer | None = None
+        self._writer: Writer | None = None
         self._may_write_past = stream.settings.fast_path
         self._is_parked = False
         self._made_at = self._last_write
@@ -104,7 +106,7 @@ class Reader:
                     yield data
                     if self._may_write_past:
                         self._may_write_past = False  # looked at once
-                        self._writer = greenlets.writer_past(greenlets.caller())
+                        self._writer = writer_past(caller())
         except ConnectionError:
             pass
 

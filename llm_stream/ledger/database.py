@@ -26,7 +26,7 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import OperationalError
 
 from ..errors import ConfigError
-from ..server import greenlets
+from ..server import gevent
 from ..usage.record import utc_now
 from . import schema
 
@@ -69,13 +69,13 @@ class Database:
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` in a transaction. Raises what it raises, and SQLAlchemy's errors: then nothing is written."""
-        result: Result = greenlets.off_loop(self._write, work)
+        result: Result = gevent.off_loop(self._write, work)
         return result
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` with a connection of its own."""
         with self._reads:
-            result: Result = greenlets.off_loop(self._read, work)
+            result: Result = gevent.off_loop(self._read, work)
             return result
 
     def now(self, connection: Connection) -> datetime:

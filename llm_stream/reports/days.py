@@ -34,7 +34,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.rows import is_lost
 from ..ledger.schema import usage
 from ..ledger.schema import usage_days
-from ..server import greenlets
+from ..server import gevent
 from .filters import Filters
 
 FEW = 50_000
@@ -110,7 +110,7 @@ def days(ledger: Ledger, filters: Filters) -> list[Day]:
         return ledger.read(lambda connection: list(_summed(connection, where(filters), is_exact=is_few)))
     kept = ledger.read(lambda connection: _kept(connection, filters, counts))
     missing = sorted(counts.keys() - kept.keys())
-    found = list(greenlets.off_loop(_decoded, kept.values()))
+    found = list(gevent.off_loop(_decoded, kept.values()))
     for at in range(0, len(missing), DAYS_AT_ONCE):
         found += _sum_and_keep(ledger, missing[at : at + DAYS_AT_ONCE], filters.today)
     if filters.models or filters.statuses:

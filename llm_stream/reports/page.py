@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import jinja2
 
 from ..ledger.ledger import Ledger
-from ..server import greenlets
+from ..server import gevent
 from ..usage.record import SYMBOLS
 from ..usage.record import amount_of
 from ..usage.record import exact
@@ -75,7 +75,7 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
     links = Links(filters, by, files)
     today = filters.today
     template = templates.get_template("usage.html")
-    drawn = greenlets.off_loop(charts, made, by)
+    drawn = gevent.off_loop(charts, made, by)
     draw = partial(
         template.render,
         report=made,
@@ -106,7 +106,7 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
         width=chart.WIDTH,
         height=chart.HEIGHT,
     )
-    return greenlets.off_loop(draw)
+    return gevent.off_loop(draw)
 
 
 def charts(made: Report, by: Dimension) -> list[Chart]:

@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from ..ledger.ledger import Ledger
-from ..server import greenlets
+from ..server import gevent
 from ..usage.record import exact
 from .days import Day
 from .days import Sum
@@ -88,7 +88,7 @@ class Report:
 
 def report(ledger: Ledger, filters: Filters, by: Dimension = "day") -> Report:
     """Raises SQLAlchemy's errors."""
-    return greenlets.off_loop(_folded, filters, by, days(ledger, filters))
+    return gevent.off_loop(_folded, filters, by, days(ledger, filters))
 
 
 def _folded(filters: Filters, by: Dimension, found: Iterable[Day]) -> Report:

@@ -11,10 +11,11 @@ from urllib.request import getproxies
 import httpx2
 from openai import DefaultHttpx2Client
 from openai import OpenAI
-from openai._base_client import SyncHttpxClientWrapper
 
-from . import lifeline
+from . import httpx_pool
 from .endpoint import Endpoint
+from .openai_client import has_default_http_client
+from .openai_client import http_client_of
 from .transport import LeanTransport
 
 KEEP_ALIVE_CONNECTIONS = 100
@@ -71,11 +72,12 @@ class Client:
             client = OpenAI(http_client=_http_client(lean))
         else:
             client = given if isinstance(given, OpenAI) else given()
-            if type(client._client) is SyncHttpxClientWrapper:  # the SDK's own default: nobody chose it
+            if has_default_http_client(client):
                 client = client.with_options(http_client=_http_client(lean), timeout=client.timeout)
             else:
                 lean = None
-        lifeline.watch(client._client)
+        if (http_client := http_client_of(client)) is not None:
+            httpx_pool.watch(http_client)
         # retries are ours: the SDK would sleep through a stop, and knows nothing of the first-token deadline
         return Endpoint(client.with_options(max_retries=0), lean)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from ..server import greenlets
+from ..server import gevent
 from ..server import sockets
 from . import http1
 
@@ -45,7 +45,7 @@ class Connection:
         self._was_used = False
         self._may_be_dead = False
         self._ahead: bytes | None = None
-        self._watch: greenlets.Watch | None = None
+        self._watch: gevent.Watch | None = None
 
     def get_extra_info(self, info: str) -> Any:
         """As httpcore's network streams have it."""
@@ -70,7 +70,7 @@ class Connection:
         is_short = timeout is not None and timeout < LONG_S
         self.may_be_watched = not is_short
         self.socket.settimeout(timeout if is_short else None)
-        fast = None if is_short else greenlets.read_of(self.socket)
+        fast = None if is_short else gevent.read_of(self.socket)
         self._recv, self._takes_turns = fast or self.socket.recv, fast is not None
 
     def read(self) -> bytes:
@@ -117,7 +117,7 @@ class Connection:
 
     def watch(self, callback: Callable[[], None]) -> bool:
         """See `source.Watchable`."""
-        self._watch = greenlets.watch(self.socket, callback)
+        self._watch = gevent.watch(self.socket, callback)
         return self._watch is not None
 
     def unwatch(self) -> None:

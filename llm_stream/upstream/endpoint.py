@@ -12,6 +12,8 @@ import openai
 from openai import OpenAI
 from openai import Stream
 
+from .openai_client import has_constant_headers
+from .openai_client import http_client_of
 from .transport import LeanTransport
 from .transport import Prepared
 
@@ -39,7 +41,7 @@ class Endpoint:
         self.base_url = str(client.base_url)
         self.output_limit_name = _output_limit_name(client)
         self._client = client
-        self._transport = transport if _is_constant(client) else None
+        self._transport = transport if has_constant_headers(client) else None
         self._last: Prepared | None = None
         self._proven: Prepared | None = None
 
@@ -70,7 +72,8 @@ class Endpoint:
     def _post_again(self, transport: LeanTransport, proven: Prepared, content: bytes) -> httpx2.Response:
         response = transport.send(proven, content)
         if "set-cookie" in response.headers:
-            self._client._client.cookies.extract_cookies(response)  # the SDK's client would have kept it
+            if (http_client := http_client_of(self._client)) is not None:
+                http_client.cookies.extract_cookies(response)  # it would have kept it
             self._last = self._proven = None
         if response.is_success:
             return response
@@ -98,12 +101,6 @@ class Raw(Stream[Any]):
 
 def request_id_of(response: httpx2.Response) -> str | None:
     return next((response.headers[name] for name in REQUEST_ID if name in response.headers), None)
-
-
-def _is_constant(client: OpenAI) -> bool:
-    """Whether nothing of its requests changes from one to the next: its headers hold a key, not a way to get one."""
-    ways = ("_api_key_provider", "workload_identity", "_provider_runtime")
-    return type(client) is OpenAI and all(getattr(client, way, None) is None for way in ways)
 
 
 def _json(body: Body) -> bytes:

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..errors import OverBudget
 from ..errors import Unpriced
 from ..events import Usage
-from ..server import greenlets
+from ..server import gevent
 from ..settings import Budget
 from ..settings import Settings
 from ..upstream.source import Attempt
@@ -142,7 +142,7 @@ class Budgets:
         asked = source.asked
         if asked.messages is None:
             return None
-        read = greenlets.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+        read = gevent.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
         return self.highest_price(read, 0, source, currency)
 
     def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
@@ -150,7 +150,7 @@ class Budgets:
         asked = source.asked
         if asked.messages is None or asked.most_output_tokens is None or not estimate.is_text(asked.messages):
             return None
-        read = greenlets.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+        read = gevent.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
         return self.highest_price(read * asked.most_attempts, asked.most_output_tokens, source, currency)
 
 

@@ -26,7 +26,7 @@ from ..errors.statuses import CLIENT_CLOSED_REQUEST
 from ..errors.statuses import status_of
 from ..events import Event
 from ..events import Failure
-from ..server import greenlets
+from ..server.gunicorn import Pieces
 from ..usage.logging import named
 from ..wire import Wire
 from ..wire import sse
@@ -111,7 +111,7 @@ def _reader(streams: Streams, stream: Stream, request: Request, after: int) -> R
 
 def _event_stream_of(written: Iterator[bytes], close: Callable[[], None]) -> Response:
     pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(written))
-    body = greenlets.Pieces(pieces, close)
+    body = Pieces(pieces, close)
     made = _streamed(current_app.response_class)(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
     made.direct_passthrough = True  # it is bytes: nobody needs to look at each piece again
     return made
