@@ -2,6 +2,7 @@
 
     make bench                      about ten minutes; writes results.json, the tables of README.md and capacity.svg
     python benchmarks/run.py --short    every scenario once, small: a smoke test that judges no time
+    python benchmarks/run.py --compare ../before    another checkout beside this one, in turns: what a change costs
 
 The servers take turns, on a core of their own where the machine has two; the mock upstream and the load are on the
 other. CPU is the run time of all threads of the server's process tree, from /proc, which the machine's other load does
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +381,37 @@ def measure(with_peers: bool, size: Size) -> dict[str, Any]:
     return {"instruments": instruments, "figures": medians, "all": figures, "capacity": sweeps}
 
 
+def compare(other: Path, rounds: int = 5) -> dict[str, Any]:
+    """This checkout and another in turns: the median of each figure, and of the ratio of each round."""
+    ours = servers(with_peers=False, short=True)[0]
+    theirs = replace(ours, name="other", command=in_checkout(ours.command, other), folder=other)
+    size = replace(FULL, burst_streams=16, requests=100)
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    with tool_chain() as tools:
+        for turn in range(rounds):
+            print(f"round {turn + 1} of {rounds}", file=sys.stderr)
+            for scenario in (burst, paced, request):
+                with running(ours, tools) as run:
+                    here = scenario(run, size)
+                with running(theirs, tools) as run:
+                    there = scenario(run, size)
+                for name, value in here.items():
+                    pairs.setdefault(name, []).append((value, there[name]))
+        shutil.rmtree(tools)
+    return {
+        name: {
+            "this": statistics.median(this for this, _ in values),
+            "other": statistics.median(that for _, that in values),
+            "ratio": statistics.median(this / that for this, that in values) if all(v for _, v in values) else None,
+        }
+        for name, values in pairs.items()
+    }
+
+
+def in_checkout(command: list[str], checkout: Path) -> list[str]:
+    return [part.replace(str(ROOT), str(checkout)) if part.endswith(".conf.py") else part for part in command]
+
+
 def layers() -> dict[str, dict[str, float]]:
     """Microseconds per token of what is ours, without sockets."""
     output = subprocess.check_output(pinned(SERVER_CORE, [sys.executable, str(HERE / "layers.py")]))
@@ -404,7 +437,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="every scenario once, small, without the peers")
     parser.add_argument("--no-peers", action="store_true", help="measure this project only")
+    parser.add_argument("--compare", metavar="CHECKOUT", type=Path, help="measure another checkout of it in turns")
     options = parser.parse_args()
+    if options.compare:
+        print(json.dumps(compare(options.compare.resolve()), indent=2, ensure_ascii=False))
+        return
     results = measure(not options.short and not options.no_peers, SHORT if options.short else FULL)
     if options.short:
         broken = sum(rows["broken answers"] for rows in results["figures"].values())

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
 from .conftest import ROOT
 from .conftest import require
 
+PATIENCE_S = 180
+
+
+def printed_by(script: str, *arguments: str) -> str:
+    """What a benchmark prints. Its servers end with it, also after a timeout: the next run needs their ports."""
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    running = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        output, errors = running.communicate(timeout=PATIENCE_S)
+    except BaseException:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        raise
+    assert running.returncode == 0, errors
+    return output
+
 
 def test_every_scenario_runs_and_no_answer_is_broken() -> None:
     require("cc", "gcc")
     require("taskset", "util-linux")
-    command = [sys.executable, str(ROOT / "benchmarks/run.py"), "--short"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout)["flask-llm-stream"]
+    figures = json.loads(printed_by("run.py", "--short"))["flask-llm-stream"]
     assert figures["broken answers"] == 0
     assert figures["request: upstream connections made"] == 0
     assert figures["burst: CPU µs/token"] > 0
@@ -25,9 +42,7 @@ def test_every_scenario_runs_and_no_answer_is_broken() -> None:
 def test_token_takes_no_more_instructions_than_it_did() -> None:
     """Times depend on the machine's mood; instructions hardly do, also from one build of Python to another."""
     require("valgrind", "valgrind")
-    command = [sys.executable, str(ROOT / "benchmarks/layers.py"), "--count"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    counts = json.loads(printed_by("layers.py", "--count"))
     recorded = json.loads((ROOT / "benchmarks/instructions.json").read_text())
-    for mode, counted in json.loads(done.stdout).items():
+    for mode, counted in counts.items():
         assert 0 < counted < 1.6 * recorded[mode], f"{mode}: {counted} instructions per token"
