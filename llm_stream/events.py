@@ -1,4 +1,4 @@
-"""What a stream consists of: the vocabulary of the log and of every wire."""
+"""The events of a stream. Logs store them, wires write them."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Literal
 import msgspec
 
 Status = Literal[
-    "completed",  # the model said all it wanted
-    "incomplete",  # cut by its length, or by a content filter
-    "cancelled",  # somebody stopped it
-    "abandoned",  # all readers have gone
+    "completed",  # the model finished
+    "incomplete",  # cut off by the length limit or a content filter
+    "cancelled",  # stopped by a client
+    "abandoned",  # all readers disconnected
     "failed",
     "timed_out",
     "over_budget",
-    "interrupted",  # shutdown, or a lost worker
+    "interrupted",  # shutdown, or a dead worker
 ]
 
 WHOLE: tuple[Status, ...] = ("completed", "incomplete")
-"""The endings of an answer that came to its end."""
+"""The statuses of an answer that the model finished, or that its limits cut off."""
 
 Source = Literal[
     "provider",  # the provider's final figures
-    "partial",  # the provider's figures, from before the end
-    "estimated",  # counted here, by a tokenizer
-    "none",  # refused before anything was bought
+    "partial",  # the provider's figures from before the end
+    "estimated",  # counted here with a tokenizer
+    "none",  # nothing was bought
     "unknown",
 ]
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One entry of a log. A field that is None is not written."""
+    """One entry of a log. Fields that are None are not encoded."""
 
     type: ClassVar[str]
 
 
 class Start(Event, frozen=True):
-    """First, once; sent before the upstream is called. `created` is in Unix seconds.
+    """The first event, sent before the upstream is called. `created` is in Unix seconds.
 
-    `model` is None where nobody has said what an iterable of the app's stands for.
+    `model` is None for an app's iterable without a declared model.
     """
 
     type = "start"
     id: str
     model: str | None = None
-    created: int = -1  # always given; a field after one with a default needs one, too
+    created: int = -1  # always set; the default is only there because `model` has one
 
 
 class Delta(Event, frozen=True):
@@ -57,21 +57,21 @@ class Delta(Event, frozen=True):
 
 
 class Reasoning(Event, frozen=True):
-    """Text of the model's thinking."""
+    """Text of the model's reasoning."""
 
     type = "reasoning"
     text: str
 
 
 class Refusal(Event, frozen=True):
-    """Text in which the model declines."""
+    """Text of a refusal by the model."""
 
     type = "refusal"
     text: str
 
 
 class ToolCall(Event, frozen=True):
-    """A fragment of a call that the model wants made; `id` and `name` come with its first one only."""
+    """A fragment of a tool call. Only its first fragment has `id` and `name`."""
 
     type = "tool_call"
     index: int
@@ -81,14 +81,14 @@ class ToolCall(Event, frozen=True):
 
 
 class Reset(Event, frozen=True):
-    """All text so far is void: a retry took over."""
+    """Discard all content so far: a retry starts the answer again."""
 
     type = "reset"
     reason: str
 
 
 class Failure(Event, frozen=True):
-    """Why the stream ends badly; at most once, before `usage`. `retry_after` is in seconds."""
+    """Why the stream failed; at most once, before `usage`. `retry_after` is in seconds."""
 
     type = "failure"
     code: str
@@ -99,9 +99,9 @@ class Failure(Event, frozen=True):
 
 
 class Usage(Event, frozen=True):
-    """What it took; once, before `done`. Unknown is absent, never 0.
+    """Tokens and cost; once, before `done`. An unknown figure is None, never 0.
 
-    `cache_write_tokens` are known to the price and the record only: readers are not told.
+    `cache_write_tokens` is for the price and the record only, and never sent to readers.
     """
 
     type = "usage"
@@ -114,9 +114,15 @@ class Usage(Event, frozen=True):
     currency: str | None = None
     cache_write_tokens: int | None = None
 
+    @property
+    def total_tokens(self) -> int | None:
+        if self.input_tokens is None or self.output_tokens is None:
+            return None
+        return self.input_tokens + self.output_tokens
+
 
 class Done(Event, frozen=True):
-    """Last, exactly once, always."""
+    """The last event of every stream."""
 
     type = "done"
     status: Status
@@ -128,4 +134,4 @@ KINDS: dict[str, type[Event]] = {
 }
 
 CONTENT = frozenset((Delta, Reasoning, Refusal, ToolCall))
-"""The events that a model's own words arrive in."""
+"""The events that carry the model's output."""

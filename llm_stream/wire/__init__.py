@@ -1,10 +1,12 @@
-"""How events are written."""
+"""The formats in which events are written to clients."""
 
 from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 from ..events import Event
@@ -12,22 +14,26 @@ from . import sse
 
 
 class Wire(ABC):
-    """Turns the events of one reader into bytes. An instance serves one response."""
+    """Encodes the events of one response as bytes. Each response has its own instance."""
 
     heartbeat: ClassVar[bytes] = sse.HEARTBEAT
     is_the_same_for_all: ClassVar[bool] = False
-    """Whether the bytes of an event depend on nothing but the event and its number."""
+    """Whether the bytes depend only on the event and its number, so that several readers can share them."""
 
     is_over = False
-    """It has written its end, which may come before the stream's: the response ends there."""
+    """Set once the wire has written its end, maybe before the stream's end. The response then ends."""
 
     def opening(self) -> bytes:
-        """The first bytes; of those wires whose clients need some to see the headers."""
+        """The first bytes, sent at once. Some clients do not see the headers before the first byte."""
         return b""
 
-    def resume(self, last: Event) -> None:  # noqa: B027 (most have nothing to do)
-        """The reader has had all events up to `last` before. Wires without numbers are read from the start, always."""
+    def resume(self, last: Event) -> None:  # noqa: B027 (empty by default)
+        """Continue after `last`, which the reader has. Never called for wires without event numbers."""
 
     @abstractmethod
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
-        """Events number `first`, `first + 1`, …"""
+        """Encode the events numbered `first`, `first + 1`, …"""
+
+
+def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -2,7 +2,7 @@
 
 https://docs.ag-ui.com/concepts/events
 
-Its parser takes LF only, and nothing but JSON in `data:`; its verifier takes no run for finished that has an open part.
+Its parser accepts only LF line ends and JSON in `data:`. Its verifier rejects a finished run with an open part.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ..errors import StreamError
+from ..events import WHOLE
 from ..events import Delta
 from ..events import Done
 from ..events import Event
@@ -26,20 +27,21 @@ from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
 from . import Wire
+from . import without_none
 
 AGUIEvent = dict[str, Any]
 
 MOST_TOKENS = 2**53 - 1
-"""A larger figure is left out: the client's schema would refuse the end of the run for it."""
+"""Larger figures are omitted: the client's schema would reject the end of the run."""
 
 _json = msgspec.json.Encoder().encode
 
 
 class AGUIWire(Wire):
-    """One run of a thread. `conversation` are its messages before the answer, as the client sent them.
+    """One run of a thread. `conversation` holds the messages before the answer, as the client sent them.
 
-    Text, refusal and tool calls make up one message of the assistant, under the stream's id. A `Reset` is told by a
-    snapshot of the conversation without it, and the next attempt's is another; what was thought the client keeps.
+    Text, refusal and tool calls form one assistant message, whose id is the stream's. A `Reset` sends a snapshot of the
+    conversation without that message, and the retry writes a new one. The client keeps the reasoning.
     """
 
     def __init__(self, thread_id: str, run_id: str, conversation: Sequence[Mapping[str, Any]]) -> None:
@@ -48,7 +50,7 @@ class AGUIWire(Wire):
         self._model = ""
         self._message_id = ""
         self._attempts = 1
-        self._thoughts = 0
+        self._reasonings = 0
         self._open: Sequence[AGUIEvent] = ()
         self._kind = ""
         self._calls: dict[int, str] = {}
@@ -57,7 +59,7 @@ class AGUIWire(Wire):
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         return b"".join(
-            b"data: %b\n\n" % _json(written) for event in events for written in self._events(stream_id, event)
+            b"data: %b\n\n" % _json(agui_event) for event in events for agui_event in self._events(stream_id, event)
         )
 
     def _events(self, stream_id: str, event: Event) -> Iterator[AGUIEvent]:
@@ -79,39 +81,39 @@ class AGUIWire(Wire):
         elif isinstance(event, Done):
             yield from self._done(event)
 
-    # The parts of the answer…
+    # The parts of the answer
 
     def _text(self, text: str) -> Iterator[AGUIEvent]:
         if not text:
             return
-        named = {"messageId": self._message_id}
+        message = {"messageId": self._message_id}
         if self._kind != "text":
             yield from self._close()
-            self._kind, self._open = "text", [{"type": "TEXT_MESSAGE_END", **named}]
-            yield {"type": "TEXT_MESSAGE_START", **named, "role": "assistant"}
-        yield {"type": "TEXT_MESSAGE_CONTENT", **named, "delta": text}
+            self._kind, self._open = "text", [{"type": "TEXT_MESSAGE_END", **message}]
+            yield {"type": "TEXT_MESSAGE_START", **message, "role": "assistant"}
+        yield {"type": "TEXT_MESSAGE_CONTENT", **message, "delta": text}
 
     def _reasoning(self, stream_id: str, text: str) -> Iterator[AGUIEvent]:
         if not text:
             return
-        if self._kind != "reasoning":
+        is_new = self._kind != "reasoning"
+        self._reasonings += is_new
+        message = {"messageId": f"{stream_id}-reasoning-{self._reasonings}"}
+        if is_new:
             yield from self._close()
-            self._thoughts += 1
-            named = {"messageId": f"{stream_id}-reasoning-{self._thoughts}"}
             self._kind = "reasoning"
-            self._open = [{"type": "REASONING_MESSAGE_END", **named}, {"type": "REASONING_END", **named}]
-            yield {"type": "REASONING_START", **named}
-            yield {"type": "REASONING_MESSAGE_START", **named, "role": "reasoning"}
-        thought = f"{stream_id}-reasoning-{self._thoughts}"
-        yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": thought, "delta": text}
+            self._open = [{"type": "REASONING_MESSAGE_END", **message}, {"type": "REASONING_END", **message}]
+            yield {"type": "REASONING_START", **message}
+            yield {"type": "REASONING_MESSAGE_START", **message, "role": "reasoning"}
+        yield {"type": "REASONING_MESSAGE_CONTENT", **message, "delta": text}
 
     def _tool_call(self, event: ToolCall) -> Iterator[AGUIEvent]:
         call_id = self._calls.get(event.index)
         if call_id is None:
             yield from self._close()
             call_id = self._calls[event.index] = event.id or f"{self._message_id}-call-{event.index}"
-            named = {"toolCallId": call_id, "toolCallName": event.name or "unknown"}
-            yield {"type": "TOOL_CALL_START", **named, "parentMessageId": self._message_id}
+            call = {"toolCallId": call_id, "toolCallName": event.name or "unknown"}
+            yield {"type": "TOOL_CALL_START", **call, "parentMessageId": self._message_id}
         if event.arguments:
             yield {"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": event.arguments}
 
@@ -131,44 +133,38 @@ class AGUIWire(Wire):
         self._message_id = f"{stream_id}-{self._attempts}"
         yield {"type": "MESSAGES_SNAPSHOT", "messages": self._conversation}
 
-    # The end of the run…
+    # The end of the run
 
     def _done(self, done: Done) -> Iterator[AGUIEvent]:
-        """A call of a run that failed is left open: it is not whole, and must not be made."""
+        """A failed run leaves its tool calls open: they may be incomplete, so the client must not execute them."""
         yield from self._close()
         usage = {"usage": [usage]} if (usage := usage_of(self._usage, self._model)) else {}
         metadata = {"metadata": {"status": done.status} | cost_of(self._usage)}
         if self._failure or done.status in ("failed", "timed_out", "interrupted"):
-            code = self._failure.code if self._failure else StreamError.code
-            message = self._failure.message if self._failure else StreamError.message
-            yield {"type": "RUN_ERROR", "message": message, "code": code, **usage, **metadata}
+            error = self._failure or StreamError
+            yield {"type": "RUN_ERROR", "message": error.message, "code": error.code, **usage, **metadata}
             return
         yield from self._end_calls()
-        outcome = "success" if done.status in ("completed", "incomplete") else "cancelled"
+        outcome = "success" if done.status in WHOLE else "cancelled"
         yield {"type": "RUN_FINISHED", **self._run, "outcome": {"type": outcome}, **usage, **metadata}
 
 
 def usage_of(usage: Usage | None, model: str) -> dict[str, Any]:
-    """One entry of AG-UI's list; nothing where there are no figures."""
+    """One entry of AG-UI's usage list; empty if no figures are known."""
     if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
         return {}
-    total = None
-    if usage.input_tokens is not None and usage.output_tokens is not None:
-        total = usage.input_tokens + usage.output_tokens
     figures = {
         "inputTokens": usage.input_tokens,
         "outputTokens": usage.output_tokens,
-        "totalTokens": total,
+        "totalTokens": usage.total_tokens,
         "reasoningTokens": usage.reasoning_tokens,
         "cachedInputTokens": usage.cached_tokens,
     }
-    known = {name: figure for name, figure in figures.items() if figure is not None and figure <= MOST_TOKENS}
-    return {"model": model, **known}
+    return {"model": model} | {name: n for name, n in figures.items() if n is not None and n <= MOST_TOKENS}
 
 
 def cost_of(usage: Usage | None) -> dict[str, Any]:
-    """What AG-UI's usage has no place for."""
+    """The fields that AG-UI's usage lacks."""
     if usage is None:
         return {}
-    figures = {"source": usage.source, "cost": usage.cost, "currency": usage.currency}
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    return without_none({"source": usage.source, "cost": usage.cost, "currency": usage.currency})

@@ -1,4 +1,4 @@
-"""A whole answer as one JSON object: what there is of it so far."""
+"""An answer, complete or so far, as one JSON object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..events import Usage
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """`status` is `running` until the stream has ended."""
+    """`status` is `running` until the stream ends."""
 
     id: str
     model: str | None
@@ -35,24 +35,29 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 def answer_of(events: Sequence[Event]) -> Answer:
-    """Read a log from its beginning."""
+    """Build the answer from all events of a log so far."""
     start = events[0]
     assert isinstance(start, Start)
     answer = Answer(start.id, start.model, "running", None, "", None)
-    voids = [at for at, event in enumerate(events) if isinstance(event, Reset)]
-    said = events[voids[-1] :] if voids else events
-    answer.text = "".join(event.text for event in said if isinstance(event, Delta))
-    answer.reasoning = "".join(event.text for event in said if isinstance(event, Reasoning))
-    answer.refusal = "".join(event.text for event in said if isinstance(event, Refusal))
-    answer.tool_calls = _tool_calls(said)
-    for event in events[-3:]:
-        if isinstance(event, Failure):
-            answer.error = msgspec.to_builtins(event)
-        elif isinstance(event, Usage):
+    resets = [at for at, event in enumerate(events) if isinstance(event, Reset)]
+    valid = events[resets[-1] :] if resets else events
+    answer.text = "".join(event.text for event in valid if isinstance(event, Delta))
+    answer.reasoning = "".join(event.text for event in valid if isinstance(event, Reasoning))
+    answer.refusal = "".join(event.text for event in valid if isinstance(event, Refusal))
+    answer.tool_calls = _tool_calls(valid)
+    if failure := failure_of(events):
+        answer.error = msgspec.to_builtins(failure)
+    for event in events[-2:]:
+        if isinstance(event, Usage):
             answer.usage = msgspec.to_builtins(event)
         elif isinstance(event, Done):
             answer.status, answer.finish_reason = event.status, event.finish_reason
     return answer
+
+
+def failure_of(events: Sequence[Event]) -> Failure | None:
+    """The failure in a log, which ends with `failure`, `usage`, `done`."""
+    return next((event for event in events[-3:] if isinstance(event, Failure)), None)
 
 
 def _tool_calls(events: Sequence[Event]) -> list[dict[str, Any]]:

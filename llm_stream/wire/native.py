@@ -1,4 +1,4 @@
-"""The wire of our own: every event as JSON, numbered, for EventSource and fetch."""
+"""The native wire: numbered events in JSON, for EventSource and fetch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HEADS = {kind: b"event: %b\ndata: " % name.encode() for name, kind in KINDS.item
 
 
 def status(stream_id: str, status: int, error: Failure | None = None) -> bytes:
-    """Beside other streams: what the route of a stream alone answers in place of its events, 204, 404 or 410."""
-    told = {"id": stream_id, "status": status} | ({"error": error} if error else {})
-    return b"event: status\ndata: %b\n\n" % _json(told)
+    """For a combined response: the status that the stream's own route would answer, 204, 404 or 410."""
+    data = {"id": stream_id, "status": status} | ({"error": error} if error else {})
+    return b"event: status\ndata: %b\n\n" % _json(data)
 
 
 class NativeWire(Wire):

@@ -1,7 +1,6 @@
-"""OpenAI's wire: chat completion chunks, or one whole chat completion, as its own clients read them.
+"""OpenAI's wire: chat completion chunks, or one chat completion.
 
-An event stream of `data:` lines and comments only: an `id:` or a `retry:` line makes openai-python stumble over the
-next comment.
+It writes only `data:` lines and comments: after an `id:` or `retry:` line, openai-python fails on the next comment.
 https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ..errors.statuses import status_of
+from ..events import WHOLE
 from ..events import Delta
 from ..events import Done
 from ..events import Event
@@ -24,16 +24,18 @@ from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
 from . import Wire
+from . import without_none
 from .answer import answer_of
+from .answer import failure_of
 
 END = b"data: [DONE]\n\n"
 
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
-"""Those that its clients know; providers have more."""
+"""The ones OpenAI clients know; providers have more."""
 
 ERROR_TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 ERROR_CODES = {"context_too_long": "context_length_exceeded"}
-"""Where frameworks look for OpenAI's word: they shorten the conversation and ask again."""
+"""Frameworks look for OpenAI's code, then shorten the conversation and retry."""
 
 BROKEN_OFF = "The answer broke off and was begun again, which cannot be told here. Please try again."
 STOPPED = "The answer was stopped before it was whole."
@@ -72,11 +74,11 @@ class OpenAIWire(Wire):
         if isinstance(event, Done):
             self._failure = self._failure or early_end(stream_id, event)
             return self._end(event)
-        self._keep(event)
+        self._store(event)
         return b""
 
-    def _keep(self, event: Event) -> None:
-        """What is told at the end: the figures first, because an error is the last thing that clients read."""
+    def _store(self, event: Event) -> None:
+        """For the end: usage must come before an error, because clients stop reading at an error."""
         if isinstance(event, Failure):
             self._failure = event
         elif isinstance(event, Usage):
@@ -104,7 +106,7 @@ class OpenAIWire(Wire):
 
 
 def completion_of(events: Sequence[Event]) -> dict[str, Any]:
-    """A whole answer that ended well, as a chat completion."""
+    """A complete answer as a chat completion."""
     start = events[0]
     assert isinstance(start, Start)
     answer = answer_of(events)
@@ -127,22 +129,21 @@ def completion_of(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def failure_in(events: Sequence[Event]) -> Failure | None:
-    """Why a whole log holds no whole answer; None if it does."""
+    """The reason why an ended log has no complete answer; None if it has one."""
     start, done = events[0], events[-1]
     assert isinstance(start, Start) and isinstance(done, Done)
-    told = next((event for event in events[-3:] if isinstance(event, Failure)), None)
-    return told or early_end(start.id, done)
+    return failure_of(events) or early_end(start.id, done)
 
 
 def early_end(stream_id: str, done: Done) -> Failure | None:
-    """Somebody stopped it: a client that finds no error takes what it has for the whole answer."""
-    if done.status in ("completed", "incomplete"):
+    """An error for a stopped stream: without one, a client would treat the partial answer as complete."""
+    if done.status in WHOLE:
         return None
     return Failure(done.status, STOPPED, retryable=False, error_id=stream_id)
 
 
 def error_of(failure: Failure, status: int, param: str | None = None) -> dict[str, Any]:
-    """An error in OpenAI's form, with the fields that our own has besides."""
+    """An error in OpenAI's format, plus our own fields."""
     error = {
         "message": failure.message,
         "type": ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
@@ -163,21 +164,20 @@ def finish_reason(done: Done, has_tool_calls: bool) -> str:
 
 
 def usage_of(usage: Usage) -> dict[str, Any] | None:
-    """None where nothing is known; what is not known is left out, and reads as None in the SDK."""
-    read, written = usage.input_tokens, usage.output_tokens
-    if read is None and written is None:
+    """None if no figures are known. Unknown fields are omitted, which the SDK reads as None."""
+    if usage.input_tokens is None and usage.output_tokens is None:
         return None
     figures = {
-        "prompt_tokens": read,
-        "completion_tokens": written,
-        "total_tokens": None if read is None or written is None else read + written,
-        "prompt_tokens_details": _known(cached_tokens=usage.cached_tokens),
-        "completion_tokens_details": _known(reasoning_tokens=usage.reasoning_tokens),
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": without_none({"cached_tokens": usage.cached_tokens}) or None,
+        "completion_tokens_details": without_none({"reasoning_tokens": usage.reasoning_tokens}) or None,
         "source": usage.source,
-        "cost": None if usage.cost is None else float(usage.cost),  # a number, as providers send it
+        "cost": None if usage.cost is None else float(usage.cost),  # providers send a number
         "currency": usage.currency,
     }
-    return _known(**figures)
+    return without_none(figures)
 
 
 def _identity(start: Start, kind: str) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _identity(start: Start, kind: str) -> dict[str, Any]:
 
 
 def _fragment(stream_id: str, call: ToolCall) -> dict[str, Any]:
-    """One piece of a tool call; only the first says which it is."""
+    """A fragment of a tool call. Only the first has the id and the name."""
     fragment: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
     if call.name is not None or call.id is not None:
         fragment |= {"id": call.id or _call_id(stream_id, call.index), "type": "function"}
@@ -199,9 +199,5 @@ def _whole_call(stream_id: str, index: int, call: dict[str, Any]) -> dict[str, A
 
 
 def _call_id(stream_id: str, index: int) -> str:
-    """For a generator of the user's that gives none: the client answers a call by its id."""
+    """For an app's generator that sets no id: clients need one to answer the call."""
     return f"call_{stream_id}_{index}"
-
-
-def _known(**fields: Any) -> dict[str, Any] | None:
-    return {name: value for name, value in fields.items() if value is not None} or None

@@ -1,4 +1,4 @@
-"""The frames of an event stream.
+"""Server-sent events: constants, ids and `data:` lines.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 MIMETYPE = "text/event-stream"
 
 HEADERS = {
-    "Cache-Control": "no-cache, no-transform",  # nothing between us and the reader may compress, and so hold back
-    "X-Accel-Buffering": "no",  # nor may nginx
+    "Cache-Control": "no-cache, no-transform",  # a proxy that compresses would buffer
+    "X-Accel-Buffering": "no",  # turns off buffering in nginx
 }
 
 RETRY = b"retry: 1000\n"
-"""Not a block of its own: it goes out at once, and the first event's lines follow it."""
+"""Sent at once, without an empty line: the first event's lines continue the block."""
 
 HEARTBEAT = b": ping\n\n"
 
@@ -24,10 +24,10 @@ LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(): it also splits on U+20
 
 
 def event_number(text: str) -> int | None:
-    """The number in an id, or in a query; None if it is none that we could have given."""
+    """Parse an event number from an id or a query; None if it is invalid."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def data_lines(lines: Iterable[str]) -> bytes:
-    """One `data:` line for each, with the space that parsers take away: the text's own would go instead."""
+    """One `data:` line each. Parsers strip one space after the colon, so we add one to keep the text's own."""
     return "".join(f"data: {line}\n" for line in lines).encode()

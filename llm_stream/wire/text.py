@@ -1,6 +1,6 @@
-"""The plain wire: `data: <text>` … `data: [DONE]`, for consumers that know nothing else.
+"""The plain wire: `data: <text>` … `data: [DONE]`, for simple clients.
 
-Line ends of all kinds become new `data:` lines, as an event stream has no other way to hold them.
+Every line end starts a new `data:` line: an event stream cannot contain it otherwise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TextWire(Wire):
 
     @staticmethod
     def _numbered(number: bytes, frames: list[bytes]) -> bytes:
-        """The number goes with the last frame of an event: who has that, has the event."""
+        """Only the last frame of an event has its id, so a reader with the id has the whole event."""
         return b"".join(frames[:-1]) + number + frames[-1] if frames else b""
 
     def _frames(self, event: Event) -> list[bytes]:
@@ -59,7 +59,7 @@ class TextWire(Wire):
     def _text(self, text: str) -> list[bytes]:
         if self._after_cr and text.startswith("\n"):
             self._after_cr = False
-            text = text[1:]  # the second half of a CRLF, whose first was written as a line end already
+            text = text[1:]  # the LF of a CRLF whose CR has already been written as a line end
         if not text:
             return []
         self._has_text = True
@@ -67,7 +67,7 @@ class TextWire(Wire):
         return self._lines(sse.LINE_END.split(text))
 
     def _lines(self, lines: list[str]) -> list[bytes]:
-        """Mostly one frame; a line of the text's own that looks like the end is cut in two."""
+        """Usually one frame. A line of the text that equals `END` is split over two."""
         if END not in lines:
             return [_frame(lines)]
         at = lines.index(END)

@@ -1,8 +1,8 @@
-"""The UI message stream of the Vercel AI SDK, version 1: what `useChat` of ai 5, 6 and 7 reads.
+"""The Vercel AI SDK's UI message stream, version 1, for `useChat` of ai 5, 6 and 7.
 
 https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 
-Only what all three know is written: a chunk of an unknown type, a null, or a part that was not opened is fatal to them.
+It uses only what all three versions support: they fail on an unknown chunk type, a null or a part that was not opened.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import StreamError
 from ..events import CONTENT
+from ..events import WHOLE
 from ..events import Delta
 from ..events import Done
 from ..events import Event
@@ -27,6 +28,7 @@ from ..events import Start
 from ..events import ToolCall
 from ..events import Usage
 from . import Wire
+from . import without_none
 
 HEADERS = {"X-Vercel-AI-UI-Message-Stream": "v1"}
 
@@ -39,14 +41,14 @@ FINISH_REASONS = {
     "tool_calls": "tool-calls",
     "function_call": "tool-calls",
 }
-"""Others are `other`: ai 5, 6 and 7 have no more than these and `error` in common."""
+"""All others become `other`: ai 5, 6 and 7 have only these and `error` in common."""
 
 STARTED_AGAIN = "The answer broke off and is being written again. Please try again."
 NOT_JSON = "The arguments of this call are not valid JSON."
 BROKE_OFF = "The answer ended before this call could be made."
 
 REFUSED = {"llm_stream": {"refusal": True}}
-"""The provider metadata of a text in which the model declines: the protocol has no other place for it."""
+"""Provider metadata that marks a text as a refusal: the protocol has no other place for it."""
 
 Chunk = dict[str, Any]
 
@@ -54,7 +56,7 @@ _json = msgspec.json.Encoder().encode
 
 
 class _Call(msgspec.Struct):
-    """A tool call as far as it has come."""
+    """A tool call so far."""
 
     id: str
     name: str
@@ -62,11 +64,11 @@ class _Call(msgspec.Struct):
 
 
 class UIWire(Wire):
-    """`message_id` is that of the message which the answer goes on with; it is the stream's for a message of its own.
+    """`message_id` is the message that the answer continues; by default a new message with the stream's id.
 
-    What a `Reset` has made void is left out where it has not been written yet. Where it has, the response ends with
-    an error: these clients cannot take text back, and what follows would stand behind it as if it belonged there. The
-    stream goes on, and whoever reads it from its start has the new attempt alone.
+    Content before a `Reset` is skipped if it has not been written yet. If it has, the response ends with an error:
+    these clients cannot remove text, and would append the retry's. The stream continues, and a new reader gets only
+    the retry's content.
     """
 
     def __init__(self, message_id: str | None = None) -> None:
@@ -82,8 +84,7 @@ class UIWire(Wire):
         self._usage: Usage | None = None
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
-        written = events if self._has_content else _not_void(events)
-        return b"".join(self._frames(stream_id, written))
+        return b"".join(self._frames(stream_id, events if self._has_content else _skip_void(events)))
 
     def _frames(self, stream_id: str, events: Sequence[Event]) -> Iterator[bytes]:
         for event in events:
@@ -108,7 +109,7 @@ class UIWire(Wire):
             yield {"type": "start", "messageId": self._message_id or event.id}
             yield {"type": "start-step"}
         elif isinstance(event, Reset):
-            yield from self._broken_off(STARTED_AGAIN)
+            yield from self._fail(STARTED_AGAIN)
         elif isinstance(event, Failure):
             self._failure = event
         elif isinstance(event, Usage):
@@ -116,7 +117,7 @@ class UIWire(Wire):
         elif isinstance(event, Done):
             yield from self._done(event)
 
-    # The parts of the message…
+    # The parts of the message
 
     def _part(self, kind: str, text: str, *, is_refusal: bool = False) -> Iterator[Chunk]:
         if not text:
@@ -126,8 +127,8 @@ class UIWire(Wire):
             yield from self._close()
             self._parts += 1
             self._open, self._is_refusal = (kind, f"{kind}-{self._parts}"), is_refusal
-            about = {"providerMetadata": REFUSED} if is_refusal else {}
-            yield {"type": f"{kind}-start", "id": self._open[1], **about}
+            metadata = {"providerMetadata": REFUSED} if is_refusal else {}
+            yield {"type": f"{kind}-start", "id": self._open[1], **metadata}
         yield {"type": f"{kind}-delta", "id": self._open[1], "delta": text}
 
     def _close(self) -> Iterator[Chunk]:
@@ -149,39 +150,39 @@ class UIWire(Wire):
             yield {"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": event.arguments}
 
     def _end_calls(self, *, is_whole: bool) -> Iterator[Chunk]:
-        """The client makes a call as soon as it is told that it is there: never one of an answer that broke off."""
+        """The client executes a call once it is available, so calls of an incomplete answer end with an error."""
         for call in self._calls.values():
-            named = {"toolCallId": call.id, "toolName": call.name}
+            names = {"toolCallId": call.id, "toolName": call.name}
             try:
                 arguments = msgspec.json.decode(call.arguments) if call.arguments.strip() else {}
                 problem = None if is_whole else BROKE_OFF
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 arguments, problem = call.arguments, NOT_JSON if is_whole else BROKE_OFF
             if problem is None:
-                yield {"type": "tool-input-available", **named, "input": arguments}
+                yield {"type": "tool-input-available", **names, "input": arguments}
             else:
-                yield {"type": "tool-input-error", **named, "input": arguments, "errorText": problem}
+                yield {"type": "tool-input-error", **names, "input": arguments, "errorText": problem}
         self._calls.clear()
 
-    # Its end…
+    # The end of the message
 
     def _done(self, done: Done) -> Iterator[Chunk]:
         metadata = self._metadata(done)
         if self._failure or done.status in ("failed", "timed_out", "interrupted"):
-            problem = self._failure.message if self._failure else StreamError.message
-            yield from self._broken_off(problem, {"type": "message-metadata", "messageMetadata": metadata})
+            error = self._failure or StreamError
+            yield from self._fail(error.message, {"type": "message-metadata", "messageMetadata": metadata})
             return
-        is_whole = done.status in ("completed", "incomplete")
+        is_whole = done.status in WHOLE
         yield from self._end_step(is_whole=is_whole)
         if not is_whole:
             yield {"type": "abort", "reason": done.status}
-        unnamed = "stop" if done.status == "completed" and done.finish_reason is None else "other"
-        reason = FINISH_REASONS.get(done.finish_reason or "", unnamed)
+        default = "stop" if done.status == "completed" and done.finish_reason is None else "other"
+        reason = FINISH_REASONS.get(done.finish_reason or "", default)
         yield {"type": "finish", "finishReason": reason, "messageMetadata": metadata}
         self.is_over = True
 
-    def _broken_off(self, problem: str, *before: Chunk) -> Iterator[Chunk]:
-        """The parts are closed first, because nothing is read after an error."""
+    def _fail(self, problem: str, *before: Chunk) -> Iterator[Chunk]:
+        """Close all parts first: clients read nothing after an error."""
         yield from self._end_step(is_whole=False)
         yield from before
         yield {"type": "error", "errorText": problem}
@@ -202,25 +203,22 @@ class UIWire(Wire):
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
-    """Under the names that the AI SDK has for them; what is not known is absent."""
-    total = None
-    if usage.input_tokens is not None and usage.output_tokens is not None:
-        total = usage.input_tokens + usage.output_tokens
+    """Usage under the AI SDK's names, without unknown figures."""
     figures = {
         "inputTokens": usage.input_tokens,
         "outputTokens": usage.output_tokens,
-        "totalTokens": total,
+        "totalTokens": usage.total_tokens,
         "cachedInputTokens": usage.cached_tokens,
         "reasoningTokens": usage.reasoning_tokens,
         "source": usage.source,
         "cost": usage.cost,
         "currency": usage.currency,
     }
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    return without_none(figures)
 
 
-def _not_void(events: Sequence[Event]) -> Sequence[Event]:
-    """Without what a `Reset` among them takes back."""
+def _skip_void(events: Sequence[Event]) -> Sequence[Event]:
+    """The events without the content that a `Reset` among them voids."""
     last = max((at for at, event in enumerate(events) if isinstance(event, Reset)), default=-1)
     void = (*CONTENT, Reset)
     return [event for at, event in enumerate(events) if at > last or not isinstance(event, void)]
