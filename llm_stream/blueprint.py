@@ -1,4 +1,4 @@
-"""`LLMStream`: what a Flask app registers, and calls from views of its own."""
+"""`LLMStream`: the blueprint that an app registers and calls from its own views."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 class LLMStream(Service):
     """Answers of a language model, streamed: `app.register_blueprint(LLMStream("llm", __name__), url_prefix="/llm")`.
 
-    :param model: the model that is asked when a request names none; without it `LLM_STREAM_MODEL` is.
-    :param client: an `OpenAI` client, or a function that makes one. It is called once in each process, by the first
-        stream. Without it `OpenAI()` is used, which reads `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
-    :param options: what `flask.Blueprint` takes.
+    :param model: the model for requests that name none; defaults to `LLM_STREAM_MODEL`.
+    :param client: an `OpenAI` client, or a function that returns one, called once per process by the first stream.
+        Defaults to `OpenAI()`, which reads `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
+    :param options: the options of `flask.Blueprint`.
 
-    It may be registered on several apps, and several may be registered on one; nothing of an app is kept here.
-    Registering raises `ConfigError` for a wrong `LLM_STREAM_*` value, and where nothing says who may use it.
+    One `LLMStream` may be registered on several apps, and one app may register several.
+    Registering raises `ConfigError` for an invalid `LLM_STREAM_*` value, or if neither `authorize` nor
+    `LLM_STREAM_PUBLIC` says who may use it.
     """
 
     def __init__(
@@ -65,45 +66,46 @@ class LLMStream(Service):
         cli.add_to(self)
 
     def authorize(self, function: AuthorizeT) -> AuthorizeT:
-        """Decorate the function that says who pays: it returns the owner, as a string, or aborts.
+        """Decorate the function that returns the owner, who pays, as a string; or it aborts.
 
-        It is called in the request, before anything else of it is read.
+        It runs in the request context, before the body or the query is read.
         """
         self._authorize = function
         return function
 
     def authorize_usage(self, function: AuthorizeT) -> AuthorizeT:
-        """Decorate the function that says who may see what was spent: it returns True, or an owner, or aborts.
+        """Decorate the function that controls access to the usage page and its data.
 
-        With an owner, only that owner's streams are shown. Without such a function nobody sees anything.
+        It returns True to show all streams, or an owner to show only that owner's; or it aborts. Without it, the usage
+        routes are closed.
         """
         self._authorize_usage = function
         return function
 
     def on_usage(self, function: HookT) -> HookT:
-        """Decorate a function that is called with the `UsageRecord` of each stream, once, however it ended.
+        """Decorate a function that gets the `UsageRecord` of each stream, once, however the stream ended.
 
-        It is called within the app's context, in the stream's own thread, before the stream's readers are told that
-        it is done. What it raises is logged and harms nothing.
+        It runs in the stream's thread, in an app context, before readers receive `done`. Its exceptions are logged and
+        otherwise ignored.
         """
         self._hooks.append(function)
         return function
 
     def budget(self, function: BudgetOfT) -> BudgetOfT:
-        """Decorate the function that says what an owner may spend, in the place of `LLM_STREAM_BUDGETS`.
+        """Decorate the function that returns an owner's budget. It replaces `LLM_STREAM_BUDGETS`.
 
-        It is called with the owner before each stream, in the request, and returns the same as that setting holds, or
-        None for an owner who may spend without a limit.
+        It is called with the owner before each stream, in the request context. It returns a value of the same form as
+        the setting, or None for no limit.
         """
         self._budget_of = function
         return function
 
     def cross_origin(self, view: ViewT) -> ViewT:
         """Decorate a view that calls `respond()`, so that pages of `LLM_STREAM_ORIGINS` may POST JSON to it."""
-        routes.origins.mark(view, self)
+        routes.origins.mark_view(view, self)
         return view
 
-    # In views of one's own…
+    # For the app's own views:
 
     def respond(
         self,
@@ -119,16 +121,16 @@ class LLMStream(Service):
         key: str | None = None,
         format: str | None = None,
     ) -> Response:
-        """Answer the current request with a stream: of a model, asked `messages` or `prompt`, or of `source`.
+        """Answer the current request with a stream: a model's answer to `messages` or `prompt`, or `source`.
 
-        `source` is any iterable of text, events or chat completion chunks; it is read in a thread of its own, which
-        sees the request's context. What is passed here is trusted: any role, any model, any size.
+        `source` is an iterable of text, events or chat completion chunks. It is read in its own thread, which has the
+        request context. All arguments are trusted: any role, model and size is allowed.
 
-        A request that comes with a `Last-Event-ID`, or with a `key` that was seen before, attaches to the stream it
-        knows, and `source` is not begun. `format` is `native` or `text`; without it the request's own `?format=` is.
-        Raises `LLMStreamError` where the request is refused, which the app answers with JSON.
+        A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream:
+        `source` is not started. `format` is `native` or `text`, and defaults to the query parameter `format`.
+        Raises `LLMStreamError` if the request is refused; the app answers it with JSON.
         """
-        routes.origins.claim(self)
+        routes.origins.claim_request(self)
         check_iterable(source)
         try:
             wire = response.wire_of(format or request.args.get("format"))
@@ -136,9 +138,9 @@ class LLMStream(Service):
         except BaseException:
             discard(source)
             raise
-        if attached := self.attached(owner, wire):
+        if resumed := self.resume(owner, wire):
             discard(source)
-            return attached
+            return resumed
         if request.method == "HEAD":
             discard(source)
             return Response(mimetype=sse.MIMETYPE)
@@ -162,24 +164,24 @@ class LLMStream(Service):
         tools: Sequence[Mapping[str, Any]] | None = None,
         owner: str = "local",
     ) -> Iterator[Event]:
-        """The same as a generator of events, without HTTP: for the terminal, a job, a test. Needs an app context.
+        """The same stream as a generator of events, without HTTP: for a command, a job or a test. Needs an app context.
 
-        The stream is started when the first event is asked for. Ends with `Done`; never raises for what goes wrong
-        upstream. Closing the generator stops the stream, and waits until its record is written.
+        The first `next()` starts the stream. The last event is `Done`; upstream errors are events, not exceptions.
+        Closing the generator stops the stream and waits until its record is written.
         """
         check_iterable(source)
-        ours = self.state
-        asked = None
+        state = self.state
+        chat_request = None
         if source is None:
-            asked = from_program(messages, prompt, *self.defaults(model, max_output_tokens), temperature, tools)
+            chat_request = from_program(messages, prompt, *self.defaults(model, max_output_tokens), temperature, tools)
 
         def events() -> Iterator[Event]:
             if whole := part.whole():
-                made = self.source_of(ours, asked, source, model, is_part=True)
-                yield from part.events_of_part(whole, made, ours.settings.prices)
+                part_source = self.source_of(state, chat_request, source, model, is_part=True)
+                yield from part.events_of_part(whole, part_source, state.settings.prices)
                 return
-            with ours.app.app_context():
-                stream = self.open(owner, asked, source=source, model=model)
-            yield from ours.streams.events_of(stream)
+            with state.app.app_context():
+                stream = self.open(owner, chat_request, source=source, model=model)
+            yield from state.streams.events_of(stream)
 
         return events()

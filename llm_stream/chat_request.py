@@ -1,4 +1,4 @@
-"""What is asked of a model, in whatever protocol it was asked."""
+"""A request to a model, independent of the client's protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def checked_key(key: str) -> str:
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a model. Made directly, in the operator's own code, it is trusted as it is."""
+    """A request to a model. It is trusted: untrusted input is checked in `requests/`."""
 
     messages: Sequence[Message]
     model: str
@@ -34,17 +34,16 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
     options: Mapping[str, Any] = {}
-    """What else the upstream is asked, by the names that it knows; none of them is looked at."""
+    """Further upstream parameters, passed on unchecked."""
     key: str | None = None
 
     def fingerprint(self) -> bytes:
-        """Equal for two requests that ask the same thing, under whatever key. Raises `InvalidField`."""
-        asked = msgspec.structs.replace(self, key=None)
+        """Equal for two requests that differ in their key at most. Raises `InvalidField`."""
         try:
-            written = msgspec.json.encode(asked, order="deterministic")
+            encoded = msgspec.json.encode(msgspec.structs.replace(self, key=None), order="deterministic")
         except RecursionError as error:
             raise InvalidField("The body is nested too deeply.") from error
-        return hashlib.sha256(written).digest()
+        return hashlib.sha256(encoded).digest()
 
 
 def from_program(
@@ -56,7 +55,7 @@ def from_program(
     tools: Sequence[Mapping[str, Any]] | None = None,
     key: str | None = None,
 ) -> ChatRequest:
-    """What the app's own code asks: `messages`, or a `prompt`. Trusted. Raises `TypeError`, and `InvalidField`."""
+    """A trusted request from the app's own code: `messages`, or a `prompt`. Raises `TypeError`, `InvalidField`."""
     if (messages is None) == (prompt is None):
         raise TypeError("give either messages or prompt, or an iterable to stream")
     if not (messages or prompt):

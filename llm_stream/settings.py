@@ -1,7 +1,7 @@
-"""Every `LLM_STREAM_*` key: its type, its default, its check.
+"""The `LLM_STREAM_*` settings: their types, defaults and checks.
 
-The field `heartbeat_s` is the key `LLM_STREAM_HEARTBEAT_S` in `app.config`, or in the environment
-(where lists and tables are written as JSON). Keys are read once, when the blueprint is registered.
+The field `heartbeat_s` is the key `LLM_STREAM_HEARTBEAT_S` in `app.config` or in the environment, where lists and
+tables are JSON. Settings are read once, when the blueprint is registered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from .errors import ConfigError
-from .errors.validation import what_and_where
+from .errors.validation import split_message
 
 PREFIX = "LLM_STREAM_"
 
@@ -30,12 +30,12 @@ Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Deadline = Annotated[float, msgspec.Meta(gt=0)]
 
 LARGEST_BUDGET = 4_000_000
-"""Amounts are kept as whole numbers of 10^-12, which leaves room for twice as much in 64 bits."""
+"""The ledger stores amounts as integers of 10^-12. A signed 64-bit integer holds twice this limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """What differs for requests with more than `above` input tokens: all their tokens are paid so."""
+    """Prices for all tokens of a request with more than `above` input tokens. None: as in the base price."""
 
     above: Count
     input: Decimal | None = None
@@ -50,7 +50,7 @@ class Tier:
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a million tokens cost. What has no price of its own costs as much as other input, or output."""
+    """Price per million tokens. A kind without its own price costs the same as other input or output."""
 
     input: Decimal
     output: Decimal
@@ -68,7 +68,7 @@ class Price:
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one owner may spend in a day and in a month, by the calendar of UTC."""
+    """What one owner may spend per day and per month (UTC)."""
 
     day: Decimal | None = None
     month: Decimal | None = None
@@ -165,52 +165,51 @@ class Settings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
-        """Read the `LLM_STREAM_*` keys of a Flask config; `ConfigError` names the wrong one."""
-        given = {
-            key.removeprefix(PREFIX).lower(): _lenient(value)
+        """Read the `LLM_STREAM_*` keys of a Flask config. Raises `ConfigError`, which names the invalid key."""
+        values = {
+            key.removeprefix(PREFIX).lower(): _parse_boolean(value)
             for key, value in config.items()
             if key.startswith(PREFIX) and value not in (None, "")
         }
-        known = {field.name for field in fields(cls)}
-        for name in given.keys() - known:
-            raise ConfigError(_unknown(name, known))
+        names = {field.name for field in fields(cls)}
+        for name in values.keys() - names:
+            raise ConfigError(_unknown_key(name, names))
         try:
-            settings = msgspec.convert(given, cls, strict=False)
+            settings = msgspec.convert(values, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(_wrong(error)) from error
+            raise ConfigError(_invalid_value(error)) from error
         if settings.log_url != "memory://":
             raise ConfigError(f"LLM_STREAM_LOG_URL is {settings.log_url!r}, and this version knows only 'memory://'.")
         return settings
 
 
 def _check_amounts(*amounts: Decimal | None) -> None:
-    """Raises `ValueError`, which msgspec takes for a value of the wrong kind."""
+    """Raises `ValueError`, which msgspec turns into a `ValidationError`."""
     for amount in amounts:
         if amount is not None and not (amount.is_finite() and amount >= 0):
             raise ValueError(f"Expected an amount of money, got {amount}")
 
 
-def _lenient(value: object) -> object:
-    """Environment variables spell booleans in many ways."""
+def _parse_boolean(value: object) -> object:
+    """Accept yes, no, on and off, which are common in environment variables."""
     if isinstance(value, str):
         return {"yes": True, "on": True, "no": False, "off": False}.get(value.strip().lower(), value)
     return value
 
 
-def _unknown(name: str, known: set[str]) -> str:
+def _unknown_key(name: str, names: set[str]) -> str:
     message = f"There is no setting {PREFIX}{name.upper()}."
-    for close in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6):
+    for close in difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6):
         message += f" Did you mean {PREFIX}{close.upper()}?"
     return message
 
 
-def _wrong(error: Exception) -> str:
-    """Users know the key by its own name, and write lists and tables as JSON."""
-    what, where = what_and_where(error)
+def _invalid_value(error: Exception) -> str:
+    """Names the key as the operator wrote it."""
+    problem, where = split_message(error)
     name, _, inside = where.partition("[")
     inside = f"[{inside}" if inside else ""
     name, dot, rest = name.partition(".")
-    written = (
-        " In the environment, lists and tables are written as JSON." if "`array" in what or "`object" in what else ""
-    )
-    return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {what}.{written}"
+    is_table = "`array" in problem or "`object" in problem
+    hint = " In the environment, lists and tables are written as JSON." if is_table else ""
+    return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {problem}.{hint}"

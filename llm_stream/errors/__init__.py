@@ -1,16 +1,16 @@
 """LLMStreamError                        status  code
-├── ConfigError                                            a wrong LLM_STREAM_* value; raised at registration only
-├── RequestError                  400     invalid_request  the caller's fault; the message names the field
+├── ConfigError                                            an invalid LLM_STREAM_* value; raised only at registration
+├── RequestError                  400     invalid_request  the client's fault; the message names the field
 │   ├── InvalidField              422     invalid_field
 │   ├── Unauthorized              401     unauthorized
-│   ├── OverBudget                402     over_budget      it could cost more than what is left
-│   │   ├── BudgetHeld            402     over_budget      what is left is held by answers being written
-│   │   └── Unpriced              402     unpriced         nobody knows what it could cost
+│   ├── OverBudget                402     over_budget      it could cost more than the budget has left
+│   │   ├── BudgetHeld            402     over_budget      running answers have reserved the rest
+│   │   └── Unpriced              402     unpriced         no upper bound of its cost is known
 │   ├── CrossSite                 403     cross_site
 │   │   └── Prefetch              403     prefetch
-│   ├── UsageClosed               403     usage_closed     authorize_usage is missing, or let nobody in
+│   ├── UsageClosed               403     usage_closed     authorize_usage is missing, or denied access
 │   ├── NoLedger                  404     no_ledger
-│   ├── UnknownStream             404     unknown_stream   never existed, or is somebody else's
+│   ├── UnknownStream             404     unknown_stream   never existed, or belongs to another owner
 │   ├── KeyConflict               409     key_conflict
 │   ├── ExpiredStream             410     expired_stream
 │   ├── TooLarge                  413     too_large
@@ -18,9 +18,9 @@
 │   ├── TooManyStreams            429     too_many_streams
 │   ├── Overloaded                503     overloaded
 │   ├── LedgerUnavailable         503     ledger_unavailable
-│   └── SeveralProcesses          503     several_processes  each would keep its streams to itself
-└── StreamError                   500     internal         ends a stream that has started
-    ├── BudgetReached             402     over_budget      while the answer was being written
+│   └── SeveralProcesses          503     several_processes  they would not share their streams
+└── StreamError                   500     internal         ends a running stream
+    ├── BudgetReached             402     over_budget      during the answer
     ├── StreamTooLarge            502     stream_too_large
     ├── Interrupted               503     interrupted      the server is being restarted
     ├── TotalTimeout              504     total_timeout
@@ -29,15 +29,15 @@
     └── UpstreamError             502     upstream_failed
         ├── UpstreamRejected      400     upstream_rejected
         │   └── ContextTooLong    400     context_too_long
-        ├── UpstreamRefused       502     upstream_refused the operator's trouble: key, credit, model name
+        ├── UpstreamRefused       502     upstream_refused the operator's fault: key, credit, model name
         ├── UpstreamThrottled     429     upstream_throttled
         ├── UpstreamUnreachable   502     upstream_unreachable
         ├── UpstreamCut           502     upstream_cut     ended without a finish_reason
         ├── UpstreamGarbled       502     upstream_garbled
         └── UpstreamTimeout       504     upstream_timeout
 
-One error, two carriers: before the first byte a JSON body with `status`, afterwards a `failure` event.
-Both are made of the same fields, and neither ever holds the provider's words: those go to the log.
+Before the first byte an error is a JSON body with an HTTP status; afterwards it is a `failure` event.
+Both have the same fields. Neither contains the provider's message, which goes to the server's log only.
 """
 
 from __future__ import annotations

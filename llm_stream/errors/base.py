@@ -1,4 +1,4 @@
-"""What all errors have in common."""
+"""The base class of all errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..events import Status
 
 
 def new_error_id() -> str:
-    """What a reader can quote, and an operator find in the log."""
+    """A random id that links a response to its line in the server's log."""
     return secrets.token_hex(6)
 
 
 class LLMStreamError(Exception):
-    """Everything this library raises. `str(error)` is safe to show to anybody."""
+    """Base class of everything this library raises. `str(error)` is safe to show to end users."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -29,7 +29,7 @@ class LLMStreamError(Exception):
         self.error_id = new_error_id()
 
     def failure(self) -> Failure:
-        """What may leave the server: in an event, or as the body of a JSON error."""
+        """The public part of the error: sent as an event or as a JSON body."""
         return Failure(
             code=self.code,
             message=str(self),
@@ -40,6 +40,6 @@ class LLMStreamError(Exception):
 
 
 class ConfigError(LLMStreamError):
-    """A setting that is missing, misspelt or of the wrong type."""
+    """A setting is missing, misspelt or invalid."""
 
     code = "config"

@@ -1,4 +1,4 @@
-"""Why a request is refused: nothing was bought."""
+"""Errors that refuse a request before anything is bought."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .base import LLMStreamError
 
 
 class RequestError(LLMStreamError):
-    """The request cannot be served as it stands."""
+    """The request is invalid."""
 
     status = 400
     code = "invalid_request"
@@ -29,7 +29,7 @@ class Unauthorized(RequestError):
 
 
 class OverBudget(RequestError):
-    """At worst the answer would cost more than the owner may still spend; nothing was bought."""
+    """The maximum cost of the answer exceeds what the owner's budget has left."""
 
     status = 402
     code = "over_budget"
@@ -38,20 +38,20 @@ class OverBudget(RequestError):
 
 
 class BudgetHeld(OverBudget):
-    """It would fit, if the answers that are being written should cost less than they may."""
+    """Running answers have reserved the rest of the budget. A retry fits if they cost less than their maximum."""
 
     retryable = True
 
 
 class Unpriced(OverBudget):
-    """No price is known in the currency of the owner's budget, or not how much is bought: pictures."""
+    """No upper bound of the cost is known: no price in the budget's currency, or an input of unknown size (images)."""
 
     code = "unpriced"
     message = "What this would cost is not known, so no budget can cover it. Please tell the operator of this site."
 
 
 class CrossSite(RequestError):
-    """A page of another site asked, and its origin is not in LLM_STREAM_ORIGINS."""
+    """The request comes from another site, whose origin is not in LLM_STREAM_ORIGINS."""
 
     status = 403
     code = "cross_site"
@@ -59,14 +59,14 @@ class CrossSite(RequestError):
 
 
 class Prefetch(CrossSite):
-    """A browser that guesses what its user may ask next."""
+    """The browser prefetches a URL that its user has not opened."""
 
     code = "prefetch"
     message = "An answer is not fetched ahead of being asked for."
 
 
 class UsageClosed(RequestError):
-    """Nothing says who may see what was spent, or it said no."""
+    """`authorize_usage` is missing, or denied access."""
 
     status = 403
     code = "usage_closed"
@@ -74,7 +74,7 @@ class UsageClosed(RequestError):
 
 
 class NoLedger(RequestError):
-    """There is nothing to report from."""
+    """LLM_STREAM_LEDGER_URL is not set, so there is no usage to report."""
 
     status = 404
     code = "no_ledger"
@@ -82,7 +82,7 @@ class NoLedger(RequestError):
 
 
 class UnknownStream(RequestError):
-    """No such stream, or not this owner's."""
+    """The stream does not exist, or belongs to another owner."""
 
     status = 404
     code = "unknown_stream"
@@ -90,7 +90,7 @@ class UnknownStream(RequestError):
 
 
 class KeyConflict(RequestError):
-    """The key was used before, for another request."""
+    """The key was already used for a different request."""
 
     status = 409
     code = "key_conflict"
@@ -121,7 +121,7 @@ class NotJSON(RequestError):
 
 
 class TooManyStreams(RequestError):
-    """The owner has LLM_STREAM_MAX_STREAMS_PER_OWNER answers running."""
+    """The owner already has LLM_STREAM_MAX_STREAMS_PER_OWNER running answers."""
 
     status = 429
     code = "too_many_streams"
@@ -130,7 +130,7 @@ class TooManyStreams(RequestError):
 
 
 class Overloaded(RequestError):
-    """The worker has LLM_STREAM_MAX_STREAMS answers running."""
+    """The worker already has LLM_STREAM_MAX_STREAMS running answers."""
 
     status = 503
     code = "overloaded"
@@ -139,7 +139,7 @@ class Overloaded(RequestError):
 
 
 class SeveralProcesses(RequestError):
-    """Several processes serve the app, and each would keep its streams to itself: LLM_STREAM_LOG_URL is memory://."""
+    """Several processes serve the app, and LLM_STREAM_LOG_URL is memory://, which they do not share."""
 
     status = 503
     code = "several_processes"
@@ -147,7 +147,7 @@ class SeveralProcesses(RequestError):
 
 
 class LedgerUnavailable(RequestError):
-    """The database of LLM_STREAM_LEDGER_URL cannot be written to: what cannot be recorded is not bought."""
+    """The database of LLM_STREAM_LEDGER_URL cannot be written to. Nothing is bought without a record."""
 
     status = 503
     code = "ledger_unavailable"

@@ -1,21 +1,21 @@
-"""The HTTP status of each code that an error, or an early end, may have."""
+"""The HTTP status for each error code, and for streams that ended early."""
 
 from __future__ import annotations
 
 from . import LLMStreamError
 
 CLIENT_CLOSED_REQUEST = 499
-"""Nobody is there to read it, or wants to; the name and the number are nginx's."""
+"""The client disconnected or cancelled. nginx's name and number."""
 
 
 def status_of(code: str) -> int:
     return STATUSES.get(code, LLMStreamError.status)
 
 
-def _statuses(tree: type[LLMStreamError]) -> dict[str, int]:
-    statuses = {tree.code: tree.status}
-    for branch in tree.__subclasses__():
-        statuses |= _statuses(branch)
+def _statuses(error_class: type[LLMStreamError]) -> dict[str, int]:
+    statuses = {error_class.code: error_class.status}
+    for subclass in error_class.__subclasses__():
+        statuses |= _statuses(subclass)
     return statuses
 
 

@@ -1,4 +1,4 @@
-"""Why a stream ends that has started."""
+"""Errors that end a running stream."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from .base import LLMStreamError
 
 
 class StreamError(LLMStreamError):
-    """The source of a stream raised; the cause is in the log under `error_id`."""
+    """The stream's source raised. The cause is in the server's log under `error_id`."""
 
     retryable = True
 
 
 class BudgetReached(StreamError):
-    """The answer outgrew what was reserved for it, and the owner's budget has no more."""
+    """The answer exceeded its reservation, and the owner's budget has nothing left."""
 
     status = 402
     code = "over_budget"
@@ -31,7 +31,7 @@ class StreamTooLarge(StreamError):
 
 
 class Interrupted(StreamError):
-    """The worker stops before the answer is finished."""
+    """The worker stopped before the answer was finished."""
 
     status = 503
     code = "interrupted"
@@ -49,20 +49,20 @@ class TotalTimeout(StreamError):
 
 
 class FirstTokenTimeout(TotalTimeout):
-    """LLM_STREAM_FIRST_TOKEN_S has passed without a word."""
+    """LLM_STREAM_FIRST_TOKEN_S has passed without content."""
 
     code = "first_token_timeout"
 
 
 class IdleTimeout(TotalTimeout):
-    """LLM_STREAM_IDLE_S has passed since the last word."""
+    """LLM_STREAM_IDLE_S has passed since the last content."""
 
     code = "idle_timeout"
     message = "The model stopped in the middle of its answer. Please try again."
 
 
 class UpstreamError(StreamError):
-    """The provider answered 5xx, or sent an error in the middle of the answer."""
+    """The provider answered 5xx, or sent an error during the answer."""
 
     status = 502
     code = "upstream_failed"
@@ -70,7 +70,7 @@ class UpstreamError(StreamError):
 
 
 class UpstreamRejected(UpstreamError):
-    """The provider answered 400 or 422: this request, as it stands, will never work."""
+    """The provider answered 400 or 422: a retry of the same request cannot succeed."""
 
     status = 400
     code = "upstream_rejected"
@@ -79,14 +79,14 @@ class UpstreamRejected(UpstreamError):
 
 
 class ContextTooLong(UpstreamRejected):
-    """The conversation does not fit the model."""
+    """The conversation exceeds the model's context window."""
 
     code = "context_too_long"
     message = "The conversation is too long for this model."
 
 
 class UpstreamRefused(UpstreamError):
-    """401, 402, 403 or 404: key, credit, permission or model name. Nothing the reader can mend."""
+    """401, 402, 403 or 404: a bad key, credit, permission or model name, which only the operator can fix."""
 
     code = "upstream_refused"
     message = "The model is not available. Please tell the operator of this site."
@@ -102,7 +102,7 @@ class UpstreamThrottled(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection, or it broke before the answer began."""
+    """The connection failed, or broke before the answer began."""
 
     code = "upstream_unreachable"
     message = "The model could not be reached. Please try again."
@@ -116,14 +116,14 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamGarbled(UpstreamError):
-    """The provider sent something that is no chat completion stream."""
+    """The provider's response is not a chat completion stream."""
 
     code = "upstream_garbled"
     message = "The model's provider sent something unreadable. Please try again."
 
 
 class UpstreamTimeout(UpstreamError):
-    """The client's own timeout passed while the provider was silent."""
+    """The HTTP client's timeout passed without data from the provider."""
 
     status = 504
     code = "upstream_timeout"

@@ -1,9 +1,9 @@
-"""What msgspec says of a value that does not fit."""
+"""Splits msgspec's validation messages."""
 
 from __future__ import annotations
 
 
-def what_and_where(error: Exception) -> tuple[str, str]:
-    """msgspec says "Expected `int`, got `str` - at `$.messages[0].role`". Returns what it expected, and the field."""
-    what, _, where = str(error).partition(" - at `$")
-    return what, where.rstrip("`").lstrip(".")
+def split_message(error: Exception) -> tuple[str, str]:
+    """Split "Expected `int`, got `str` - at `$.messages[0].role`" into the problem and the field."""
+    problem, _, field = str(error).partition(" - at `$")
+    return problem, field.rstrip("`").lstrip(".")

@@ -1,4 +1,4 @@
-"""What is asked in the words of other protocols, read as a ChatRequest."""
+"""Parses and validates the request bodies of each protocol into a `ChatRequest`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..errors import InvalidField
 
 
 class WrongParameter(InvalidField):
-    """As InvalidField, with the status that OpenAI gives it, and the name of the parameter."""
+    """`InvalidField` with OpenAI's status and the parameter's name."""
 
     status = 400
 

@@ -1,7 +1,6 @@
-"""What an AG-UI client sends to run an agent: its messages and tools become those of a ChatRequest.
+"""Reads an AG-UI run: its messages and tools become a `ChatRequest`.
 
-`state` and `context` are the app's, not the model's: an app that wants them in the prompt puts them there, in a view
-of its own.
+`state` and `context` are ignored. An app that wants them in the prompt adds them in its own view.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from ..chat_request import ChatRequest
 from ..chat_request import Message
 from ..errors import InvalidField
 from ..errors import RequestError
-from ..requests.native import MAX_MESSAGES
-from ..requests.native import MAX_TOOLS
 from ..settings import Settings
 from . import native
+from .native import MAX_MESSAGES
+from .native import MAX_TOOLS
 from .reading import json_object
 
 OPTIONS = ("model", "temperature", "max_output_tokens")
-"""What `forwardedProps` may hold for the model."""
+"""The fields of `forwardedProps` that are used."""
 
-NOT_FOR_THE_MODEL = ("reasoning", "activity")
+IGNORED_ROLES = ("reasoning", "activity")
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]
-"""It must fit into a URL."""
+"""Must be usable in a URL path."""
 
 
 class _Function(msgspec.Struct):
@@ -77,9 +76,9 @@ class _Body(msgspec.Struct, rename="camel"):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What is asked, in which run of which thread; and the messages as they came."""
+    """A run of a thread. `conversation` holds the messages exactly as the client sent them."""
 
-    asked: ChatRequest
+    request: ChatRequest
     thread: str
     run: str
     conversation: Sequence[dict[str, Any]]
@@ -87,19 +86,19 @@ class Run(msgspec.Struct, frozen=True):
 
 def from_body(body: bytes, settings: Settings, default_model: str) -> Run:
     """Read a JSON body. Raises `RequestError`, whose message names the field."""
-    given = json_object(body)
+    fields = json_object(body)
     try:
-        read = msgspec.convert(given, _Body)
-        messages = list(_converted(read.messages))
+        parsed = msgspec.convert(fields, _Body)
+        messages = list(_converted(parsed.messages))
     except (msgspec.ValidationError, RecursionError) as error:
-        raise native.wrong(error) from error
+        raise native.invalid_field(error) from error
     if not messages:
         raise InvalidField("The field 'messages' holds nothing for the model.")
-    props = read.forwarded_props or {}
+    props = parsed.forwarded_props or {}
     options: dict[str, Any] = {name: props[name] for name in OPTIONS if props.get(name) is not None}
-    options["tools"] = [_tool(tool) for tool in read.tools]
-    asked = native.from_fields(options, settings, default_model, messages)
-    return Run(asked, read.thread_id, read.run_id, given["messages"])
+    options["tools"] = [_tool(tool) for tool in parsed.tools]
+    request = native.from_fields(options, settings, default_model, messages)
+    return Run(request, parsed.thread_id, parsed.run_id, fields["messages"])
 
 
 def _tool(tool: _Tool) -> dict[str, Any]:
@@ -117,38 +116,38 @@ def _converted(messages: Sequence[_Message]) -> Iterator[Message]:
         elif message.role == "assistant":
             calls = [call for call in message.tool_calls or () if call.id in answered]
             called |= {call.id for call in calls}
-            yield from _said(_text(message.content), calls)
+            yield from _assistant_message(_text(message.content), calls)
         elif message.role == "tool":
             if message.tool_call_id not in called:
                 raise RequestError(f"The field '{where}.toolCallId' must be the id of a call before it.")
             outcome = message.error or _text(message.content)
             yield {"role": "tool", "tool_call_id": message.tool_call_id, "content": outcome}
-        elif message.role not in NOT_FOR_THE_MODEL:
+        elif message.role not in IGNORED_ROLES:
             raise RequestError(f"The field '{where}.role' must be 'user', 'assistant' or 'tool'.")
 
 
-def _said(text: str, calls: Sequence[_ToolCall]) -> Iterator[Message]:
-    """A call that was never answered is left out, as no provider takes one; so is a message without anything."""
+def _assistant_message(text: str, calls: Sequence[_ToolCall]) -> Iterator[Message]:
+    """`calls` are the answered ones: providers reject calls without an outcome. An empty message is dropped."""
     if calls:
-        plain = [{"type": "function"} | msgspec.to_builtins(call) for call in calls]
-        yield {"role": "assistant", "content": text or None, "tool_calls": plain}
+        plain_calls = [{"type": "function"} | msgspec.to_builtins(call) for call in calls]
+        yield {"role": "assistant", "content": text or None, "tool_calls": plain_calls}
     elif text:
         yield {"role": "assistant", "content": text}
 
 
-def _content(given: Any, where: str) -> str | list[dict[str, Any]]:
-    """What a user said: a text, or parts."""
-    if isinstance(given, str) and given:
-        return given
-    content: list[dict[str, Any]] = []
-    for index, part in enumerate(_parts(given)):
+def _content(content: Any, where: str) -> str | list[dict[str, Any]]:
+    """The content of a user's message: a text, or parts."""
+    if isinstance(content, str) and content:
+        return content
+    parts: list[dict[str, Any]] = []
+    for index, part in enumerate(_parts(content)):
         if part.type == "text":
-            content.append({"type": "text", "text": part.text})
+            parts.append({"type": "text", "text": part.text})
         else:
-            content.append({"type": "image_url", "image_url": {"url": _image(part, f"{where}.content[{index}]")}})
-    if not content:
+            parts.append({"type": "image_url", "image_url": {"url": _image(part, f"{where}.content[{index}]")}})
+    if not parts:
         raise InvalidField(f"The field '{where}.content' is missing or empty.")
-    return content
+    return parts
 
 
 def _image(part: _Part, where: str) -> str:
@@ -159,10 +158,10 @@ def _image(part: _Part, where: str) -> str:
     return native.image_url(url, f"{where}.source.value")
 
 
-def _text(given: Any) -> str:
-    return given if isinstance(given, str) else "".join(part.text for part in _parts(given))
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in _parts(content))
 
 
-def _parts(given: Any) -> list[_Part]:
+def _parts(content: Any) -> list[_Part]:
     """Raises msgspec's `ValidationError`."""
-    return msgspec.convert(given or [], list[_Part])
+    return msgspec.convert(content or [], list[_Part])

@@ -1,6 +1,6 @@
-"""OpenAI's messages: who may say what, and what of it is passed on.
+"""Validates OpenAI messages: the roles a client may use, and the fields that are passed on.
 
-Answers come back as they went out, with fields that no provider takes as a question: those are left out.
+Clients send back earlier answers with fields that providers reject in a request. Such fields are dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class _CalledFunction(msgspec.Struct):
 
 
 class _ToolCall(msgspec.Struct):
-    """Without what a client may have added when it put the fragments together, their index for example."""
+    """Drops what clients add when they assemble fragments, such as `index`."""
 
     id: str
     function: _CalledFunction
@@ -47,9 +47,9 @@ class Message(msgspec.Struct, omit_defaults=True):
 
 
 def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessage]:
-    """What is passed on of them. Raises `WrongParameter`.
+    """The messages to pass on. Raises `WrongParameter`.
 
-    `may_instruct` says whether the caller may speak for the operator, and for a tool that nobody has called.
+    `may_instruct` allows system messages, and outcomes of tool calls that are not in the conversation.
     """
     called: set[str] = set()
     for number, message in enumerate(messages):
@@ -61,8 +61,8 @@ def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessa
             field = f"{where}.tool_calls"
             raise WrongParameter(f"The field '{field}' belongs to the role 'assistant' only.", field)
         called.update(call.id for call in message.tool_calls or ())
-    given: list[PlainMessage] = msgspec.to_builtins(messages)
-    return given
+    plain_messages: list[PlainMessage] = msgspec.to_builtins(messages)
+    return plain_messages
 
 
 def _check_role(message: Message, called: set[str], where: str) -> None:
@@ -74,10 +74,10 @@ def _check_role(message: Message, called: set[str], where: str) -> None:
 
 
 def _check_content(message: Message, where: str) -> None:
-    is_said = message.content is not None or (
+    has_content = message.content is not None or (
         message.role == "assistant" and (message.tool_calls or message.refusal is not None)
     )
-    if not is_said:
+    if not has_content:
         raise WrongParameter(f"The field '{where}.content' is missing.", f"{where}.content")
     if message.role == "tool" and not message.tool_call_id:
         raise WrongParameter(f"The field '{where}.tool_call_id' is missing.", f"{where}.tool_call_id")
@@ -86,13 +86,13 @@ def _check_content(message: Message, where: str) -> None:
 
 
 def _check_part(part: _Part, where: str) -> None:
-    """A part holds what its type says; files and pictures by value, or by a public address."""
+    """A part must have the field its type names. Images and files must be inline or at a public URL."""
     value = getattr(part, part.type)
     if value is None:
         raise WrongParameter(f"The field '{where}.{part.type}' is missing.", f"{where}.{part.type}")
     if part.type == "image_url" and not is_image_url(value.get("url")):
         field = f"{where}.image_url.url"
         raise WrongParameter(f"The field '{field}' must be an https: or data:image/ URL.", field)
-    if part.type == "file" and value.get("file_id") is not None:  # of the operator's account, whoever has put it there
+    if part.type == "file" and value.get("file_id") is not None:  # any file of the operator's account
         field = f"{where}.file.file_id"
         raise WrongParameter(f"The field '{field}' cannot be used here: send the file itself, as 'file_data'.", field)

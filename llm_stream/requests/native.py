@@ -1,7 +1,7 @@
-"""An untrusted body, or query, becomes a ChatRequest or a RequestError.
+"""Validates an untrusted body or query: the result is a `ChatRequest` or a `RequestError`.
 
-These bytes can spend the operator's money. So what is not understood is refused, and so is what only the operator may
-decide: instructions to the model, other models, larger answers.
+Requests spend the operator's money. So unknown fields are refused, and so is what only the operator may choose:
+instructions to the model, other models, larger answers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..chat_request import ChatRequest
 from ..chat_request import Key
 from ..chat_request import Message
 from ..errors import InvalidField
-from ..errors.validation import what_and_where
+from ..errors.validation import split_message
 from ..settings import Settings
 from .reading import is_image_url
 from .reading import json_object
@@ -29,7 +29,7 @@ MAX_TOOLS = 128
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A piece of a message that is not plain text only."""
+    """One part of a message's content."""
 
     type: Literal["text", "image_url"]
     text: str | None = None
@@ -62,20 +62,20 @@ def from_body(body: bytes, settings: Settings, default_model: str) -> ChatReques
 
 
 def from_query(query: Mapping[str, str], settings: Settings, default_model: str) -> ChatRequest:
-    """Read `?prompt=…[&model][&key]`. Other parameters are left alone. Raises `RequestError`."""
-    given = {name: query[name] for name in ("prompt", "model", "key") if name in query}
-    return from_fields(given, settings, default_model)
+    """Read `?prompt=…[&model][&key]`. Ignores other parameters. Raises `RequestError`."""
+    fields = {name: query[name] for name in ("prompt", "model", "key") if name in query}
+    return from_fields(fields, settings, default_model)
 
 
 def from_fields(
-    given: dict[str, Any], settings: Settings, default_model: str, messages: Sequence[Message] | None = None
+    fields: dict[str, Any], settings: Settings, default_model: str, messages: Sequence[Message] | None = None
 ) -> ChatRequest:
-    """Check the fields of a request; `messages` are those that came in another form, and were checked there."""
-    _refuse_unknown(given)
+    """Check the fields of a request. `messages` replaces the field for protocols that check their own."""
+    _refuse_unknown(fields)
     try:
-        body = msgspec.convert(given, _Body)
+        body = msgspec.convert(fields, _Body)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise wrong(error) from error
+        raise invalid_field(error) from error
     return ChatRequest(
         messages=_messages(body) if messages is None else messages,
         model=_model(body.model, settings, default_model),
@@ -86,8 +86,8 @@ def from_fields(
     )
 
 
-def _refuse_unknown(given: Mapping[str, Any]) -> None:
-    for name in given:
+def _refuse_unknown(fields: Mapping[str, Any]) -> None:
+    for name in fields:
         if name not in FIELDS:
             message = f"The field {name[:40]!r} is not known."
             for close in difflib.get_close_matches(name, FIELDS, n=1):
@@ -128,35 +128,35 @@ def _check_part(part: _Part, where: str) -> None:
 
 
 def image_url(url: str, where: str) -> str:
-    """The URL, if it is one that a browser may have fetched. Raises `InvalidField`."""
+    """The URL, if clients may send it. Raises `InvalidField`."""
     if not is_image_url(url):
         raise InvalidField(f"The field '{where}' must be an https: or data:image/ URL.")
     return url
 
 
-def _model(asked: str | None, settings: Settings, default_model: str) -> str:
-    if asked is None or asked == default_model or asked in settings.models:
-        return asked or default_model
+def _model(name: str | None, settings: Settings, default_model: str) -> str:
+    if name is None or name == default_model or name in settings.models:
+        return name or default_model
     allowed = ", ".join(repr(model) for model in dict.fromkeys((default_model, *settings.models)))
     raise InvalidField(f"The field 'model' must be one of: {allowed}.")
 
 
-def _max_output_tokens(asked: int | None, settings: Settings) -> int:
-    if asked is not None and asked > settings.max_output_tokens:
+def _max_output_tokens(limit: int | None, settings: Settings) -> int:
+    if limit is not None and limit > settings.max_output_tokens:
         raise InvalidField(f"The field 'max_output_tokens' may be {settings.max_output_tokens} at most.")
-    return asked or settings.max_output_tokens
+    return limit or settings.max_output_tokens
 
 
 def _tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     for index, tool in enumerate(tools or ()):
         function = tool.get("function")
-        named = isinstance(function, dict) and isinstance(function.get("name"), str)
-        if tool.get("type") != "function" or not named:
+        has_name = isinstance(function, dict) and isinstance(function.get("name"), str)
+        if tool.get("type") != "function" or not has_name:
             raise InvalidField(f"The field 'tools[{index}]' must be {{'type': 'function', 'function': {{'name': …}}}}.")
     return tools or None
 
 
-def wrong(error: Exception) -> InvalidField:
-    """Callers want to know the field first."""
-    what, field = what_and_where(error)
-    return InvalidField(f"The field '{field}' is wrong: {what}." if field else f"{what}.")
+def invalid_field(error: Exception) -> InvalidField:
+    """msgspec's error with the field named first."""
+    problem, field = split_message(error)
+    return InvalidField(f"The field '{field}' is wrong: {problem}." if field else f"{problem}.")

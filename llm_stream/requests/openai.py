@@ -1,8 +1,8 @@
-"""The body of OpenAI's `POST /chat/completions` becomes a ChatRequest, or an error that names the parameter.
+"""Reads the body of OpenAI's `POST /chat/completions`. Errors name the parameter.
 
-Programs that were written for OpenAI send much that they do not insist on, so this is not as strict as `chat_request`:
-a parameter is read, passed on as it is, refused because the answer would not be what was asked for, or left out. What
-could make an answer dearer than the limits allow is never passed on.
+OpenAI clients send many optional parameters, so this is less strict than `requests.native`. A parameter is read, passed
+on unchanged, refused if the answer would be wrong without it, or ignored. What could raise the cost above the limits is
+never passed on.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -20,13 +20,13 @@ import msgspec
 
 from ..chat_request import ChatRequest
 from ..chat_request import Key
-from ..errors.validation import what_and_where
-from ..requests.native import MAX_MESSAGES
-from ..requests.native import MAX_TOOLS
+from ..errors.validation import split_message
 from ..settings import Settings
 from . import WrongParameter
 from .messages import Message
 from .messages import plain
+from .native import MAX_MESSAGES
+from .native import MAX_TOOLS
 from .reading import json_object
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -34,7 +34,7 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
-MODEST: dict[str, Sequence[Any]] = {
+UNSUPPORTED: dict[str, Sequence[Any]] = {
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -44,24 +44,24 @@ MODEST: dict[str, Sequence[Any]] = {
     "function_call": (),
     "web_search_options": (),
 }
-"""What cannot be done here, and the values, beside null, that do not ask for it."""
+"""Unsupported parameters, with the values besides null that have no effect and are accepted."""
 
 
 class UnknownModel(WrongParameter):
-    """Not the default model, and not in LLM_STREAM_MODELS."""
+    """The model is neither the default nor in LLM_STREAM_MODELS."""
 
     status = 404
     code = "model_not_found"
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What is asked of a model, and how the answer is wanted."""
+class CompletionRequest(msgspec.Struct, frozen=True):
+    """A request to a model, and the format of its answer."""
 
     request: ChatRequest
     stream: bool
     include_usage: bool
     left_out: Sequence[str]
-    """The parameters that are neither read nor passed on, as many as a header may tell."""
+    """The ignored parameters, `MAX_LEFT_OUT` at most, for a response header."""
 
 
 class _Function(msgspec.Struct):
@@ -77,8 +77,8 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class _Read(msgspec.Struct):
-    """The parameters that are understood here."""
+class _Used(msgspec.Struct):
+    """The parameters that we use ourselves."""
 
     messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str | None = None
@@ -91,7 +91,7 @@ class _Read(msgspec.Struct):
 
 
 class _PassedOn(msgspec.Struct, omit_defaults=True):
-    """The parameters that only the model understands, and that cannot make an answer dearer."""
+    """The parameters that are passed on unchanged. None can raise the cost above the limits."""
 
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     top_k: int | None = None
@@ -115,76 +115,68 @@ class _PassedOn(msgspec.Struct, omit_defaults=True):
 NAME = r"[a-z_]{1,40}"
 MAX_LEFT_OUT = 20
 
-KNOWN = {*_Read.__struct_fields__, *_PassedOn.__struct_fields__, *MODEST}
+KNOWN = {*_Used.__struct_fields__, *_PassedOn.__struct_fields__, *UNSUPPORTED}
 
 
 def from_body(
     body: bytes, settings: Settings, default_model: str, *, key: str | None = None, may_instruct: bool = False
-) -> Asked:
-    """Read a JSON body. Raises `RequestError`; `may_instruct` lets the caller speak for the operator."""
-    given = json_object(body, '{"messages": […]}')
-    _refuse_what_cannot_be_done(given)
-    read = _convert(given, _Read)
+) -> CompletionRequest:
+    """Read a JSON body. `may_instruct` allows system messages. Raises `RequestError`."""
+    fields = json_object(body, '{"messages": […]}')
+    _refuse_unsupported(fields)
+    parsed = _convert(fields, _Used)
     request = ChatRequest(
-        messages=plain(read.messages, may_instruct=may_instruct),
-        model=_model(read.model, settings, default_model),
-        max_output_tokens=_max_output_tokens(read, settings),
-        temperature=read.temperature,
-        tools=given.get("tools") or None,
-        options=msgspec.to_builtins(_convert(given, _PassedOn)),
+        messages=plain(parsed.messages, may_instruct=may_instruct),
+        model=default_model if parsed.model is None else check_model(parsed.model, settings, default_model),
+        max_output_tokens=_max_output_tokens(parsed, settings),
+        temperature=parsed.temperature,
+        tools=fields.get("tools") or None,
+        options=msgspec.to_builtins(_convert(fields, _PassedOn)),
         key=_key(key),
     )
-    usage = read.stream_options is not None and bool(read.stream_options.include_usage)
-    return Asked(request, stream=bool(read.stream), include_usage=usage, left_out=_left_out(given))
+    usage = parsed.stream_options is not None and bool(parsed.stream_options.include_usage)
+    return CompletionRequest(request, stream=bool(parsed.stream), include_usage=usage, left_out=_left_out(fields))
 
 
-def _left_out(given: Mapping[str, Any]) -> list[str]:
-    unread = [name for name, value in given.items() if name not in KNOWN and value is not None]
-    return [name for name in unread if re.fullmatch(NAME, name)][:MAX_LEFT_OUT]
+def _left_out(fields: Mapping[str, Any]) -> list[str]:
+    ignored = [name for name, value in fields.items() if name not in KNOWN and value is not None]
+    return [name for name in ignored if re.fullmatch(NAME, name)][:MAX_LEFT_OUT]
 
 
-def check_model(asked: str, settings: Settings, default_model: str) -> str:
+def check_model(name: str, settings: Settings, default_model: str) -> str:
     """Raises `UnknownModel`."""
-    if asked != default_model and asked not in settings.models:
-        raise UnknownModel(f"The model '{asked[:100]}' does not exist, or may not be asked here.", "model")
-    return asked
+    if name != default_model and name not in settings.models:
+        raise UnknownModel(f"The model '{name[:100]}' does not exist, or may not be asked here.", "model")
+    return name
 
 
-def _refuse_what_cannot_be_done(given: Mapping[str, Any]) -> None:
-    for name, modest in MODEST.items():
-        value = given.get(name)
-        if value is not None and value not in modest:
-            may = " or ".join(msgspec.json.encode(value).decode() for value in (None, *modest))
-            raise WrongParameter(f"The parameter '{name}' may only be {may} here.", name)
+def _refuse_unsupported(fields: Mapping[str, Any]) -> None:
+    for name, accepted in UNSUPPORTED.items():
+        value = fields.get(name)
+        if value is not None and value not in accepted:
+            allowed = " or ".join(msgspec.json.encode(value).decode() for value in (None, *accepted))
+            raise WrongParameter(f"The parameter '{name}' may only be {allowed} here.", name)
 
 
-def _convert(given: Mapping[str, Any], kind: type[StructT]) -> StructT:
+def _convert(fields: Mapping[str, Any], kind: type[StructT]) -> StructT:
     try:
-        return msgspec.convert(given, kind)
+        return msgspec.convert(fields, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise _wrong(error) from error
+        problem, param = split_message(error)
+        message = f"The parameter '{param}' is wrong: {problem}." if param else f"{problem}."
+        raise WrongParameter(message, param or None) from error
 
 
-def _wrong(error: Exception) -> WrongParameter:
-    """OpenAI's clients want to know the parameter."""
-    what, param = what_and_where(error)
-    return WrongParameter(f"The parameter '{param}' is wrong: {what}." if param else f"{what}.", param or None)
+def _max_output_tokens(parsed: _Used, settings: Settings) -> int:
+    """The lowest limit, because clients often send the model's maximum. A cut answer has `length` as finish_reason."""
+    limits = (parsed.max_tokens, parsed.max_completion_tokens, settings.max_output_tokens)
+    return min(limit for limit in limits if limit is not None)
 
 
-def _model(asked: str | None, settings: Settings, default_model: str) -> str:
-    return default_model if asked is None else check_model(asked, settings, default_model)
-
-
-def _max_output_tokens(read: _Read, settings: Settings) -> int:
-    """The least of all limits. Programs send the most that a model can; who gets less is told by `length`."""
-    given = (read.max_tokens, read.max_completion_tokens, settings.max_output_tokens)
-    return min(limit for limit in given if limit is not None)
-
-
-def _key(given: str | None) -> str | None:
-    if given is None:
+def _key(header: str | None) -> str | None:
+    if header is None:
         return None
     try:
-        return msgspec.convert(given, Key)
+        return msgspec.convert(header, Key)
     except msgspec.ValidationError as error:
         raise WrongParameter("The header 'Idempotency-Key' holds up to 128 visible ASCII characters.", None) from error

@@ -1,4 +1,4 @@
-"""What the protocols have in common when they read a body."""
+"""Body parsing shared by all protocols."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..errors import RequestError
 
 
 def json_object(body: bytes, example: str = '{"prompt": "…"}') -> dict[str, Any]:
-    """Raises `RequestError`, which shows the `example`."""
+    """Decode a JSON object. Raises `RequestError`, which shows `example`."""
     try:
-        given = msgspec.json.decode(body)
+        fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError("The body is not valid JSON.") from error
-    if not isinstance(given, dict):
+    if not isinstance(fields, dict):
         raise RequestError(f"The body must be a JSON object, like {example}.")
-    return given
+    return fields
 
 
 def is_image_url(url: str | None) -> bool:
-    """Whether a client may name this picture: by a public address, or by value."""
+    """Whether a client may send this image URL: public (https:) or inline (data:)."""
     return (url or "").startswith(("https://", "data:image/"))

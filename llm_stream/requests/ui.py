@@ -1,7 +1,6 @@
-"""What `useChat` and `useCompletion` send: messages made of parts become those of a ChatRequest.
+"""Reads requests of `useChat` and `useCompletion`: their messages, made of parts, become a `ChatRequest`.
 
-A browser's word is not trusted here either: no instructions to the model, and a tool's output only with the call that
-it answers.
+The browser is not trusted: it may not send system messages, nor a tool's output without its call.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from ..chat_request import ChatRequest
 from ..chat_request import Message
 from ..errors import InvalidField
 from ..errors import RequestError
-from ..requests.native import MAX_MESSAGES
 from ..settings import Settings
 from . import native
+from .native import MAX_MESSAGES
 from .reading import json_object
 
 OPTIONS = ("model", "temperature", "max_output_tokens", "tools")
-"""What an app may add by `body: {…}`; other fields are the app's own business."""
+"""The fields of the client's `body: {…}` option that are used; others are ignored."""
 
 REGENERATE = "regenerate-message"
 
-NOT_FOR_THE_MODEL = ("reasoning", "reasoning-file", "source-url", "source-document", "custom")
+IGNORED_PARTS = ("reasoning", "reasoning-file", "source-url", "source-document", "custom")
 
 Id = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]
-"""It must fit into a URL."""
+"""Must be usable in a URL path."""
 
 
 class _Part(msgspec.Struct, rename="camel"):
-    """Of any type: which fields it needs depends on that."""
+    """A part of any type; the type determines its fields."""
 
     type: str
     text: str | None = None
@@ -50,8 +49,8 @@ class _Part(msgspec.Struct, rename="camel"):
     approval: dict[str, Any] | None = None
 
     @property
-    def called(self) -> str | None:
-        """The name of the tool, where this is a call."""
+    def called_tool(self) -> str | None:
+        """The tool's name if this part is a tool call."""
         return self.tool_name if self.type == "dynamic-tool" else self.type[5:] if self.type[:5] == "tool-" else None
 
 
@@ -70,13 +69,13 @@ class _Body(msgspec.Struct, rename="camel"):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """What is asked, where, and which message the answer goes on with, if it is to be no message of its own.
+    """A request, its chat, and the id of the message that the answer continues (None: a new message).
 
-    `digest` is equal for two requests that ask the same thing at the same place of the same chat; None for one that
-    wants another answer than there is.
+    `digest` is equal for two requests that ask the same thing at the same place in the chat. It is None to regenerate
+    an answer.
     """
 
-    asked: ChatRequest
+    request: ChatRequest
     chat: str | None
     continued: str | None
     digest: str | None
@@ -84,42 +83,42 @@ class Turn(msgspec.Struct, frozen=True):
 
 def from_body(body: bytes, settings: Settings, default_model: str) -> Turn:
     """Read a JSON body. Raises `RequestError`, whose message names the field."""
-    given = json_object(body)
+    fields = json_object(body)
     try:
-        read = msgspec.convert(given, _Body)
+        parsed = msgspec.convert(fields, _Body)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise native.wrong(error) from error
-    messages = _messages_of(read)
+        raise native.invalid_field(error) from error
+    messages = _messages_of(parsed)
     names = OPTIONS if messages else ("prompt", *OPTIONS)
-    options = {name: given[name] for name in names if given.get(name) is not None}
+    options = {name: fields[name] for name in names if fields.get(name) is not None}
     converted = list(_converted(messages)) if messages else None
-    asked = native.from_fields(options, settings, default_model, converted)
-    return Turn(asked, read.id, _continued(read, messages), _digest(read, messages, asked))
+    request = native.from_fields(options, settings, default_model, converted)
+    return Turn(request, parsed.id, _continued_id(parsed, messages), _digest(parsed, messages, request))
 
 
 def _messages_of(body: _Body) -> Sequence[_Message]:
-    """All of the chat, or, as many apps have it, the last one alone."""
+    """The whole chat, or only its last message: many apps send just that."""
     if body.message is not None and body.messages is not None:
         raise InvalidField("Send either 'message' or 'messages', not both.")
     return [body.message] if body.message is not None else body.messages or []
 
 
-def _continued(body: _Body, messages: Sequence[_Message]) -> str | None:
-    """The client goes on with an assistant's message, after its tools have been run, under the id that it has."""
+def _continued_id(body: _Body, messages: Sequence[_Message]) -> str | None:
+    """The id of the assistant's message to continue, after the client has run its tools."""
     if body.trigger == REGENERATE or not messages:
         return None
-    named = next((message for message in messages if message.id and message.id == body.message_id), messages[-1])
-    return named.id or None if named.role == "assistant" else None
+    message = next((message for message in messages if message.id and message.id == body.message_id), messages[-1])
+    return message.id or None if message.role == "assistant" else None
 
 
-def _digest(body: _Body, messages: Sequence[_Message], asked: ChatRequest) -> str | None:
+def _digest(body: _Body, messages: Sequence[_Message], request: ChatRequest) -> str | None:
     if body.trigger == REGENERATE:
         return None
     place = msgspec.json.encode([message.id for message in messages])
-    return hashlib.sha256(place + asked.fingerprint()).hexdigest()
+    return hashlib.sha256(place + request.fingerprint()).hexdigest()
 
 
-# Messages…
+# Messages
 
 
 def _converted(messages: Sequence[_Message]) -> Iterator[Message]:
@@ -130,20 +129,20 @@ def _converted(messages: Sequence[_Message]) -> Iterator[Message]:
         elif message.role == "assistant":
             _check_parts(message, where)
             for step in _steps(message):
-                yield from _said(step, where)
+                yield from _step_messages(step, where)
         else:
             raise RequestError(f"The field '{where}.role' must be 'user' or 'assistant'.")
 
 
 def _content(message: _Message, where: str) -> str | list[dict[str, Any]]:
-    """What a user said: mostly one text."""
+    """The content of a user's message: a string for a single text part."""
     content: list[dict[str, Any]] = []
     for index, part in enumerate(message.parts):
         if part.type == "text" and part.text:
             content.append({"type": "text", "text": part.text})
         elif part.type == "file":
             content.append({"type": "image_url", "image_url": {"url": _image(part, f"{where}.parts[{index}]")}})
-        elif part.type != "text" and not _is_passed_over(part):
+        elif part.type != "text" and not _is_ignored(part):
             raise InvalidField(f"The field '{where}.parts[{index}].type' is not one that a user's message may have.")
     if not content:
         raise InvalidField(f"The field '{where}.parts' says nothing.")
@@ -157,18 +156,18 @@ def _image(part: _Part, where: str) -> str:
     return native.image_url(part.url or "", f"{where}.url")
 
 
-def _is_passed_over(part: _Part) -> bool:
-    return part.type in NOT_FOR_THE_MODEL or part.type.startswith("data-")
+def _is_ignored(part: _Part) -> bool:
+    return part.type in IGNORED_PARTS or part.type.startswith("data-")
 
 
 def _check_parts(message: _Message, where: str) -> None:
     for index, part in enumerate(message.parts):
-        if not (part.called or part.type in ("text", "file", "step-start") or _is_passed_over(part)):
+        if not (part.called_tool or part.type in ("text", "file", "step-start") or _is_ignored(part)):
             raise InvalidField(f"The field '{where}.parts[{index}].type' is not known.")
 
 
 def _steps(message: _Message) -> Iterator[list[_Part]]:
-    """What was said before, and what after its tools had been run."""
+    """Split a message at its `step-start` parts: each step follows the tool calls of the one before."""
     step: list[_Part] = []
     for part in message.parts:
         if part.type == "step-start":
@@ -179,10 +178,10 @@ def _steps(message: _Message) -> Iterator[list[_Part]]:
     yield step
 
 
-def _said(step: Sequence[_Part], where: str) -> Iterator[Message]:
-    """A call that has no outcome is left out, as no provider takes one without; so is a message without anything."""
+def _step_messages(step: Sequence[_Part], where: str) -> Iterator[Message]:
+    """Drops calls without an outcome, which providers reject, and empty messages."""
     text = "".join(part.text or "" for part in step if part.type == "text")
-    outcomes = [(part, outcome) for part in step if part.called and (outcome := _outcome(part)) is not None]
+    outcomes = [(part, outcome) for part in step if part.called_tool and (outcome := _outcome(part)) is not None]
     if outcomes:
         calls = [_call(part, where) for part, _ in outcomes]
         yield {"role": "assistant", "content": text or None, "tool_calls": calls}
@@ -196,11 +195,11 @@ def _call(part: _Part, where: str) -> dict[str, Any]:
     if not part.tool_call_id:
         raise InvalidField(f"The field 'toolCallId' is missing in a part of '{where}'.")
     arguments = msgspec.json.encode(part.input if part.input is not None else {}).decode()
-    return {"id": part.tool_call_id, "type": "function", "function": {"name": part.called, "arguments": arguments}}
+    return {"id": part.tool_call_id, "type": "function", "function": {"name": part.called_tool, "arguments": arguments}}
 
 
 def _outcome(part: _Part) -> str | None:
-    """What a tool gave, or why it gave nothing; None while that is not known."""
+    """A tool's output or error; None if there is neither yet."""
     approval = part.approval or {}
     if part.state == "output-available":
         return part.output if isinstance(part.output, str) else msgspec.json.encode(part.output).decode()

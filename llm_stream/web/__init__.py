@@ -1,1 +1,1 @@
-"""Flask: the routes, the responses and the commands of an `LLMStream` in an app."""
+"""The Flask side of an `LLMStream`: its routes, responses and commands."""

@@ -1,4 +1,4 @@
-"""Who may call: the page's site, and the owner who pays."""
+"""Access control: cross-site checks, CORS headers, and the owner of a request."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ logger = logging.getLogger("llm_stream")
 Authorize = Callable[[], object]
 
 EXPOSED = ("Location", "Retry-After", "x-request-id", "x-should-retry", "x-llm-stream-url", "x-llm-stream-left-out")
-"""A page of another site may read these: a client that cannot see `x-should-retry` buys again what has failed."""
+"""Response headers that cross-origin pages may read. Without `x-should-retry`, clients pay for useless retries."""
 
 
 def check_site(request: Request, settings: Settings) -> None:
-    """Refuse what a page of another site sends along with its visitor's cookies. Raises `CrossSite`.
+    """Refuse requests that another site's page sends with its visitor's cookies. Raises `CrossSite`.
 
-    `Sec-Fetch-Site` is the browser's own word; where it is missing (old browsers, plain http) `Origin` is compared, and
-    `Referer` where that is missing too, as with the GET of an image. Clients that are no browsers send none of them.
+    Browsers send `Sec-Fetch-Site`. Old browsers and plain http lack it: then `Origin` is compared, or else `Referer`
+    (the GET of an image has no `Origin`). Other clients send none of them and are allowed.
     https://www.w3.org/TR/fetch-metadata/
     """
     if is_allowed_origin(request, settings):
@@ -46,17 +46,17 @@ def check_site(request: Request, settings: Settings) -> None:
     if site is not None:
         allowed = site in ("same-origin", "none")
     else:
-        claimed = request.headers.get("Origin", request.headers.get("Referer"))
-        allowed = claimed is None or _host_of(claimed) == request.host
+        origin = request.headers.get("Origin", request.headers.get("Referer"))
+        allowed = origin is None or _host_of(origin) == request.host
     if not allowed:
         raise CrossSite()
 
 
 def check_processes(request: Request) -> None:
-    """Refuse to start what another process could not find again. Raises `SeveralProcesses`.
+    """Refuse to start a stream that another process could not find. Raises `SeveralProcesses`.
 
-    `wsgi.multiprocess` says whether the server has other processes: https://peps.python.org/pep-3333/#environ-variables
-    Under gunicorn with our hooks the server does not even start, see `worker.post_worker_init()`.
+    `wsgi.multiprocess` is true if the server has several: https://peps.python.org/pep-3333/#environ-variables
+    Under gunicorn with our hooks such a server does not start: see `worker.post_worker_init()`.
     """
     if request.environ.get("wsgi.multiprocess"):
         logger.error(SEVERAL_PROCESSES)
@@ -75,34 +75,34 @@ def is_allowed_origin(request: Request, settings: Settings) -> bool:
 
 
 def is_browser(request: Request) -> bool:
-    """Browsers send `Origin` with every POST, and most say more. (`Sec-Fetch-Mode` comes from Node's fetch as well.)"""
+    """Browsers send `Origin` with every POST. `Sec-Fetch-Mode` proves nothing: Node's fetch sends it too."""
     return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
 
 
 def allow_origin(request: Request, response: Response, settings: Settings) -> None:
-    """Let the pages of `LLM_STREAM_ORIGINS` read the answer, whatever else in the app has said about it.
+    """Let pages of `LLM_STREAM_ORIGINS` read the response. Overrides CORS headers that the app has set.
 
     https://fetch.spec.whatwg.org/#http-cors-protocol
     """
     if not settings.origins:
         return
-    _add(response, "Vary", "Origin")
+    _extend_header(response, "Vary", "Origin")
     if not is_allowed_origin(request, settings):
         return
     response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
     response.headers["Access-Control-Allow-Credentials"] = "true"
-    _add(response, "Access-Control-Expose-Headers", *EXPOSED)
+    _extend_header(response, "Access-Control-Expose-Headers", *EXPOSED)
     if request.method == "OPTIONS":
-        asked = request.headers.get
-        methods = asked("Access-Control-Request-Method", "GET, POST, DELETE")
+        requested = request.headers.get
+        methods = requested("Access-Control-Request-Method", "GET, POST, DELETE")
         response.headers["Access-Control-Allow-Methods"] = methods
-        names = asked("Access-Control-Request-Headers", "Content-Type, Last-Event-ID")
+        names = requested("Access-Control-Request-Headers", "Content-Type, Last-Event-ID")
         response.headers["Access-Control-Allow-Headers"] = names
         response.headers["Access-Control-Max-Age"] = "600"
 
 
-def _add(response: Response, name: str, *values: str) -> None:
-    """To a header that holds a list, in one line, none of them twice."""
+def _extend_header(response: Response, name: str, *values: str) -> None:
+    """Add values to a list header: one line, no duplicates."""
     listed = HeaderSet()
     listed.update(parse_list_header(", ".join(response.headers.getlist(name))))
     listed.update(values)
@@ -110,28 +110,28 @@ def _add(response: Response, name: str, *values: str) -> None:
 
 
 def owner_of(request: Request, authorize: Authorize | None) -> str:
-    """The owner; in a public app the client's address. Raises `Unauthorized`, or what `authorize` aborts with."""
+    """The owner from `authorize`; in a public app the client's address. May abort, or raise `Unauthorized`."""
     owner = authorize() if authorize else request.remote_addr or "unknown"
-    return _name_in(owner, Unauthorized, "authorize must return who pays, as a string")
+    return _checked_owner(owner, Unauthorized, "authorize must return the owner, as a string")
 
 
 def scope_of(authorize_usage: Authorize | None, name: str) -> str | None:
-    """Whose usage may be seen: an owner's, or with None everybody's. Raises `UsageClosed`, or what it aborts with."""
+    """The owner whose usage may be shown; None for all owners. May abort, or raise `UsageClosed`."""
     if authorize_usage is None:
         raise UsageClosed(
             f"Nobody may see what was spent: decorate a function with @{name}.authorize_usage that returns True,"
             " or an owner to show the usage of."
         )
     scope = authorize_usage()
-    return None if scope is True else _name_in(scope, UsageClosed, "authorize_usage must return True or an owner")
+    return None if scope is True else _checked_owner(scope, UsageClosed, "authorize_usage must return True or an owner")
 
 
-def _name_in(returned: object, nobody: type[RequestError], wanted: str) -> str:
-    """The owner that a function of the app's has returned. Raises `nobody`, and `TypeError` for a mistake."""
+def _checked_owner(returned: object, denied: type[RequestError], expected: str) -> str:
+    """The owner that the app's function returned. Raises `denied` if there is none, `TypeError` for a wrong type."""
     if isinstance(returned, BaseResponse):
         abort(returned)
     if returned is None or returned == "" or returned is False:
-        raise nobody()
+        raise denied()
     if returned is True or not isinstance(returned, (str, int, UUID)):
-        raise TypeError(f"{wanted}; it returned {type(returned).__name__}")
+        raise TypeError(f"{expected}; it returned {type(returned).__name__}")
     return str(returned)

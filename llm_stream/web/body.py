@@ -1,4 +1,4 @@
-"""The body of a request: bytes that are not too many, and what tells two of them apart."""
+"""Reading a request body within the size limit, and fingerprinting a request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..settings import Settings
 
 
 def read_json(settings: Settings) -> bytes:
-    """The bytes of a body that says it is JSON; they are not parsed. Raises `NotJSON`, `TooLarge`."""
+    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`."""
     if not request.is_json:
         raise NotJSON()
     limit = min(settings.max_request_bytes, request.max_content_length or settings.max_request_bytes)
-    request.max_content_length = limit + 1  # a body that does not say how long it is would be cut, not refused
+    request.max_content_length = limit + 1  # Werkzeug truncates a body without Content-Length instead of refusing it
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
@@ -28,6 +28,6 @@ def read_json(settings: Settings) -> bytes:
 
 
 def fingerprint() -> bytes:
-    """Equal for two requests that ask a view of the app's the same thing."""
-    asked = f"{request.method} {request.full_path} {sorted(request.form.items(multi=True))}".encode(errors="replace")
-    return hashlib.sha256(asked + request.get_data(cache=True)).digest()
+    """Equal for two requests that ask one of the app's views the same thing."""
+    head = f"{request.method} {request.full_path} {sorted(request.form.items(multi=True))}".encode(errors="replace")
+    return hashlib.sha256(head + request.get_data(cache=True)).digest()

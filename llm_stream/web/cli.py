@@ -1,4 +1,4 @@
-"""`flask llm …`: the same machinery in a terminal."""
+"""`flask llm …`: the commands of an `LLMStream`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTLE_S = 5.0
 
 
 def add_to(llm: Service) -> None:
-    """Give the blueprint its commands; they stand under its name."""
+    """Add the commands, under the blueprint's name."""
     usage_commands.add_to(llm)
 
     @llm.cli.command("ask")
@@ -33,15 +33,15 @@ def add_to(llm: Service) -> None:
     @click.option("--max-output-tokens", type=click.IntRange(min=1), help="The longest answer to pay for.")
     @click.pass_context
     def ask(context: click.Context, prompt: str, model: str | None, max_output_tokens: int | None) -> None:
-        """Ask the model, print its answer as it comes, and what it cost. Ctrl-C stops it."""
-        logging.getLogger("llm_stream").setLevel(logging.WARNING)  # the usage line is the last one here
+        """Ask the model, and print its answer and the cost. Ctrl-C stops it."""
+        logging.getLogger("llm_stream").setLevel(logging.WARNING)  # no INFO lines between the answer's
         state = llm.state
-        asked = ChatRequest(
+        chat_request = ChatRequest(
             messages=[{"role": "user", "content": prompt}],
             model=model or state.model,
             max_output_tokens=max_output_tokens or state.settings.max_output_tokens,
         )
-        stream = llm.open("cli", asked)
+        stream = llm.open("cli", chat_request)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             for _, batch in state.streams.follow(stream).batches():
@@ -49,7 +49,7 @@ def add_to(llm: Service) -> None:
                     _print(event)
         except KeyboardInterrupt:
             pass
-        finally:  # also where nobody reads what is printed: ask … | head
+        finally:  # also after a broken pipe: ask … | head
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             stream.stop("cancelled")
             stream.settled.wait(SETTLE_S)
@@ -75,11 +75,11 @@ def _print_bill(stream: Stream) -> int:
 
 
 def _bill(record: UsageRecord) -> str:
-    known = {"provider": "", "partial": " so far", "estimated": " (estimated)"}.get(record.source, "")
+    note = {"provider": "", "partial": " so far", "estimated": " (estimated)"}.get(record.source, "")
     tokens_in, tokens_out = (
         "unknown" if count is None else str(count) for count in (record.input_tokens, record.output_tokens)
     )
-    parts = [f"tokens in: {tokens_in}, tokens out: {tokens_out}{known}, cost: {money(record.cost, record.currency)}"]
+    parts = [f"tokens in: {tokens_in}, tokens out: {tokens_out}{note}, cost: {money(record.cost, record.currency)}"]
     if record.ttft_s is not None:
         parts.append(f"first token after {record.ttft_s:.2f} s")
     return " · ".join([*parts, f"{record.duration_s:.2f} s", record.status])

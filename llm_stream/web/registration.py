@@ -1,4 +1,4 @@
-"""How a blueprint's views get into an app: below a prefix with variables, on a host of their own, several times."""
+"""Registers a blueprint's views: several times, on a host, or below a prefix that has variables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from flask import has_request_context
 from flask import request
 from flask.blueprints import BlueprintSetupState
 from flask.sansio.app import App
-from werkzeug.exceptions import HTTPException
-from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map
 from werkzeug.routing import MapAdapter
 from werkzeug.routing import Rule
@@ -25,58 +23,61 @@ View = Callable[..., Any]
 
 
 class Views(Blueprint):
-    """A blueprint whose views are given their own arguments only, whatever variables its prefix or its host have.
+    """A blueprint whose views get only the arguments they declare.
 
-    The others are where Flask has them, in `request.view_args`; the URLs that are built during the request contain
-    them. `register_blueprint(…, host=…)` says the host, in an app that matches hosts.
+    Flask passes a view every variable of its URL, also those of the prefix, the subdomain and the host. Those stay in
+    `request.view_args`, and URLs built during the request reuse them.
+    In an app with `host_matching`, `register_blueprint(…, host=…)` sets the host.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.url_defaults(keep_variables)
+        self.url_defaults(_reuse_url_variables)
 
     def make_setup_state(self, app: App, options: dict[str, Any], first_registration: bool = False) -> Registration:
         return Registration(self, app, options, first_registration)
 
 
 class Registration(BlueprintSetupState):
-    """One of a `Views` in an app."""
+    """One registration of a `Views` blueprint on an app."""
 
     def __init__(self, blueprint: Views, app: App, options: dict[str, Any], first_registration: bool) -> None:
         super().__init__(blueprint, app, options, first_registration)
         self._host: str | None = options.get("host")
-        self._views: dict[View, View] = {}  # a view with two rules must stay one function
+        self._wrappers: dict[View, View] = {}  # Flask wants the same function for all rules of an endpoint
         if isinstance(app.blueprints.get(self.name_prefix), Views):
-            outer = f"{self.name_prefix}."
-            self._inherit(next(rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(outer)))
+            self._inherit_from_parent()
 
-    def _inherit(self, outer: Rule) -> None:
-        """From a rule of the blueprint around this one: Flask hands down the prefix and the subdomain only."""
-        self._host = self._host or outer.host
-        self.url_defaults = {**(outer.defaults or {}), **self.url_defaults}
+    def _inherit_from_parent(self) -> None:
+        """Take the parent blueprint's host and URL defaults from one of its rules: Flask does not pass them on."""
+        rules = self.app.url_map.iter_rules()
+        parent_rule = next(rule for rule in rules if rule.endpoint.startswith(f"{self.name_prefix}."))
+        self._host = self._host or parent_rule.host
+        self.url_defaults = {**(parent_rule.defaults or {}), **self.url_defaults}
 
     def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
-        """Raises `ConfigError` where Flask would never find the rule."""
+        """Raises `ConfigError` if the rule has no host in an app with `host_matching`: it would never match."""
         if view_func is not None:
-            view_func = self._views.setdefault(view_func, with_its_own_arguments(view_func))
+            view_func = self._wrappers.setdefault(view_func, _with_declared_arguments(view_func))
             endpoint = endpoint or view_func.__name__
         if self._host is not None:
             options.setdefault("host", self._host)
         super().add_url_rule(rule, endpoint, view_func, **options)
-        added = next(self.app.url_map.iter_rules(f"{self.name_prefix}.{self.name}.{endpoint}".lstrip(".")))
-        self._host = added.host  # an app may have a way of its own to give its rules a host
-        if self.app.url_map.host_matching and added.host is None:
+
+        url_map, full_name = self.app.url_map, f"{self.name_prefix}.{self.name}.{endpoint}".lstrip(".")
+        self._host = next(url_map.iter_rules(full_name)).host  # the app may have set a host itself
+        if url_map.host_matching and self._host is None:
             name = self.blueprint.name
-            raise ConfigError(f"This app matches hosts, so say which: app.register_blueprint({name}, …, host='…')")
+            raise ConfigError(f"This app uses host_matching: app.register_blueprint({name}, …, host='…')")
 
     def prefix(self) -> Prefix | None:
-        """None where there is nothing that tells our addresses from the app's own."""
+        """None without a URL prefix: our addresses cannot be told from the app's."""
         path = (self.url_prefix or "").rstrip("/")
         return Prefix(self.app.url_map, path, self.subdomain, self._host) if path else None
 
 
 class Prefix:
-    """The addresses below a prefix, those without a route included."""
+    """All addresses at or below a URL prefix, with or without a route."""
 
     def __init__(self, url_map: Map, path: str, subdomain: str | None, host: str | None) -> None:
         self._map = Map(
@@ -86,32 +87,26 @@ class Prefix:
             host_matching=url_map.host_matching,
         )
 
-    def holds(self, address: MapAdapter) -> bool:
-        found = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=address.path_info)
-        try:
-            found.match()
-        except NotFound:
-            return False
-        except HTTPException:
-            pass  # a redirect, to an address with a slash less
-        return True
+    def contains(self, address: MapAdapter) -> bool:
+        adapter = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=address.path_info)
+        return adapter.test()
 
 
-def with_its_own_arguments(view: View) -> View:
-    """`view`, called without the values that it has no parameter for."""
+def _with_declared_arguments(view: View) -> View:
+    """`view`, called only with the values that it has a parameter for."""
     parameters = inspect.signature(view).parameters
     if inspect.iscoroutinefunction(view) or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return view
 
     @wraps(view)
-    def called(**values: Any) -> Any:
+    def wrapper(**values: Any) -> Any:
         return view(**{name: value for name, value in values.items() if name in parameters})
 
-    return called
+    return wrapper
 
 
-def keep_variables(endpoint: str, values: dict[str, Any]) -> None:
-    """Build a URL for the same tenant, or whatever the variables mean, that the current request is for."""
+def _reuse_url_variables(endpoint: str, values: dict[str, Any]) -> None:
+    """Fill the variables of a URL from the current request: a link stays with the same tenant, for example."""
     if not has_request_context():
         return
     for name, value in (request.view_args or {}).items():

@@ -1,4 +1,4 @@
-"""A stream becomes an HTTP response: an event stream, one JSON answer, or an honest error."""
+"""Turns a stream into an HTTP response: an event stream, a JSON answer, or an error with its own status."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from ..wire import Wire
 from ..wire import sse
 from ..wire.answer import Answer
 from ..wire.answer import answer_of
+from ..wire.answer import failure_of
 from ..wire.native import NativeWire
 from ..wire.text import TextWire
 
@@ -41,10 +42,10 @@ WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
 
 
 def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, after: int = 0) -> Response:
-    """Follow `stream` into a response, in the form that `request` asks for.
+    """Respond with `stream` in the format that `request` accepts.
 
-    A GET is an event stream from its first moment, because `EventSource` cannot see a status. A POST is held until
-    the upstream has said something, so that its refusal can be one.
+    A GET starts its event stream at once, because `EventSource` cannot see a status. A POST waits for the first
+    content, so that a failure before it gets an HTTP error status.
     """
     if wants_json(request):
         return whole_answer(streams, stream, request, after=after)
@@ -61,10 +62,10 @@ def event_stream(
     after: int = 0,
     refuse: Callable[[Failure], Response] | None = None,
 ) -> Response:
-    """The events after number `after` on `wire`.
+    """The events after number `after`, written by `wire`.
 
-    With `refuse` the status is held back, `LLM_STREAM_STATUS_HOLD_S` at most: where a failure comes first, `refuse`
-    makes the response of it.
+    With `refuse`, wait for the first content, `LLM_STREAM_STATUS_HOLD_S` at most. If a failure comes first, `refuse`
+    builds the response from it.
     """
     reader = _reader(streams, stream, request, after)
     try:
@@ -87,7 +88,7 @@ def whole_answer(
     after: int = 0,
     render: Callable[[Sequence[Event]], Response] | None = None,
 ) -> Response:
-    """Wait for the end, then one JSON answer: by `render`, which is given all events, or in the form of our own."""
+    """Wait for the end of the stream, then answer in JSON: `render` gets all events; the default is our own format."""
     reader = _reader(streams, stream, request, after)
     try:
         for _ in reader.batches():
@@ -96,12 +97,14 @@ def whole_answer(
         return Response(status=CLIENT_CLOSED_REQUEST)
     finally:
         reader.close()
-    return (render or _in_json)(stream.log.after(0))
+    return (render or _answer_response)(stream.log.after(0))
 
 
-def together(streams: Streams, places: Sequence[tuple[Stream, int]], statuses: bytes, request: Request) -> Response:
-    """The events of several streams, each after the number beside it; first `statuses`, of those that have none."""
-    readers = streams.follow_together(places, connection=_connection_of(request))
+def combined_event_stream(
+    streams: Streams, positions: Sequence[tuple[Stream, int]], statuses: bytes, request: Request
+) -> Response:
+    """First `statuses`, then the events of several streams, each after the number in its position."""
+    readers = streams.follow_together(positions, connection=_connection_of(request))
     return _event_stream_of(readers.written(NativeWire(), statuses), readers.close)
 
 
@@ -112,16 +115,16 @@ def _reader(streams: Streams, stream: Stream, request: Request, after: int) -> R
 def _event_stream_of(written: Iterator[bytes], close: Callable[[], None]) -> Response:
     pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(written))
     body = Pieces(pieces, close)
-    made = _streamed(current_app.response_class)(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
-    made.direct_passthrough = True  # it is bytes: nobody needs to look at each piece again
-    return made
+    response = _streamed_class(current_app.response_class)(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)
+    response.direct_passthrough = True  # the pieces are bytes, so Werkzeug need not encode them
+    return response
 
 
 class _Streamed(Response):
-    """An event stream, whose body can also be had in one piece: by a hook of the host's that looks at each body."""
+    """An event stream whose whole body can also be read, by an app's hook that inspects every response."""
 
     def get_data(self, as_text: bool = False) -> Any:
-        """All of the stream, once it has ended."""
+        """Waits for the end of the stream and returns all of it."""
         self.direct_passthrough = False
         return super().get_data(as_text)  # type: ignore[call-overload]
 
@@ -129,30 +132,30 @@ class _Streamed(Response):
 _streamed_classes: dict[type[Response], type[Response]] = {Response: _Streamed}
 
 
-def _streamed(response_class: type[Response]) -> type[Response]:
-    """The same for the class of responses that the host app has chosen."""
+def _streamed_class(response_class: type[Response]) -> type[Response]:
+    """`_Streamed` as a subclass of the app's own response class."""
     if response_class not in _streamed_classes:
         _streamed_classes[response_class] = type("Streamed", (_Streamed, response_class), {})
     return _streamed_classes[response_class]
 
 
 def nothing_more() -> Response:
-    """204, which makes an `EventSource` stop asking."""
+    """204: an `EventSource` stops reconnecting."""
     return Response(status=204)
 
 
 def snapshot(stream: Stream) -> Response:
-    """What there is of the answer so far."""
+    """The answer so far, as JSON."""
     stream.looked_at()
     return json_response(answer_of(stream.log.after(0)))
 
 
 def failure_response(failure: Failure, answer: Answer | None = None) -> Response:
-    """The JSON form of an error, with the status that belongs to its code, and what there is of the answer."""
+    """An error as JSON, with the status for its code, and with the fields of a partial `answer`."""
     body = msgspec.to_builtins(failure)
     retry_after = body.pop("retry_after", None)
-    kept = msgspec.to_builtins(answer) if answer else {}
-    return refusal(kept | {"error": body}, status_of(failure.code), retry_after)
+    fields = msgspec.to_builtins(answer) if answer else {}
+    return refusal(fields | {"error": body}, status_of(failure.code), retry_after)
 
 
 def refusal(body: Any, status: int, retry_after: float | None) -> Response:
@@ -191,14 +194,12 @@ def wire_of(name: str | None) -> Wire:
         raise InvalidField(f"The parameter 'format' must be one of: {', '.join(WIRES)}.") from None
 
 
-def _in_json(events: Sequence[Event]) -> Response:
-    whole = answer_of(events)
-    for event in events[-3:]:
-        if isinstance(event, Failure):
-            return failure_response(event, whole)
-    return json_response(whole)
+def _answer_response(events: Sequence[Event]) -> Response:
+    answer = answer_of(events)
+    failure = failure_of(events)
+    return failure_response(failure, answer) if failure else json_response(answer)
 
 
 def _connection_of(request: Request) -> Any:
-    """The client's socket, under gunicorn and under Werkzeug's own server."""
+    """The client's socket, under gunicorn or Werkzeug's server."""
     return request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")

@@ -1,4 +1,4 @@
-"""What the routes, the commands and the app's own views are made of."""
+"""The operations that routes, commands and the app's own views share: admit, open, resume and follow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .state import State
 
 
 class Service(Views):
-    """A blueprint that starts streams and finds them again. It keeps nothing of an app."""
+    """A blueprint that starts and finds streams. It stores nothing that belongs to an app."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Service(Views):
 
     @property
     def state(self) -> State:
-        """This `LLMStream`'s part of the current app."""
+        """This blueprint's state in the current app."""
         return state.current(self)
 
     def admit(self) -> str:
@@ -75,60 +75,61 @@ class Service(Views):
         return access.owner_of(request, self._authorize)
 
     def usage_scope(self) -> str | None:
-        """The owner whose usage the current request may see, None for everybody's. Raises `UsageClosed`."""
+        """The owner whose usage the current request may see; None for all owners. Raises `UsageClosed`."""
         return access.scope_of(self._authorize_usage, self.name)
 
     def open(
         self,
         owner: str,
-        asked: ChatRequest | None = None,
+        chat_request: ChatRequest | None = None,
         *,
         source: Iterable[Any] | None = None,
         model: str | None = None,
         key: str | None = None,
     ) -> Stream:
-        """Start a stream, or find the one that the key stands for. Raises `LLMStreamError`."""
-        ours = self.state
-        made = self.source_of(ours, asked, source, model)
-        key = asked.key if asked else key
-        fingerprint = (asked.fingerprint() if asked else body.fingerprint()) if key else b""
+        """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`."""
+        state = self.state
+        events = self.source_of(state, chat_request, source, model)
+        key = chat_request.key if chat_request else key
+        fingerprint = (chat_request.fingerprint() if chat_request else body.fingerprint()) if key else b""
         try:
-            stream, new = ours.streams.start(owner, made.asked.model, made, key=key, fingerprint=fingerprint)
+            stream, is_new = state.streams.start(owner, events.asked.model, events, key=key, fingerprint=fingerprint)
         except BaseException:
             discard(source)
             raise
-        if not new:
+        if not is_new:
             discard(source)
         return stream
 
     def source_of(
         self,
-        ours: State,
-        asked: ChatRequest | None,
+        state: State,
+        chat_request: ChatRequest | None,
         source: Iterable[Any] | None,
         model: str | None,
         *,
         is_part: bool = False,
     ) -> SourceOfEvents:
-        if asked is None:
-            return IteratorSource(source or (), model, ours.app.app_context)
-        settings = ours.settings
-        if is_part:  # a reset would void what the other parts have said
+        """The upstream call for `chat_request`, or `source` as it is. `is_part`: its events go into another stream."""
+        if chat_request is None:
+            return IteratorSource(source or (), model, state.app.app_context)
+        settings = state.settings
+        if is_part:  # a reset would also void the text of the other parts
             settings = replace(settings, retry_after_content=False)
-        return Completion(self._client.endpoint, asked, settings)
+        return Completion(self._client.endpoint, chat_request, settings)
 
     def defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
         return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens
 
-    def attached(self, owner: str, wire: Wire) -> Response | None:
-        """The response to a reader that comes back with a `Last-Event-ID`; None for one that does not.
+    def resume(self, owner: str, wire: Wire) -> Response | None:
+        """The response to a reader that reconnects with a `Last-Event-ID`; None without one.
 
-        What it read is never bought again: where the stream is not known any more there is nothing more to say.
+        It never starts a stream: 204 if the stream is unknown or expired.
         """
-        last = request.headers.get("Last-Event-ID")
-        if not last:
+        event_id = request.headers.get("Last-Event-ID")
+        if not event_id:
             return None
-        stream_id, _, number = last.rpartition("-")
+        stream_id, _, number = event_id.rpartition("-")
         try:
             stream = self.state.streams.find(owner, stream_id)
         except (UnknownStream, ExpiredStream):
@@ -136,7 +137,7 @@ class Service(Views):
         return self.follow(stream, sse.event_number(number) or 0, wire)
 
     def follow(self, stream: Stream, after: int, wire: Wire) -> Response:
-        """The rest of a stream, from the event after number `after`; 204 if there is none and will be none."""
+        """The events after number `after`; 204 if the stream has ended and has no more."""
         if stream.log.ended and after >= len(stream.log):
             return response.nothing_more()
         after = min(after, len(stream.log))

@@ -1,4 +1,4 @@
-"""What one `LLMStream` has in one app: made when it is registered, found again in every request."""
+"""The state of one `LLMStream` in one app: created at registration, looked up in every request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXTENSION = "llm_stream"
 
 @dataclass(frozen=True)
 class State:
-    """Nothing of an app is kept on the `LLMStream` itself, so that it can be registered on several."""
+    """An `LLMStream` stores nothing of an app itself, so that several apps can register it."""
 
     app: Flask
     settings: Settings
@@ -50,7 +50,7 @@ class State:
     streams: Streams
     ledger: Ledger | None
     prefixes: list[Prefix]
-    """One for each time that it was registered with a prefix."""
+    """One for each registration with a URL prefix."""
 
 
 def current(llm: Blueprint) -> State:
@@ -71,7 +71,7 @@ def install(
     hooks: Sequence[Hook],
     budget_of: BudgetOf | None,
 ) -> None:
-    """Read the settings and make the state. Raises `ConfigError`."""
+    """Read the settings and create the state, at the first registration on an app. Raises `ConfigError`."""
     app = cast(Flask, setup.app)
     states = app.extensions.setdefault(EXTENSION, {})
     prefixes = [prefix] if (prefix := cast(Registration, setup).prefix()) else []
@@ -104,7 +104,7 @@ def _take_defaults_from_environment(app: Flask) -> None:
 
 
 def _make_log_visible(format: str) -> None:
-    """As Flask does for its own logger: the usage line is of no use where nobody sees it."""
+    """As Flask does for its own logger. Otherwise nobody would see the usage lines."""
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     if format == "json":
@@ -114,7 +114,7 @@ def _make_log_visible(format: str) -> None:
 
 
 def _write_json() -> None:
-    """To the same place, and nowhere else: the host's handlers would write each line a second time."""
+    """To the same stream, without propagation: the app's own handlers would write each line again."""
     logger.removeHandler(default_handler)
     logger.propagate = False
     if not any(isinstance(handler.formatter, JSONLines) for handler in logger.handlers):

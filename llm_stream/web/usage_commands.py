@@ -1,4 +1,4 @@
-"""`flask llm usage` and `flask llm reconcile`: what the ledger knows, in a terminal."""
+"""`flask llm usage` and `flask llm reconcile`: the ledger's reports in a terminal."""
 
 from __future__ import annotations
 
@@ -41,19 +41,17 @@ def add_to(llm: Service) -> None:
     @llm.cli.command("usage")
     @click.option("--since", default=DEFAULT_SINCE, show_default=True, help="A day, or a time ago: 7d, 4w, 3m, 1y.")
     @click.option("--until", help="The last day; without it, today.")
-    @click.option(
-        "--by", type=click.Choice(DIMENSIONS), default="day", show_default=True, help="What a line stands for."
-    )
+    @click.option("--by", type=click.Choice(DIMENSIONS), default="day", show_default=True, help="What to group by.")
     @click.option("--model", multiple=True, help="Only of this model; may be repeated.")
     @click.option("--owner", multiple=True, help="Only of this owner; may be repeated.")
-    @click.option("--status", multiple=True, help="Only what ended so; may be repeated.")
-    @click.option("--json", "form", flag_value="json", help="What /usage.json says.")
-    @click.option("--csv", "form", flag_value="csv", help="Every stream, as /usage.csv has them.")
-    def usage(by: Dimension, form: str | None, **asked: Any) -> None:
+    @click.option("--status", multiple=True, help="Only streams with this status; may be repeated.")
+    @click.option("--json", "form", flag_value="json", help="As /usage.json.")
+    @click.option("--csv", "form", flag_value="csv", help="Every stream, as /usage.csv.")
+    def usage(by: Dimension, form: str | None, **options: Any) -> None:
         """Print what was spent, from LLM_STREAM_LEDGER_URL."""
-        given = {name: value if isinstance(value, tuple) else (value,) for name, value in asked.items() if value}
+        values = {name: value if isinstance(value, tuple) else (value,) for name, value in options.items() if value}
         try:
-            filters = Filters.read(lambda name: given.get(name, ()), utc_now().date())
+            filters = Filters.read(lambda name: values.get(name, ()), utc_now().date())
             by = usage_filters.dimension(by)
         except FilterError as error:
             raise click.UsageError(str(error)) from error
@@ -71,15 +69,15 @@ def add_to(llm: Service) -> None:
         input_tokens, output_tokens or cost. Exits with 1 where something differs.
         """
         try:
-            found, columns = receipts.read(file, currency)
+            rows, columns = receipts.read(file, currency)
         except (ReceiptError, UnicodeDecodeError) as error:
             raise click.UsageError(str(error)) from error
-        if not found:
+        if not rows:
             raise click.UsageError("The file says nothing of any request.")
         with _ledger_of(llm) as ledger:
             from ..reports.reconcile import compare
 
-            comparison = compare(ledger, found)
+            comparison = compare(ledger, rows)
         click.echo("Compared: " + ", ".join(f"{name} ({column})" for name, column in columns.items()))
         _print_comparison(comparison)
         context.exit(0 if comparison.is_equal else 1)
@@ -108,14 +106,14 @@ def _print_usage(ledger: Ledger, filters: Filters, by: Dimension, form: str | No
     from ..reports.report import as_plain
     from ..reports.report import report
 
-    made = report(ledger, filters, by)
+    usage = report(ledger, filters, by)
     if form == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(as_plain(made, by))).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(as_plain(usage, by))).decode())
     else:
-        _print_report(made, by)
+        _print_report(usage, by)
 
 
-def _print_report(made: Report, by: Dimension) -> None:
+def _print_report(report: Report, by: Dimension) -> None:
     from ..reports.page import count
     from ..reports.page import money
     from ..reports.page import percent
@@ -138,10 +136,10 @@ def _print_report(made: Report, by: Dimension) -> None:
 
     head = [by, "streams", "spend", "not read", "tokens in", "tokens out"]
     head += [] if by == "owner" else ["first p50", "p95", "time p50", "p95"]
-    lines = [line(_printable(name), figures) for name, figures in made.groups[by].items()]
-    _print_table(head, [*lines, line("all", made.totals)])
-    click.echo(f"\n{made.filters.since} to {made.filters.until}, UTC")
-    for what, number in (("cost", made.totals.unpriced), ("number of tokens", made.totals.uncounted)):
+    lines = [line(_printable(name), figures) for name, figures in report.groups[by].items()]
+    _print_table(head, [*lines, line("all", report.totals)])
+    click.echo(f"\n{report.filters.since} to {report.filters.until}, UTC")
+    for what, number in (("cost", report.totals.unpriced), ("number of tokens", report.totals.uncounted)):
         if number:
             click.echo(f"The {what} of {number} stream{'s' if number > 1 else ''} is unknown, and in no sum.")
 
@@ -156,10 +154,10 @@ def _print_comparison(comparison: Comparison) -> None:
 
     def cells(day: str) -> list[str]:
         here, there = comparison.days[day]
-        found = [_pair(str(getattr(here, name)), str(getattr(there, name))) for name in names]
+        pairs = [_pair(str(getattr(here, name)), str(getattr(there, name))) for name in names]
         if "cost" in comparison.said:
-            found.append(_pair(_amounts(here.cost), _amounts(there.cost)))
-        return [day or "no day", *found, "differs" if any(comparison.unlike(here, there)) else ""]
+            pairs.append(_pair(_amounts(here.cost), _amounts(there.cost)))
+        return [day or "no day", *pairs, "differs" if any(comparison.unlike(here, there)) else ""]
 
     head = ["day", *(name.replace("_", " ") for name in names), *(["cost"] if "cost" in comparison.said else []), ""]
     _print_table(head, [cells(day) for day in sorted(comparison.days)])
@@ -167,12 +165,12 @@ def _print_comparison(comparison: Comparison) -> None:
     if comparison.without_id:
         click.echo(f"{comparison.without_id} streams have no request id: they are in the totals only.")
     kinds = [difference.kind for difference in comparison.differences]
-    said = [f"{kinds.count('differs')} differ", f"{kinds.count('missing here')} missing here"]
-    said += [f"{kinds.count('missing there')} missing there", f"{len(comparison.differing_days())} days differ"]
+    counts = [f"{kinds.count('differs')} differ", f"{kinds.count('missing here')} missing here"]
+    counts += [f"{kinds.count('missing there')} missing there", f"{len(comparison.differing_days())} days differ"]
     click.echo(
-        f"{comparison.matched} requests found on both sides; {', '.join(said)}."
+        f"{comparison.matched} requests found on both sides; {', '.join(counts)}."
         if "requests" in comparison.said
-        else f"{said[-1]}."
+        else f"{counts[-1]}."
     )
 
 
@@ -187,7 +185,7 @@ def _amounts(costs: dict[str, Any]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Owners and models are other people's words, and a terminal obeys some characters."""
+    """Without control characters: owners and models are untrusted, and a terminal would obey them."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
@@ -195,5 +193,5 @@ def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     align: list[Callable[..., str]] = [str.ljust, *([str.rjust] * (len(head) - 1))]
     for line in (head, *lines):
-        cells = (how(cell, width) for how, cell, width in zip(align, line, widths, strict=True))
+        cells = (justify(cell, width) for justify, cell, width in zip(align, line, widths, strict=True))
         click.echo("  ".join(cells).rstrip())

@@ -1,4 +1,4 @@
-"""The HTTP views of an `LLMStream`: a module for each kind of client, and what they have in common."""
+"""The HTTP views of an `LLMStream`: one module per client protocol, and what they share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ from . import usage
 
 
 def add_to(llm: Service) -> None:
-    """Give the blueprint its routes, and errors in JSON."""
-    native.add_to(llm)
-    openai.add_to(llm)
-    ui.add_to(llm)
-    agui.add_to(llm)
-    usage.add_to(llm)
-    unrouted.add_to(llm)
-    origins.add_to(llm)
+    """Add all routes, and the handler that answers errors in JSON."""
+    for module in (native, openai, ui, agui, usage, unrouted, origins):
+        module.add_to(llm)
     llm.register_error_handler(HTTPException, aborted.in_json)

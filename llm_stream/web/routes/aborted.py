@@ -1,10 +1,10 @@
-"""What a request was aborted with, by `authorize` for example, in our own words."""
+"""Turns an `HTTPException`, such as an `abort()` in `authorize`, into an error response of ours."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-import msgspec
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
@@ -16,32 +16,26 @@ from .. import response
 logger = logging.getLogger("llm_stream")
 
 
-def in_json(error: HTTPException) -> Response | HTTPException:
-    """The one form that errors have; a response of the error's own stays as it is."""
-    if speaks_for_itself(error):
+def render(error: HTTPException, render_failure: Callable[[Failure, int], Response]) -> Response | HTTPException:
+    """The response to `error`, with its headers. An exception with a response of its own, a redirect say, is kept."""
+    if error.response is not None or error.code is None or error.code < 400:
         return error
-    body = msgspec.to_builtins(failure_of(error))
-    return with_headers_of(error, response.json_response({"error": body}, error.code or 500))
-
-
-def failure_of(error: HTTPException) -> Failure:
-    """It is logged under its id."""
-    assert error.code is not None
-    code = error.name.lower().replace(" ", "_").replace("'", "")
-    told = error.description if error.description != type(error).description else f"{error.name}."
-    retryable = error.code >= 500 or error.code in (408, 429)
-    failure = Failure(code, str(told), retryable=retryable, error_id=new_error_id())
-    logger.info("request refused: %s error_id=%s", code, failure.error_id, extra=named(code, failure.error_id))
-    return failure
-
-
-def speaks_for_itself(error: HTTPException) -> bool:
-    """It has a response of its own, a redirect for example."""
-    return error.response is not None or error.code is None or error.code < 400
-
-
-def with_headers_of(error: HTTPException, answer: Response) -> Response:
+    answer = render_failure(_log_failure(error, error.code), error.code)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             answer.headers[name] = value
     return answer
+
+
+def in_json(error: HTTPException) -> Response | HTTPException:
+    return render(error, lambda failure, status: response.json_response({"error": failure}, status))
+
+
+def _log_failure(error: HTTPException, status: int) -> Failure:
+    """Describe `error` as a `Failure` and log it under its id."""
+    code = error.name.lower().replace(" ", "_").replace("'", "")
+    message = error.description if error.description != type(error).description else f"{error.name}."
+    retryable = status >= 500 or status in (408, 429)
+    failure = Failure(code, str(message), retryable=retryable, error_id=new_error_id())
+    logger.info("request refused: %s error_id=%s", code, failure.error_id, extra=named(code, failure.error_id))
+    return failure

@@ -1,4 +1,4 @@
-"""Where a stream is found, and where a request goes."""
+"""The URL of a stream, and the URL adapter of the current request."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from ...core.stream import Stream
 from ..service import Service
 
 
+def registered_names(llm: Service) -> list[str]:
+    """The names under which `llm` is registered on the current app."""
+    return [name for name, blueprint in current_app.blueprints.items() if blueprint is llm]
+
+
 def url_of(llm: Service, stream: Stream) -> str:
-    """In the registration that the current request came to; for a request to a view of the app's, in the first one."""
-    names = [name for name, blueprint in current_app.blueprints.items() if blueprint is llm]
+    """The stream's URL in the registration that serves this request, or in the first one for the app's own views."""
+    names = registered_names(llm)
     name = next((name for name in request.blueprints if name in names), names[0])
     return url_for(f"{name}.follow_stream", stream_id=stream.id)
 
 
-def requested() -> MapAdapter:
-    """The current request's, to look up other routes at. Raises `HTTPException` where its host is not trusted."""
-    found = current_app.create_url_adapter(request)
-    assert found is not None  # as there is a request
-    return found
+def url_adapter() -> MapAdapter:
+    """For matching other routes at the current request's address. Raises `HTTPException` if its host is not trusted."""
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None  # there is a request
+    return adapter

@@ -1,4 +1,4 @@
-"""The routes of AG-UI: `new HttpAgent({ url: "…/agui" })`.
+"""The AG-UI routes: `new HttpAgent({ url: "…/agui" })`.
 
 https://docs.ag-ui.com
 """
@@ -24,12 +24,12 @@ def add_to(llm: Service) -> None:
     def run_agent() -> Response:
         owner, state = llm.admit(), llm.state
         run = agui.from_body(body.read_json(state.settings), state.settings, state.model)
-        key = Place("agui", run.thread, run.run).key()  # a run is one attempt: the client names each anew
-        stream = llm.open(owner, msgspec.structs.replace(run.asked, key=key))
+        key = Place("agui", run.thread, run.run).key()  # each attempt has a new run id
+        stream = llm.open(owner, msgspec.structs.replace(run.request, key=key))
         wire = AGUIWire(run.thread, run.run, run.conversation)
         return response.event_stream(state.streams, stream, request, wire, refuse=response.failure_response)
 
     @llm.post("/agui/<path:thread_id>/stop")
     def stop_thread(thread_id: str) -> Response:
-        conversation.stop(llm, llm.admit(), "agui", thread_id)
+        conversation.stop_streams(llm, llm.admit(), "agui", thread_id)
         return Response(status=204)

@@ -1,8 +1,7 @@
-"""Which stream answers what was asked in a conversation, for clients that know the conversation but no stream.
+"""Finds the streams of a conversation, for clients that know the conversation but no stream id.
 
-Their requests bring no key, so one is made of what they do bring. It holds the conversation, by which what is being
-written there is found again, and a digest of what was asked, so that the same request buys one answer however often it
-is sent. Like any key it belongs to its owner.
+Their requests carry no key, so we build one from the conversation and a digest of the request. A repeated request then
+buys one answer, and the conversation in the key finds its running streams. Like any key, it belongs to its owner.
 """
 
 from __future__ import annotations
@@ -15,61 +14,59 @@ import msgspec
 from ...chat_request import ChatRequest
 from ...core.stream import Stream
 from ...errors import ExpiredStream
+from ...events import WHOLE
 from ..service import Service
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where in a conversation an answer belongs; as JSON, and a number, the key of its stream."""
+    """An answer's place in a conversation. A stream's key is this as JSON, and the number of the attempt."""
 
     client: Literal["ui", "agui"]
     conversation: str
     digest: str
     message: str | None = None
-    """The message that the answer goes on with, if it is to be no message of its own."""
+    """The message that the answer continues; None if it is a new message."""
 
     def key(self, attempt: int = 1) -> str:
-        """No client can have made it: theirs hold no space."""
+        """Contains a space, so it never collides with a key from a client."""
         return f"{msgspec.json.encode(self).decode()} {attempt}"
 
 
 def place_of(stream: Stream) -> Place | None:
-    """None for a stream whose key was made elsewhere."""
+    """None if the stream's key was not built by `Place.key()`."""
     try:
         return msgspec.json.decode((stream.key or "").rpartition(" ")[0], type=Place)
     except msgspec.MsgspecError:
         return None
 
 
-def opened(llm: Service, owner: str, asked: ChatRequest, place: Place) -> Stream:
-    """The stream that answers there; a new one, if there is none, or it came to nothing. Raises `LLMStreamError`."""
-    streams = llm.state.streams
+def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Place) -> Stream:
+    """Attach to the stream at `place`. Start a new one if there is none, or if it failed, was stopped or expired.
+
+    Raises `LLMStreamError`.
+    """
     for attempt in count(1):
         key = place.key(attempt)
         try:
-            known = streams.claimed(owner, key)
+            stream = llm.state.streams.claimed(owner, key)
         except ExpiredStream:
-            continue  # whatever it said, nobody has it any more
-        if known is None or not _came_to_nothing(known):
+            continue
+        if stream is None or stream.ending in (None, *WHOLE):
             break
-    return llm.open(owner, msgspec.structs.replace(asked, key=key))
+    return llm.open(owner, msgspec.structs.replace(chat_request, key=key))
 
 
 def streams_in(llm: Service, owner: str, client: str, conversation: str) -> list[Stream]:
-    """Those of a conversation that are kept, the newest first."""
-    found = []
+    """The retained streams of a conversation, newest first."""
+    streams = []
     for stream in llm.state.streams.of(owner):
         place = place_of(stream)
         if place is not None and (place.client, place.conversation) == (client, conversation):
-            found.append(stream)
-    return found
+            streams.append(stream)
+    return streams
 
 
-def stop(llm: Service, owner: str, client: str, conversation: str) -> None:
-    """Whatever is being written there, also what nobody waits for any more."""
+def stop_streams(llm: Service, owner: str, client: str, conversation: str) -> None:
+    """Stop every running stream of a conversation, with or without readers."""
     for stream in streams_in(llm, owner, client, conversation):
         stream.stop("cancelled")
-
-
-def _came_to_nothing(stream: Stream) -> bool:
-    """It broke off, or was stopped: who sends the same again wants an answer, not the same failure."""
-    return stream.ending not in (None, "completed", "incomplete")

@@ -1,4 +1,4 @@
-"""The routes of our own: a stream is started, read, followed, stopped."""
+"""The native routes: start, read, follow and stop a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..service import Service
 from .address import url_of
 
 MAX_TOGETHER = 100
-"""Streams in one response; their places must fit in a request line."""
+"""Streams per response. Their `after` parameters must fit in a request line."""
 
 
 def add_to(llm: Service) -> None:
@@ -32,13 +32,13 @@ def add_to(llm: Service) -> None:
     def chat() -> Response:
         wire = response.wire_of(request.args.get("format"))
         owner = llm.admit()
-        if attached := llm.attached(owner, wire):
-            return attached
-        asked = from_query(request.args, llm.state.settings, llm.state.model)
+        if resumed := llm.resume(owner, wire):
+            return resumed
+        chat_request = from_query(request.args, llm.state.settings, llm.state.model)
         if request.method == "HEAD":
             return Response(mimetype=sse.MIMETYPE)
         try:
-            stream = llm.open(owner, asked)
+            stream = llm.open(owner, chat_request)
         except ExpiredStream:
             return response.nothing_more()
         return response.answer(llm.state.streams, stream, request, wire)
@@ -47,25 +47,25 @@ def add_to(llm: Service) -> None:
     def chat_by_post() -> Response:
         wire = response.wire_of(request.args.get("format"))
         owner = llm.admit()
-        if attached := llm.attached(owner, wire):
-            return attached
-        stream = llm.open(owner, _asked(llm))
+        if resumed := llm.resume(owner, wire):
+            return resumed
+        stream = llm.open(owner, _read_body(llm))
         return response.answer(llm.state.streams, stream, request, wire)
 
     @llm.post("/streams")
     def start_stream() -> Response:
         owner = llm.admit()
-        stream = llm.open(owner, _asked(llm))
+        stream = llm.open(owner, _read_body(llm))
         url = url_of(llm, stream)
-        started = response.json_response({"id": stream.id, "url": url}, 201)
-        started.headers["Location"] = url
-        return started
+        created = response.json_response({"id": stream.id, "url": url}, 201)
+        created.headers["Location"] = url
+        return created
 
     @llm.get("/streams")
     def follow_streams() -> Response:
-        """Several in one response: a browser opens six connections to a site, over all its tabs."""
-        owner, streams, places, statuses = llm.admit(), llm.state.streams, [], b""
-        for stream_id, after in _places():
+        """Several streams in one response: over HTTP/1.1 a browser opens six connections per site, across all tabs."""
+        owner, streams, positions, statuses = llm.admit(), llm.state.streams, [], b""
+        for stream_id, after in _requested_positions():
             try:
                 stream = streams.find(owner, stream_id)
             except (UnknownStream, ExpiredStream) as error:
@@ -74,8 +74,8 @@ def add_to(llm: Service) -> None:
             if stream.log.ended and after >= len(stream.log):
                 statuses += native.status(stream_id, 204)
             else:
-                places.append((stream, min(after, len(stream.log))))
-        return response.together(streams, places, statuses, request)
+                positions.append((stream, min(after, len(stream.log))))
+        return response.combined_event_stream(streams, positions, statuses, request)
 
     @llm.get("/streams/<stream_id>")
     def follow_stream(stream_id: str) -> Response:
@@ -92,27 +92,29 @@ def add_to(llm: Service) -> None:
         return Response(status=204)
 
 
-def _asked(llm: Service) -> ChatRequest:
+def _read_body(llm: Service) -> ChatRequest:
     """The body of a POST. Raises `RequestError`."""
     settings = llm.state.settings
     return from_body(body.read_json(settings), settings, llm.state.model)
 
 
-def _places() -> Iterable[tuple[str, int]]:
-    """`?after=<stream>-<n>`, once for each stream. Raises `InvalidField`."""
-    asked = request.args.getlist("after")
-    if not 1 <= len(asked) <= MAX_TOGETHER:
+def _requested_positions() -> Iterable[tuple[str, int]]:
+    """From `?after=<stream>-<n>`, once for each stream. Raises `InvalidField`."""
+    event_ids = request.args.getlist("after")
+    if not 1 <= len(event_ids) <= MAX_TOGETHER:
         raise InvalidField(f"The field 'after' must be given once for each stream, {MAX_TOGETHER} times at most.")
-    return {stream_id: _number(after, "after") for stream_id, _, after in (id.rpartition("-") for id in asked)}.items()
+    return {
+        stream_id: _number(after, "after") for stream_id, _, after in (id.rpartition("-") for id in event_ids)
+    }.items()
 
 
 def _position_in(stream: Stream) -> int:
-    """The number of the last event that the reader has. Raises `InvalidField`."""
+    """The number of the last event the reader has. Raises `InvalidField`."""
     name, after = "Last-Event-ID", request.headers.get("Last-Event-ID")
     if after is not None:
         stream_id, _, after = after.rpartition("-")
         if stream_id != stream.id:
-            after = None  # of another stream: an EventSource that was given a new URL
+            after = None  # another stream's id: the page gave its EventSource a new URL
     if after is None:
         name, after = "after", request.args.get("after", "0")
     return _number(after, name)

@@ -1,4 +1,4 @@
-"""The routes of OpenAI's own clients: `OpenAI(base_url=".../llm/v1")`."""
+"""The routes for OpenAI clients: `OpenAI(base_url=".../llm/v1")`."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from .address import url_of
 
 
 def add_to(llm: Service) -> None:
-    v1 = Views("openai", __name__, url_prefix="/v1")  # one inside ours, because errors have a form of their own
+    v1 = Views("openai", __name__, url_prefix="/v1")  # nested, because its errors have their own format
 
     @v1.post("/chat/completions")
     def create_completion() -> Response:
-        ours, owner = llm.state, llm.admit()
-        asked = from_body(
-            body.read_json(ours.settings),
-            ours.settings,
-            ours.model,
+        state, owner = llm.state, llm.admit()
+        parsed = from_body(
+            body.read_json(state.settings),
+            state.settings,
+            state.model,
             key=request.headers.get("Idempotency-Key"),
             may_instruct=not access.is_browser(request),
         )
-        stream = llm.open(owner, asked.request)
-        if asked.stream:
-            wire, refuse = OpenAIWire(include_usage=asked.include_usage), partial(_refusal, stream)
-            answer = response.event_stream(ours.streams, stream, request, wire, refuse=refuse)
+        stream = llm.open(owner, parsed.request)
+        if parsed.stream:
+            wire, refuse = OpenAIWire(include_usage=parsed.include_usage), partial(_refusal, stream)
+            answer = response.event_stream(state.streams, stream, request, wire, refuse=refuse)
         else:
-            answer = response.whole_answer(ours.streams, stream, request, render=partial(_completion, stream))
-        return _with_names(llm, answer, stream, asked.left_out)
+            answer = response.whole_answer(state.streams, stream, request, render=partial(_completion, stream))
+        return _add_headers(llm, answer, stream, parsed.left_out)
 
     @v1.get("/models")
     def list_models() -> Response:
@@ -74,10 +74,8 @@ def add_to(llm: Service) -> None:
 
     @v1.errorhandler(HTTPException)
     def in_openai_form(error: HTTPException) -> Response | HTTPException:
-        if aborted.speaks_for_itself(error):
-            return error
-        answer = aborted.with_headers_of(error, _error(aborted.failure_of(error), error.code or 500))
-        if isinstance(error, InternalServerError):  # nobody knows how far it had come
+        answer = aborted.render(error, _error)
+        if isinstance(error, InternalServerError) and isinstance(answer, Response):  # it may have bought an answer
             answer.headers["x-should-retry"] = _yes_or_no(False)
         return answer
 
@@ -85,23 +83,23 @@ def add_to(llm: Service) -> None:
 
 
 def _completion(stream: Stream, events: Sequence[Event]) -> Response:
-    """A whole answer, or why it is not whole; what there is of it is kept under the URL of the stream."""
+    """The complete answer or an error. An incomplete answer can be read at the stream's URL."""
     if failure := failure_in(events):
         return _refusal(stream, failure)
     return response.json_response(completion_of(events))
 
 
 def _refusal(stream: Stream, failure: Failure) -> Response:
-    """Why a stream failed. SDKs ask twice more where they are not told otherwise, and each time would be paid for."""
+    """A failed stream. Without `x-should-retry` SDKs retry twice, and each retry may cost money."""
     answer = _error(failure, status_of(failure.code))
     cost_nothing = any(isinstance(event, Usage) and event.source == "none" for event in stream.log.after(0))
-    is_worth_it = failure.retryable and stream.key is None  # its key would only bring this failure again
-    answer.headers["x-should-retry"] = _yes_or_no(cost_nothing and is_worth_it)
+    may_succeed = failure.retryable and stream.key is None  # with the same key, a retry gets the same failure
+    answer.headers["x-should-retry"] = _yes_or_no(cost_nothing and may_succeed)
     return answer
 
 
-def _with_names(llm: Service, answer: Response, stream: Stream, left_out: Sequence[str]) -> Response:
-    """Where else to find the stream, under the names that SDKs know and that they do not."""
+def _add_headers(llm: Service, answer: Response, stream: Stream, left_out: Sequence[str]) -> Response:
+    """Name the stream's id and URL, and the parameters that were ignored."""
     answer.headers["x-request-id"] = stream.id
     answer.headers["x-llm-stream-url"] = url_of(llm, stream)
     answer.headers.setdefault("x-should-retry", _yes_or_no(False))

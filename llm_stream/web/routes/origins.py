@@ -1,6 +1,7 @@
-"""Which answers the pages of `LLM_STREAM_ORIGINS` may read: those of our routes and of `respond()`, and no others.
+"""CORS headers for pages of `LLM_STREAM_ORIGINS`, on three kinds of responses only:
 
-What an app's other views say is for the app's own pages, even where such a view has called `respond()` before.
+those of our own routes, those of `respond()`, and those of views decorated with `@llm.cross_origin`.
+The app's other views never get them, even if they called `respond()` during an earlier request.
 """
 
 from __future__ import annotations
@@ -21,52 +22,50 @@ from ..service import Service
 from . import address
 
 ANSWERED_BY = "llm_stream.answered_by"
-"""In the environment of a request: the `LLMStream` that answers it."""
+"""The WSGI environment key that holds the `LLMStream` answering a request."""
 
 MARK = "llm_stream_cross_origin"
+"""The attribute of a view function that holds the `LLMStream` it was decorated by."""
 
 
 def add_to(llm: Service) -> None:
 
-    def let_read(app: Flask, response: Response, **_: Any) -> None:
-        if request.environ.get(ANSWERED_BY) is llm or _is_ours(llm, _endpoint_in_question()):
+    def add_headers(app: Flask, response: Response, **_: Any) -> None:
+        if request.environ.get(ANSWERED_BY) is llm or _is_open(llm, _target_endpoint()):
             access.allow_origin(request, response, llm.state.settings)
 
     @llm.record_once
     def connect(setup: BlueprintSetupState) -> None:
-        # the signal comes after every after_request function, so that nobody adds a header to ours: browsers refuse two
-        request_finished.connect(let_read, setup.app)
+        # This signal comes after all after_request functions, so none can add a header twice: browsers refuse that.
+        request_finished.connect(add_headers, setup.app)
 
 
-def claim(llm: Service) -> None:
-    """The current request is answered by this one, also if the answer is an error."""
+def claim_request(llm: Service) -> None:
+    """Mark the current request as answered by `llm`, even if the answer is an error."""
     request.environ[ANSWERED_BY] = llm
 
 
-def mark(view: Callable[..., Any], llm: Service) -> None:
-    """Every answer of this view of the app's is for pages of other origins too."""
+def mark_view(view: Callable[..., Any], llm: Service) -> None:
+    """Let pages of other origins read every answer of this view."""
     setattr(view, MARK, llm)
 
 
-def _is_ours(llm: Service, endpoint: str | None) -> bool:
+def _is_open(llm: Service, endpoint: str | None) -> bool:
+    """Whether `endpoint` is one of our routes, or a view marked by `mark_view()`."""
     if endpoint is None:
         return False
-    names = endpoint.split(".")[:-1]
-    owners = (current_app.blueprints.get(".".join(names[: n + 1])) for n in range(len(names)))
-    return any(owner is llm for owner in owners) or _mark_of(endpoint) is llm
+    if getattr(current_app.view_functions.get(endpoint), MARK, None) is llm:
+        return True
+    return any(endpoint.startswith(f"{name}.") for name in address.registered_names(llm))
 
 
-def _mark_of(endpoint: str) -> object:
-    return getattr(current_app.view_functions.get(endpoint), MARK, None)
-
-
-def _endpoint_in_question() -> str | None:
-    """For a preflight it is where the request that it announces would go, which may be another view."""
+def _target_endpoint() -> str | None:
+    """The endpoint of the request; for a preflight, that of the request it announces."""
     method = request.headers.get("Access-Control-Request-Method")
     if not method or request.method != "OPTIONS":
         return request.endpoint
     try:
-        endpoint: str = address.requested().match(method=method)[0]
+        endpoint: str = address.url_adapter().match(method=method)[0]
     except HTTPException:
-        return request.endpoint  # nowhere: a page is to see the 405
+        return request.endpoint  # no such route: let the page see the 405
     return endpoint

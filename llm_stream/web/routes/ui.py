@@ -1,4 +1,4 @@
-"""The routes of the Vercel AI SDK: `useChat({ transport: new DefaultChatTransport({ api: "…/ui/chat" }) })`.
+"""The Vercel AI SDK routes: `useChat({ transport: new DefaultChatTransport({ api: "…/ui/chat" }) })`.
 
 https://ai-sdk.dev/docs/ai-sdk-ui/chatbot-resume-streams
 """
@@ -15,6 +15,7 @@ from ...core.stream import Stream
 from ...errors import LLMStreamError
 from ...events import Failure
 from ...requests import ui
+from ...wire import sse
 from ...wire.ui import HEADERS
 from ...wire.ui import UIWire
 from .. import body
@@ -27,16 +28,16 @@ from .conversation import Place
 
 
 def add_to(llm: Service) -> None:
-    views = Views("ui", __name__, url_prefix="/ui")  # inside ours, because errors have a form of their own
+    views = Views("ui", __name__, url_prefix="/ui")  # nested, because its errors have their own format
 
     @views.post("/chat")
     def ui_chat() -> Response:
         owner, state = llm.admit(), llm.state
         turn = ui.from_body(body.read_json(state.settings), state.settings, state.model)
-        if turn.chat is None:  # useCompletion, which knows no conversation
-            return _streamed(llm, llm.open(owner, turn.asked), None)
+        if turn.chat is None:  # useCompletion has no conversation
+            return _streamed(llm, llm.open(owner, turn.request), None)
         place = Place("ui", turn.chat, turn.digest or secrets.token_hex(16), turn.continued)
-        return _streamed(llm, conversation.opened(llm, owner, turn.asked, place), turn.continued)
+        return _streamed(llm, conversation.open_stream(llm, owner, turn.request, place), turn.continued)
 
     @views.get("/chat/<path:chat_id>/stream")
     def resume_ui_chat(chat_id: str) -> Response:
@@ -49,7 +50,7 @@ def add_to(llm: Service) -> None:
     @views.delete("/chat/<path:chat_id>/stream")
     @views.post("/chat/<path:chat_id>/stop")
     def stop_ui_chat(chat_id: str) -> Response:
-        conversation.stop(llm, llm.admit(), "ui", chat_id)
+        conversation.stop_streams(llm, llm.admit(), "ui", chat_id)
         return Response(status=204)
 
     @views.errorhandler(LLMStreamError)
@@ -59,27 +60,24 @@ def add_to(llm: Service) -> None:
 
     @views.errorhandler(HTTPException)
     def aborted_in_text(error: HTTPException) -> Response | HTTPException:
-        if aborted.speaks_for_itself(error):
-            return error
-        answer = in_text(aborted.failure_of(error))
-        answer.status_code = error.code or 500
-        return aborted.with_headers_of(error, answer)
+        return aborted.render(error, in_text)
 
     llm.register_blueprint(views)
 
 
 def _streamed(llm: Service, stream: Stream, message_id: str | None) -> Response:
-    """From its start, always: these clients build the message anew when they come back."""
+    """Always from the first event: these clients rebuild the message when they reconnect."""
     refuse = in_text if request.method == "POST" else None
     answer = response.event_stream(llm.state.streams, stream, request, UIWire(message_id), refuse=refuse)
-    if answer.mimetype == "text/event-stream":
+    if answer.mimetype == sse.MIMETYPE:
         answer.headers.update(HEADERS)
     return answer
 
 
-def in_text(failure: Failure) -> Response:
-    """A refusal as these clients show it: they take the whole body for the message."""
+def in_text(failure: Failure, status: int | None = None) -> Response:
+    """A refusal in plain text: these clients show the whole body as the message."""
     answer = response.failure_response(failure)
+    answer.status_code = status or answer.status_code
     answer.set_data(failure.message)
     answer.mimetype = "text/plain"
     return answer

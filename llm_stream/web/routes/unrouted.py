@@ -1,6 +1,6 @@
-"""Requests to an address below the prefix that no route has, or by a method that its route does not have.
+"""404 and 405 below the prefix, in our error format.
 
-Flask gives them to no blueprint. The app would answer with a page of its own, which a client of ours cannot read.
+Flask assigns a request without a matching route to no blueprint, so the app's HTML error page would answer it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from . import origins
 def add_to(llm: Service) -> None:
 
     @llm.before_app_request
-    def refuse() -> Response | HTTPException | None:
+    def answer_unrouted() -> Response | HTTPException | None:
         error = request.routing_exception
         if error is None or not _is_below_prefix(llm):
             return None
-        origins.claim(llm)
+        origins.claim_request(llm)
         if request.method == "OPTIONS" and access.is_allowed_origin(request, llm.state.settings):
-            return Response(status=204)  # a browser shows its page the error of the request itself, but not of this one
+            return Response(status=204)  # a browser shows its page the request's error, but not the preflight's
         return None if isinstance(error, RequestRedirect) else aborted.in_json(error)
 
 
 def _is_below_prefix(llm: Service) -> bool:
     try:
-        asked = address.requested()
+        adapter = address.url_adapter()
     except HTTPException:
         return False
-    return any(prefix.holds(asked) for prefix in llm.state.prefixes)
+    return any(prefix.contains(adapter) for prefix in llm.state.prefixes)

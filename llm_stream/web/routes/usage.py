@@ -1,4 +1,4 @@
-"""What was spent: a page with plots, and the same as data. All of a ledger's, whichever `LLMStream` wrote it."""
+"""The usage page, and its data as JSON and CSV. They cover the whole ledger, not just this `LLMStream`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add_to(llm: Service) -> None:
     @llm.get("/usage")
     def usage_page() -> Response:
         scope = llm.usage_scope()
-        ledger, filters, by = _asked(llm, scope, "model")
+        ledger, filters, by = _read_query(llm, scope, "model")
         from ...reports import page
 
         links = {name: url_for(f".usage_{name}") for name in ("page", "csv", "json")}
@@ -61,7 +61,7 @@ def add_to(llm: Service) -> None:
 
     @llm.get("/usage.json")
     def usage_json() -> Response:
-        ledger, filters, by = _asked(llm, llm.usage_scope(), "day")
+        ledger, filters, by = _read_query(llm, llm.usage_scope(), "day")
         from ...reports.report import as_plain
         from ...reports.report import report
 
@@ -72,7 +72,7 @@ def add_to(llm: Service) -> None:
     @llm.get("/usage.csv")
     def usage_csv() -> Response:
         scope = llm.usage_scope()
-        ledger, filters, _ = _asked(llm, scope, "day")
+        ledger, filters, _ = _read_query(llm, scope, "day")
         from ...reports.export import csv_of
 
         lines: Iterator[bytes] = csv_of(ledger, filters, is_for_all=scope is None)
@@ -83,8 +83,8 @@ def add_to(llm: Service) -> None:
         return answer
 
 
-def _asked(llm: Service, scope: str | None, default: Dimension) -> tuple[Ledger, Filters, Dimension]:
-    """Raises `NoLedger` and `InvalidField`. With a `scope`, whatever owner was asked for, it is that one."""
+def _read_query(llm: Service, scope: str | None, default: Dimension) -> tuple[Ledger, Filters, Dimension]:
+    """The ledger, filters and grouping. `scope` overrides the owner in the query. Raises `NoLedger`, `InvalidField`."""
     ledger = llm.state.ledger
     if ledger is None:
         raise NoLedger()
