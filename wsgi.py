@@ -32,8 +32,8 @@ CONTENT_SECURITY_POLICY = {
 PAGE_HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in CONTENT_SECURITY_POLICY.items()),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # with no-referrer, a beacon that stops an answer would come from nowhere
-    "X-DNS-Prefetch-Control": "off",  # no look-up of a host that an answer names, before its link is followed
+    "Referrer-Policy": "same-origin",  # no-referrer would strip the origin of the beacon that stops a stream
+    "X-DNS-Prefetch-Control": "off",  # no DNS lookups for links in an answer before they are clicked
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
@@ -45,7 +45,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_prefixed_env("FLASK")
     app.config.from_mapping(config or {})
     if "LLM_STREAM_PUBLIC" not in os.environ:
-        app.config.setdefault("LLM_STREAM_PUBLIC", True)  # it listens on loopback, unless told otherwise
+        app.config.setdefault("LLM_STREAM_PUBLIC", True)  # the default bind address is loopback
     if "LLM_STREAM_MODEL" not in os.environ:
         app.config.setdefault("LLM_STREAM_MODEL", default_model())
     if "LLM_STREAM_LEDGER_URL" not in os.environ:
@@ -55,7 +55,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     @llm.authorize_usage
     def is_at_this_machine() -> bool:
-        """Nobody signs in here, so whoever sits at the machine may see what was spent; not who comes by a proxy."""
+        """The demo has no login: only direct local requests may see the usage, not those through a proxy."""
         is_local = ip_address(request.remote_addr or "0.0.0.0").is_loopback
         return is_local and not PROXY_HEADERS & {name.lower() for name, _ in request.headers}
 
@@ -74,7 +74,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def default_model() -> str:
-    """OpenAI knows it by its own name, gateways by the maker's and the model's."""
+    """OpenAI uses the bare model name; gateways prefix the vendor."""
     at_openai = "OPENAI_API_KEY" in os.environ and not os.environ.get("OPENAI_BASE_URL")
     return "gpt-4o-mini" if at_openai else "openai/gpt-4o-mini"
 
@@ -89,9 +89,9 @@ def has_model() -> bool:
 
 
 def make_client() -> OpenAI:
-    """The model's; without a key or an address, a real client of a scripted server inside this process."""
+    """The API client; without a key or a base URL it calls a scripted server in this process."""
     if has_model():
-        return OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none")  # servers of one's own want no key
+        return OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none")  # local servers need no key
     upstream = Upstream()
     upstream.start()
     return OpenAI(base_url=upstream.base_url, api_key="none")

@@ -1,4 +1,4 @@
-"""Answers of a language model, streamed to a page by Flask."""
+"""Streams a language model's answers from a Flask app over SSE."""
 
 from .blueprint import LLMStream
 from .chat_request import ChatRequest

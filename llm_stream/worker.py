@@ -1,6 +1,6 @@
-"""gunicorn hooks: a worker that stops finishes its answers first, and settles those that it cannot finish.
+"""gunicorn hooks: a stopping worker finishes its streams, and settles those it cannot finish in time.
 
-For `gunicorn.conf.py`, which is read before gevent patches anything; so import this inside the hooks:
+`gunicorn.conf.py` is read before gevent patches the standard library, so import this module inside the hooks:
 
     def post_worker_init(worker):
         from llm_stream import worker as llm
@@ -27,74 +27,74 @@ from .ledger import ledgers
 from .usage import estimate
 from .usage import price
 
-LOOK_EVERY_S = 0.1
-TURN_S = 1.0
+POLL_S = 0.1
+STAGGER_S = 1.0
 BOOT_ERROR = 3
-"""The exit status by which gunicorn knows that no worker will ever start."""
+"""gunicorn's exit status for a worker that cannot boot: the server shuts down."""
 
-SPARE_FILES = 256
+EXTRA_FILES = 256
 SETTLE_S = 1.0
-"""Kept back from `graceful_timeout` to tell the readers and write the records: then comes SIGKILL."""
+"""Reserved at the end of `graceful_timeout`, before SIGKILL: to notify readers and write records."""
 
 _deadline: float | None = None
 
 
 def post_worker_init(worker: Any) -> None:
-    """After the app is loaded: wait for the worker's last hour, in the background.
+    """Prepare the process after the app is loaded, and start the thread that drains it at shutdown.
 
-    Ends the server if it has more than one worker, because a reader that comes back would often meet the wrong one.
+    Shuts the server down if it has several workers: a reconnecting reader would often reach the wrong one.
     """
     if worker.cfg.workers > 1 and any(streams.every()):
-        _refuse_to_share(worker)
-    _make_room_for_connections(2 * worker.cfg.worker_connections + SPARE_FILES)
-    estimate.count_tokens("")  # loads the vocabulary now: later it would hold up every stream for half a second
+        _refuse_several_workers(worker)
+    _grow_file_table(2 * worker.cfg.worker_connections + EXTRA_FILES)
+    estimate.count_tokens("")  # load the vocabulary now: later, it would block every stream for half a second
     for ledger in ledgers.every():
         ledger.begin()
     price.load()
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
-    _keep_from_collector()
+    _freeze_heap()
 
 
-def _refuse_to_share(worker: Any) -> NoReturn:
-    """One worker after the other: gunicorn stops at the first, and stumbles over a second that ends meanwhile."""
-    until = monotonic() + TURN_S * (worker.age - 1)
+def _refuse_several_workers(worker: Any) -> NoReturn:
+    """Exit, one worker at a time: gunicorn shuts down at the first exit, and mishandles a second one meanwhile."""
+    until = monotonic() + STAGGER_S * (worker.age - 1)
     while worker.alive and monotonic() < until:
-        sleep(LOOK_EVERY_S)
+        sleep(POLL_S)
     if worker.alive:
         worker.log.critical(streams.SEVERAL_PROCESSES)
     sys.exit(BOOT_ERROR if worker.alive else 0)
 
 
 def worker_int(worker: Any) -> None:
-    """On SIGINT or SIGQUIT: there is no grace, but the records are written."""
+    """On SIGINT or SIGQUIT: no grace period, but the records are written."""
     _interrupt_all()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """After the last response: streams that run on without a reader get what is left of the grace."""
-    limit = monotonic() + max(0.0, (worker.timeout or 30) - 2 * SETTLE_S)  # nobody tells the arbiter we live
+    """After the last response: streams without readers may run for the rest of the grace period."""
+    limit = monotonic() + max(0.0, (worker.timeout or 30) - 2 * SETTLE_S)  # the worker no longer sends heartbeats
     until = min(limit, _deadline or 0.0)
     while _running() and monotonic() < until:
-        sleep(LOOK_EVERY_S)
+        sleep(POLL_S)
     _interrupt_all()
 
 
 def _drain(worker: Any) -> None:
-    """TERM, HUP and `max_requests` have one thing in common: the worker is no longer `alive`."""
+    """Wait for the shutdown. TERM, HUP and `max_requests` all set `worker.alive` to False."""
     global _deadline
     while worker.alive:
-        sleep(LOOK_EVERY_S)
+        sleep(POLL_S)
     grace = float(worker.cfg.graceful_timeout)
     _deadline = monotonic() + max(grace - SETTLE_S, grace / 2)
     while monotonic() < _deadline:
         if not _running():
             return
-        sleep(LOOK_EVERY_S)
+        sleep(POLL_S)
     _interrupt_all()
 
 
 def _running() -> list[Stream]:
-    return [stream for kept in streams.every() for stream in kept.running()]
+    return [stream for registry in streams.every() for stream in registry.running()]
 
 
 def _interrupt_all() -> None:
@@ -107,23 +107,23 @@ def _interrupt_all() -> None:
     ledgers.close_all(max(0.0, until - monotonic()))
 
 
-def _keep_from_collector() -> None:
-    """What is loaded by now stays. To look through it for garbage would stop every stream, each time for long."""
+def _freeze_heap() -> None:
+    """Exclude all objects loaded so far from garbage collection: scanning them would pause every stream."""
     gc.collect()
     gc.freeze()
 
 
-def _make_room_for_connections(files: int) -> None:
-    """Each open stream has two, and the usual limit is 1024.
+def _grow_file_table(files: int) -> None:
+    """Raise the limit of open files: each stream has two connections, and the usual limit is 1024.
 
-    The kernel grows a process's table of files by doubling it, and if the process has threads, all of them stand still
-    meanwhile: 10 to 30 ms each time, for every stream. So it is grown at once, before there are any.
+    Also grow the kernel's file table now. It grows by doubling, and each time a process with threads stops for 10 to
+    30 ms: all streams would pause.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    size = files if hard == resource.RLIM_INFINITY else min(files, hard)
     try:
-        os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, wanted - 1))
-    except OSError:  # it is only an optimisation
+        os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, size - 1))
+    except OSError:  # only an optimisation
         pass
