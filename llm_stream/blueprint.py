@@ -46,8 +46,7 @@ class LLMStream(Service):
     :param options: the options of `flask.Blueprint`.
 
     One `LLMStream` may be registered on several apps, and one app may register several.
-    Registering raises `ConfigError` for an invalid `LLM_STREAM_*` value, or if neither `authorize` nor
-    `LLM_STREAM_PUBLIC` says who may use it.
+    Registering raises `ConfigError` for an invalid setting, or without `authorize` unless `LLM_STREAM_PUBLIC` is on.
     """
 
     def __init__(
@@ -76,8 +75,7 @@ class LLMStream(Service):
     def authorize_usage(self, function: AuthorizeT) -> AuthorizeT:
         """Decorate the function that controls access to the usage page and its data.
 
-        It returns True to show all streams, or an owner to show only that owner's; or it aborts. Without it, the usage
-        routes are closed.
+        It returns True for all streams, or an owner for that owner's; or it aborts. Without it the routes are closed.
         """
         self._authorize_usage = function
         return function

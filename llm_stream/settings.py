@@ -86,13 +86,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    # who may ask
+    # access
     public: bool = False
     """Allow everybody, with the client's address as the owner. Off, `authorize` is required."""
     origins: tuple[Annotated[str, msgspec.Meta(pattern=r"^https?://[^/*]+$")], ...] = ()
     """Origins of other sites that may call, for example `https://app.example.com`."""
 
-    # what may be asked
+    # requests
     model: str | None = None
     """The model, where the `LLMStream` was not given one."""
     models: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class Settings:
     total_s: Deadline = 600.0
     """The longest that an answer may take."""
 
-    # trouble
+    # retries
     retries: Count = 4
     """How often a refused or broken call is made again before there is content; 0: never."""
     retry_after_content: bool = False
@@ -157,7 +157,7 @@ class Settings:
     budgets: Budget | None = None
     """What each owner may spend: `{"day": "5", "month": "50", "currency": "INR"}`; needs the ledger."""
 
-    # what is told
+    # observability
     log_format: Literal["text", "json"] = "text"
     """The form of the lines that go to the server's log: `text` or `json`."""
     telemetry_content: bool = False

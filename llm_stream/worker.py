@@ -72,7 +72,7 @@ def worker_int(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """After the last response: streams without readers may run for the rest of the grace period."""
-    limit = monotonic() + max(0.0, (worker.timeout or 30) - 2 * SETTLE_S)  # the worker no longer sends heartbeats
+    limit = monotonic() + max(0.0, (worker.timeout or 30) - 2 * SETTLE_S)  # the worker sends no heartbeats any more
     until = min(limit, _deadline or 0.0)
     while _running() and monotonic() < until:
         sleep(POLL_S)

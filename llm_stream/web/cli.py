@@ -34,7 +34,7 @@ def add_to(llm: Service) -> None:
     @click.pass_context
     def ask(context: click.Context, prompt: str, model: str | None, max_output_tokens: int | None) -> None:
         """Ask the model, and print its answer and the cost. Ctrl-C stops it."""
-        logging.getLogger("llm_stream").setLevel(logging.WARNING)  # no INFO lines between the answer's
+        logging.getLogger("llm_stream").setLevel(logging.WARNING)  # the command prints the usage itself
         state = llm.state
         chat_request = ChatRequest(
             messages=[{"role": "user", "content": prompt}],

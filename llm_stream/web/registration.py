@@ -71,7 +71,7 @@ class Registration(BlueprintSetupState):
             raise ConfigError(f"This app uses host_matching: app.register_blueprint({name}, …, host='…')")
 
     def prefix(self) -> Prefix | None:
-        """None without a URL prefix: our addresses cannot be told from the app's."""
+        """None without a URL prefix: then our addresses cannot be distinguished from the app's."""
         path = (self.url_prefix or "").rstrip("/")
         return Prefix(self.app.url_map, path, self.subdomain, self._host) if path else None
 
@@ -106,7 +106,7 @@ def _with_declared_arguments(view: View) -> View:
 
 
 def _reuse_url_variables(endpoint: str, values: dict[str, Any]) -> None:
-    """Fill the variables of a URL from the current request: a link stays with the same tenant, for example."""
+    """Fill in a URL's missing variables from the current request, so that links stay with the same tenant."""
     if not has_request_context():
         return
     for name, value in (request.view_args or {}).items():

@@ -133,7 +133,7 @@ _streamed_classes: dict[type[Response], type[Response]] = {Response: _Streamed}
 
 
 def _streamed_class(response_class: type[Response]) -> type[Response]:
-    """`_Streamed` as a subclass of the app's own response class."""
+    """A subclass of `_Streamed` and of the app's own response class."""
     if response_class not in _streamed_classes:
         _streamed_classes[response_class] = type("Streamed", (_Streamed, response_class), {})
     return _streamed_classes[response_class]

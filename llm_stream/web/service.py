@@ -89,11 +89,13 @@ class Service(Views):
     ) -> Stream:
         """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`."""
         state = self.state
-        events = self.source_of(state, chat_request, source, model)
+        stream_source = self.source_of(state, chat_request, source, model)
         key = chat_request.key if chat_request else key
         fingerprint = (chat_request.fingerprint() if chat_request else body.fingerprint()) if key else b""
         try:
-            stream, is_new = state.streams.start(owner, events.asked.model, events, key=key, fingerprint=fingerprint)
+            stream, is_new = state.streams.start(
+                owner, stream_source.asked.model, stream_source, key=key, fingerprint=fingerprint
+            )
         except BaseException:
             discard(source)
             raise

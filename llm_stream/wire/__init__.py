@@ -28,7 +28,7 @@ class Wire(ABC):
         return b""
 
     def resume(self, last: Event) -> None:  # noqa: B027 (empty by default)
-        """Continue after `last`, which the reader has. Never called for wires without event numbers."""
+        """Continue after `last`, which the reader has. Wires without event numbers always start at the first event."""
 
     @abstractmethod
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
