@@ -1,1 +1,1 @@
-"""A stream's life: what fills its log, who reads it, when it ends."""
+"""Streams: how one is filled, read and ended."""

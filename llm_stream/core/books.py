@@ -1,4 +1,4 @@
-"""What is written down of each stream: before it starts, and when it has ended."""
+"""The accounts of an `LLMStream`: each stream's row, budget, usage record, hooks and telemetry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ..ledger import ledgers
 from ..settings import Settings
 from ..upstream.ending import Ending
 from ..usage.account import account
-from ..usage.account import told
 from ..usage.budget import BudgetOf
 from ..usage.budget import Budgets
 from ..usage.meter import Meter
@@ -28,7 +27,7 @@ from .stream import Stream
 
 
 class App(Protocol):
-    """The Flask app: hooks run in its context, and signals have it as their sender."""
+    """The Flask app: hooks run in its context, and it is the sender of the signals."""
 
     def app_context(self) -> AbstractContextManager[Any]: ...
 
@@ -39,7 +38,7 @@ Hook = Callable[[UsageRecord], object]
 
 
 class Books:
-    """The accounts of one `LLMStream` in one app: its budgets, its ledger, and everybody who is told of a record."""
+    """The budgets, the ledger and the hooks of one `LLMStream` in one app."""
 
     def __init__(
         self,
@@ -59,16 +58,16 @@ class Books:
         self._telemetry = Telemetry.where_installed(content=settings.telemetry_content)
         self._budgets = Budgets(settings, budget_of, model) if settings.budgets or budget_of else None
         if self.ledger is not None:
-            self.ledger.on_swept(name, self._tell)
+            self.ledger.on_swept(name, self._publish)
         elif self._budgets is not None:
             raise ConfigError(
                 "A budget needs the ledger: set LLM_STREAM_LEDGER_URL, say to sqlite:////var/lib/app/usage.db"
             )
 
     def open(self, stream: Stream) -> None:
-        """Write the row of a stream that is about to start, and announce it. Its producer does not run yet.
+        """Reserve the budget of a stream, write its row, and send the signal. Called before its producer starts.
 
-        Raises `LedgerUnavailable` and `OverBudget`; then the stream is not announced.
+        Raises `LedgerUnavailable` and `OverBudget`; then no signal is sent.
         """
         if self.ledger is not None:
             reservation = None
@@ -87,26 +86,27 @@ class Books:
         signals.announce(self._app, id=stream.id, owner=stream.owner, model=stream.model)
 
     def settle(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
+        """Write the record of a stream that has ended, and call the hooks. Returns the record and the `usage` event."""
         was_read = stream.is_read
         record, bill = account(stream, ending, self._settings.prices)
-        is_news = True
+        is_new = True
         if self.ledger is not None:
             charge = stream.meter.charge(bill) if stream.meter else None
-            is_news = self.ledger.settle(record, was_read=was_read, charge=charge)
-        if is_news:
-            self._tell(record, stream)
-        return record, told(bill)
+            is_new = self.ledger.settle(record, was_read=was_read, charge=charge)
+        if is_new:
+            self._publish(record, stream)
+        return record, bill.usage_event()
 
-    def _tell(self, record: UsageRecord, stream: Stream | None = None) -> None:
-        """`stream` is None where another worker's was swept."""
+    def _publish(self, record: UsageRecord, stream: Stream | None = None) -> None:
+        """Send a record to telemetry and to the hooks. `stream` is None for a lost stream of another worker."""
         if self._telemetry is not None:
             self._telemetry.observe(record, stream)
         with outside(), self._app.app_context():
             for hook in (*self._hooks, self._send_signal, log_usage):
                 try:
                     hook(record)
-                except BaseException:  # also a sys.exit(), or a greenlet that is killed: the stream must end
-                    logger.exception("%r failed for stream %s", hook, record.id)
+                except BaseException:  # also sys.exit() or a killed greenlet: the stream must end
+                    logger.exception("the hook %r failed for stream %s", hook, record.id)
 
     def _send_signal(self, record: UsageRecord) -> None:
         signals.stream_settled.send(self._app, record=record)

@@ -1,4 +1,4 @@
-"""The shared error-wrapping generator: whatever goes in, a well-formed sequence of events comes out."""
+"""The guard: turns any iterable, whatever it raises, into a well-formed sequence of events."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from ..events import Event
 from ..upstream.completion import Stopped
 from ..upstream.ending import Ending
 from ..upstream.iterator import IteratorSource
+from ..upstream.iterator import discard
 from ..upstream.refusals import describe
+from ..upstream.source import SourceOfEvents
 from ..upstream.source import Waits
 from ..usage.logging import named
+from ..usage.meter import Meter
 
 logger = logging.getLogger("llm_stream")
 
@@ -22,15 +25,15 @@ Batch = list[Event] | Waits | Ending
 
 
 def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
-    """Make any iterable a well-formed sequence of events.
+    """Turn any iterable into a well-formed sequence of events.
 
-    `source` may give strings, events, lists of events, chat completion chunks (the SDK's objects, or mappings) and
-    `None`, which is passed over. What comes out holds at most one `Failure` and at most one `Usage`, and ends with
-    exactly one `Done`, whatever `source` does: raise, break off, give nothing or nonsense, or go on after its end.
-    A `Start` is left out: whoever numbers the events makes it.
+    `source` may yield strings, events, lists of events, chat completion chunks (SDK objects or mappings) and `None`,
+    which is skipped. The result has at most one `Failure`, at most one `Usage`, and ends with exactly one `Done`. That
+    holds if `source` raises, breaks off, yields nothing or garbage, or continues after its end. A `Start` is dropped:
+    the stream makes its own.
 
-    Raises nothing that `source` raises; logs what it swallows, under the `error_id` of the `Failure`. Closes `source`
-    when it is closed itself, or has seen the end.
+    Raises nothing that `source` raises; logs it under the `error_id` of the `Failure`. Closes `source` at its end, or
+    when the guard itself is closed.
     """
     for batch in guard_batches(IteratorSource(source).batches()):
         if isinstance(batch, Ending):
@@ -39,10 +42,16 @@ def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
             yield from batch
 
 
-def guard_batches(source: Iterable[Any]) -> Generator[Batch, None, None]:
-    """The same for a source of our own, whose batches are sound: what it raises becomes its `Ending`.
+def guarded_batches(source: SourceOfEvents, meter: Meter | None) -> Generator[Batch, None, None]:
+    """The batches of `source`, guarded, and within the budget of `meter`."""
+    batches = source.batches()
+    return guard_batches(meter.watched(batches) if meter else batches)
 
-    After the `Ending` the source is read to its end: it may have the rest of a response to read.
+
+def guard_batches(source: Iterable[Any]) -> Generator[Batch, None, None]:
+    """Guard one of our own sources, whose batches are valid already: an exception becomes its `Ending`.
+
+    Reads on after the `Ending`, because the source may still have to read the rest of a response.
     """
     has_ended = False
     try:
@@ -53,22 +62,21 @@ def guard_batches(source: Iterable[Any]) -> Generator[Batch, None, None]:
                     has_ended = isinstance(item, Ending)
                     yield item
         finally:
-            if close := getattr(items, "close", None):
-                close()
+            discard(items)
     except Stopped:
         if not has_ended:
             yield Ending("cancelled")
     except BaseException as error:
         if isinstance(error, GeneratorExit) or _ends_the_thread(error):
             raise
-        if has_ended:  # it was whole already
-            logger.debug("after the last event: %s", describe(error))
+        if has_ended:  # the answer is complete, so this is no failure
+            logger.debug("error after the last event: %s", describe(error))
         else:
             yield ending_of(error)
 
 
 def ending_of(error: BaseException) -> Ending:
-    """Log why a stream fails; return what may be said about it."""
+    """Log why a stream failed. Return the `Ending` for its readers, without the details."""
     problem = error if isinstance(error, StreamError) else StreamError()
     code, error_id = problem.code, problem.error_id
     extra = named(code, error_id)
@@ -81,5 +89,5 @@ def ending_of(error: BaseException) -> Ending:
 
 
 def _ends_the_thread(error: BaseException) -> bool:
-    """Gevent kills a greenlet by a GreenletExit; its Timeout, or asyncio's cancellation, is an error like any."""
+    """gevent kills a greenlet with GreenletExit. Its Timeout and asyncio's CancelledError count as ordinary errors."""
     return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "GreenletExit"

@@ -1,11 +1,10 @@
-"""A call of a model within a stream: what `llm.events()` is in a generator that was given to `respond()`.
+"""Parts of a stream: the model calls that an iterable passed to `respond()` makes through `llm.events()`.
 
-It is a part of that stream: the same record, owner and budget, and a stop ends both.
+A part shares the stream's record, owner and budget. Stopping the stream stops its parts.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,89 +15,68 @@ import msgspec
 
 from ..errors import BudgetReached
 from ..events import WHOLE
-from ..events import Done
 from ..events import Event
 from ..events import Start
-from ..events import Usage
 from ..settings import Price
 from ..upstream.ending import Ending
 from ..upstream.iterator import IteratorSource
 from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
-from ..upstream.source import Waits
-from ..usage.account import told
-from ..usage.bill import UNKNOWN
-from ..usage.bill import Bill
+from ..usage.bill import NO_USAGE
 from ..usage.bill import bill_of
-from ..usage.meter import Meter
-from .guard import guard_batches
+from .guard import guarded_batches
 from .producer import producing
 from .stream import Stream
 
-logger = logging.getLogger("llm_stream")
-
 
 def whole() -> Stream | None:
-    """The stream whose iterable makes this call; None outside of one, and in what outlives an iterable that ended."""
+    """The stream whose iterable runs this code. None if there is none, or if its answer is already complete."""
     stream = cast("Stream | None", producing())
     return None if stream is None or stream.ending in WHOLE else stream
 
 
 def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Price]) -> Iterator[Event]:
-    """The events of `part`, from its `Start` to its `Done`, as part of what fills `stream`."""
+    """The events of `part`, from `Start` to `Done`. The part is billed to `stream`."""
     yield Start(stream.id, part.asked.model, int(time()))
-    whole = stream.source
-    if not stream.is_open or not isinstance(whole, IteratorSource):  # it was stopped: nothing more is bought
-        yield from (Usage(source="none"), Done(stream.ending or "cancelled"))
+    source = stream.source
+    if not stream.is_open or not isinstance(source, IteratorSource):  # the stream was stopped: buy nothing more
+        yield from Ending(stream.ending or "cancelled", usage=NO_USAGE).events()
         return
-    meter = None
     try:
-        if stream.meter is not None:
-            meter = stream.meter.begin_part(part)
+        meter = stream.meter.begin_part(part) if stream.meter else None
     except BudgetReached as error:
         stream.fail(error)
-        yield from (error.failure(), Usage(source="none"), Done(error.ending))
+        yield from msgspec.structs.replace(Ending.of(error), usage=NO_USAGE).events()
         return
-    whole.begin_part(part)
+    bill = None
+    own: set[Attempt] = set()
+    source.begin_part(part)
     try:
-        yield from _drained(whole, part, meter, stream, prices)
+        with closing(guarded_batches(part, meter)) as batches:
+            for batch in batches:
+                if isinstance(batch, Ending):
+                    bill = bill_of(stream.id, part.attempts, (), prices, stream.started)
+                    events = msgspec.structs.replace(batch, usage=bill.usage_event()).events()
+                    source.end_part(events, batch)
+                    yield from events
+                    return
+                if isinstance(batch, list):
+                    _keep(batch, part.attempts[-1], own)
+                    yield from source.numbered(batch)
     finally:
-        whole.end_part()
+        source.end_part()
         if meter is not None and stream.meter is not None:
-            stream.meter.end_part(meter, _bill(stream, part, prices))
+            bill = bill or bill_of(stream.id, part.attempts, (), prices, stream.started)
+            stream.meter.end_part(meter, bill)
 
 
-def _drained(
-    whole: IteratorSource, part: SourceOfEvents, meter: Meter | None, stream: Stream, prices: Mapping[str, Price]
-) -> Iterator[Event]:
-    kept: set[Attempt] = set()
-    batches = part.batches()
-    with closing(guard_batches(meter.watched(batches) if meter else batches)) as guarded:
-        for batch in guarded:
-            if isinstance(batch, Waits):
-                continue
-            if isinstance(batch, Ending):
-                usage = told(_bill(stream, part, prices))
-                events = msgspec.structs.replace(batch, usage=usage).events()
-                whole.end_part(events, batch)
-                yield from events
-                return
-            _keep(batch, part.attempts[-1], kept)
-            yield from whole.numbered(batch)
+def _keep(batch: list[Event], attempt: Attempt, own: set[Attempt]) -> None:
+    """Keep the events for the bill: the iterable may not pass them on, so the stream's log may lack them.
 
-
-def _keep(batch: list[Event], attempt: Attempt, kept: set[Attempt]) -> None:
-    """What is said here need not come to the stream's log, from which it would be counted."""
+    `own` has the attempts whose events are kept here. The others keep their own.
+    """
     if attempt.written is None:
         attempt.written = []
-        kept.add(attempt)
-    if attempt in kept:
+        own.add(attempt)
+    if attempt in own:
         attempt.written += batch
-
-
-def _bill(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Price]) -> Bill:
-    try:
-        return bill_of(part.attempts, (), prices, stream.started)
-    except Exception:  # as in the account of a whole stream
-        logger.exception("a part of stream %s cannot be accounted for in full", stream.id)
-        return UNKNOWN

@@ -1,4 +1,4 @@
-"""What fills a stream from its source: a thread; and under gevent, between reads, the event loop itself."""
+"""Drains a source into its stream: in a thread, and under gevent also in the event loop's callback."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..upstream.source import Waits
 from ..upstream.source import Watchable
 from ..usage.meter import Meter
 from .guard import Batch
-from .guard import guard_batches
+from .guard import guarded_batches
 
 
 class Filled(Protocol):
-    """What a producer needs of the stream that it fills."""
+    """The stream, as its producer sees it."""
 
     id: str
     source: SourceOfEvents
@@ -30,29 +30,29 @@ class Filled(Protocol):
     meter: Meter | None
 
     def take(self, batch: list[Event]) -> bool:
-        """Append what came; whether there may be more. Does not block."""
+        """Append events. Return False if the stream takes no more. Does not block."""
 
     def end(self, ending: Ending) -> None:
-        """The source has come to its end."""
+        """Settle the stream: the source has ended."""
 
     def fail(self, error: Exception) -> None:
-        """The producer cannot go on."""
+        """Stop the stream: the producer raised `error`."""
 
     def unwound(self) -> None:
-        """The producer is done, one way or another."""
+        """Release the producer and the source. Called last, on success and on failure."""
 
 
 _producing: ContextVar[Filled | None] = ContextVar("llm_stream_producing", default=None)
 
 
 def producing() -> Filled | None:
-    """The stream that the calling code fills: an iterable that was given to one is run by its producer."""
+    """The stream whose iterable is running this code, if any. The producer runs a stream's iterable."""
     return _producing.get()
 
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Run code of the app's that fills no stream, though a producer calls it: a hook."""
+    """Run a hook of the app: the producer calls it, but it is not part of the stream's iterable."""
     token = _producing.set(None)
     try:
         yield
@@ -61,32 +61,29 @@ def outside() -> Iterator[None]:
 
 
 class Producer:
-    """Drains a stream's source, from its call to its end.
+    """Drains a stream's source, from the upstream call to its end.
 
-    Between two reads of a call there is nothing to keep a greenlet for, and to wake one is most of what a token costs.
-    So a source says when it is about to wait for a connection (`Waits`); if that is one that the event loop can watch,
-    the thread ends there, and the loop takes what comes: it reads, decodes, appends, which never blocks. What may
-    block (the settling, a retry, anything that is wrong) is given to a thread again. Only one of them is ever at work.
+    Keeping a greenlet for each stream costs memory, and waking it is most of what a token costs. So a source yields
+    `Waits` before it waits for a connection. If the event loop can watch that connection, the thread ends, and the
+    loop's callback reads, decodes and appends whatever arrives; none of that blocks. Anything that may block (settling,
+    a retry, an error) goes back to a thread. The thread and the callback never run at the same time.
     """
 
     def __init__(self, stream: Filled) -> None:
         self._stream = stream
         self.context = contextvars.copy_context()
         self.context.run(_producing.set, stream)
-        batches = stream.source.batches()
-        self._batches = guard_batches(stream.meter.watched(batches) if stream.meter else batches)
+        self._batches = guarded_batches(stream.source, stream.meter)
         self._may_use_loop = stream.settings.fast_path
         self._watched: Watchable | None = None
 
     def start(self) -> None:
-        """Begin, in a thread that sees the caller's context (its request, its trace). Raises `RuntimeError`."""
+        """Start a thread that has the caller's context (request, trace). Raises `RuntimeError`."""
         name = f"llm_stream {self._stream.id}"
         threading.Thread(target=self.context.run, args=(self._run,), name=name, daemon=True).start()
 
-    # In a thread…
-
     def _run(self, batch: Batch | None = None, error: Exception | None = None) -> None:
-        """To the end, or until the event loop can go on. `batch` and `error` are what the loop has left."""
+        """The thread. `batch` is where the event loop stopped; `error` is what it raised."""
         is_over = True
         try:
             if error is not None:
@@ -102,51 +99,51 @@ class Producer:
                     self._stream.unwound()
 
     def _drain(self, batch: Batch | None) -> bool:
-        """Whether this was all."""
-        while True:
+        """Return True at the end of the source, False if the event loop continues."""
+        if batch is None:
+            batch = self._append_batches()
+        while batch is not None:
             if isinstance(batch, Waits):
-                if self._leave_to_loop(batch):
+                if self._hand_to_loop(batch):
                     return False
             elif isinstance(batch, Ending):
                 self._stream.end(batch)
-            elif batch is not None and not self._stream.take(batch):
+            else:
                 return True
-            try:
-                batch = next(self._batches)
-            except StopIteration:
-                return True
+            batch = self._append_batches()
+        return True
 
-    def _leave_to_loop(self, waits: Waits) -> bool:
-        if not self._may_use_loop or waits.connection is None or not waits.connection.watch(self._readable):
+    def _append_batches(self) -> Batch | None:
+        """Append events until a batch needs more than that: `Waits`, an `Ending`, or events that the stream refused.
+
+        Returns None when the source is exhausted.
+        """
+        for batch in self._batches:
+            if not isinstance(batch, list) or not self._stream.take(batch):
+                return batch
+        return None
+
+    def _hand_to_loop(self, waits: Waits) -> bool:
+        if not self._may_use_loop or waits.connection is None or not waits.connection.watch(self._on_readable):
             return False
         self._watched = waits.connection
         return True
 
-    # In the event loop…
-
-    def _readable(self) -> None:
-        connection, batch = self._watched, None
+    def _on_readable(self) -> None:
+        """The event loop's callback. It must not block."""
+        connection, batch, problem = self._watched, None, None
         if connection is None:
             return
         try:
             if not connection.read_ahead():
                 return
-            for batch in self._batches:
-                if isinstance(batch, Waits):
-                    if batch.connection is connection:
-                        return
-                    break
-                if isinstance(batch, Ending) or not self._stream.take(batch):
-                    break
+            batch = self._append_batches()
+            if isinstance(batch, Waits) and batch.connection is connection:
+                return
         except (OSError, EOFError):
-            self._go_on_in_thread(None, None)
+            pass  # the source runs into the same error when the thread reads
         except Exception as error:
-            self._go_on_in_thread(None, error)
-        else:
-            self._go_on_in_thread(batch, None)
-
-    def _go_on_in_thread(self, batch: Batch | None, error: Exception | None) -> None:
-        if self._watched is not None:
-            self._watched.unwatch()
-            self._watched = None
-        spawn(self.context.run, self._run, batch, error)
+            problem = error
+        connection.unwatch()
+        self._watched = None
+        spawn(self.context.run, self._run, batch, problem)

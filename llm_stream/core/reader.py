@@ -1,4 +1,4 @@
-"""Following a log into one HTTP response, and noticing when nobody takes it."""
+"""Readers: each follows one event log into an HTTP response, and detects clients that disconnect or stop reading."""
 
 from __future__ import annotations
 
@@ -15,47 +15,80 @@ from ..server import sockets
 from ..server.gunicorn import Writer
 from ..server.gunicorn import caller
 from ..server.gunicorn import writer_past
+from ..settings import Settings
 from ..wire import Wire
 from .log.memory import Bell
 from .stream import Stream
 
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
+"""How often the connection of an idle client is checked."""
 
 EXPECTED_S = 1.0
-"""How long a reader may take to begin: a server iterates a response at once, if it is given it at all."""
+"""How long a reader may take to begin. A server iterates a response at once, unless the app has dropped it."""
+
+
+class Client:
+    """The client of one response, checked by the clock's thread while the response's own thread sleeps or writes.
+
+    `connection` is its socket, where the server exposes it. Otherwise a disconnect is noticed at the second write.
+    """
+
+    def __init__(self, connection: Any, settings: Settings) -> None:
+        self._connection = connection
+        self._send_timeout_s = settings.send_timeout_s
+        self._next_poll = 0.0
+        self.heartbeat_s = settings.heartbeat_s or inf
+        self.bell = Bell()
+        """Wakes the thread of the response."""
+        self.last_write = monotonic()
+        self.writing_since: float | None = None
+        self.gone = False
+
+    def needs_heartbeat(self, now: float) -> bool:
+        return now - self.last_write >= self.heartbeat_s
+
+    def tick(self, now: float) -> None:
+        """Wake the thread of the response if the client has disconnected, or needs a heartbeat."""
+        if not self.gone and self._connection is not None:
+            self._check_connection(now)
+        if self.gone or self.needs_heartbeat(now):
+            self.bell.ring()
+
+    def _check_connection(self, now: float) -> None:
+        since = self.writing_since
+        if since is not None:
+            if now - since > self._send_timeout_s:
+                self.gone = True
+                sockets.shut_down(self._connection)  # the write fails with EPIPE, which servers treat as a disconnect
+        elif now >= self._next_poll:
+            self._next_poll = now + POLL_S
+            self.gone = sockets.has_ended(self._connection)
 
 
 class Reader:
-    """One reader of a stream. Use it up, or `close()` it: the stream counts its readers.
+    """One reader of a stream. Exhaust it or `close()` it, because the stream counts its readers.
 
-    One that never begins, because its response was replaced or dropped, counts for `EXPECTED_S` only.
-
-    `connection` is the client's socket, where the server shows it; without it a client's going is noticed at the
-    second write. Readers that share a response share its client, and the bell that wakes it.
+    A reader that never begins, because its response was replaced or dropped, is counted for `EXPECTED_S` only.
     """
 
-    def __init__(
-        self, stream: Stream, *, after: int = 0, connection: Any = None, shared: tuple[Client, Bell] | None = None
-    ) -> None:
+    def __init__(self, stream: Stream, client: Client, *, after: int = 0) -> None:
+        """Readers that share a response share its `client`."""
         self.stream = stream
         self._after = after
-        self._heartbeat_s = stream.settings.heartbeat_s or None
-        self._client, self._bell = shared or (Client(connection, stream.settings.send_timeout_s), Bell())
-        self._last_write = monotonic()
+        self._client = client
         self._wire: Wire | None = None
         self._writer: Writer | None = None
         self._may_write_past = stream.settings.fast_path
         self._is_parked = False
-        self._made_at = self._last_write
-        self._expected_until: float | None = self._made_at + EXPECTED_S
+        self._created_at = monotonic()
+        self._expected_until: float | None = self._created_at + EXPECTED_S
         """None once it has begun."""
-        stream.log.subscribe(self._appended)
-        stream.join(self)
+        self._join()
 
     def batches(self) -> Iterator[tuple[int, Sequence[Event]]]:
-        """The number of the first event, and the events that came together; no events: it is time for a heartbeat.
+        """The events appended together, and the number of the first. No events: a heartbeat is due.
 
-        Ends after `Done`. Raises `ConnectionResetError` when the client has gone.
+        Ends after `Done`. Raises `ConnectionResetError` when the client has disconnected.
         """
         log, client = self.stream.log, self._client
         self._begin()
@@ -64,30 +97,36 @@ class Reader:
                 ended = log.ended
                 batch = log.after(self._after)
                 if client.gone:
-                    raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
+                    raise ConnectionResetError(errno.ECONNRESET, "the client has disconnected")
                 if self._wire is not None and self._wire.is_over:
                     return
-                if batch or self._is_due(monotonic()):
+                if batch or client.needs_heartbeat(monotonic()):
                     first, self._after = self._after + 1, self._after + len(batch)
-                    client.writing_since = self._last_write = monotonic()
+                    client.writing_since = client.last_write = monotonic()
                     yield first, batch
                     client.writing_since = None
                 elif ended:
                     return
                 else:
                     self._is_parked = self._writer is not None
-                    self._bell.wait(None)  # the clock rings for heartbeats: a timeout would be a timer per event
+                    client.bell.wait(
+                        None
+                    )  # no timeout: that would be a timer per event. The clock rings for heartbeats
                     self._is_parked = False
-                    self._write_rest()
+                    if self._writer is not None and self._writer.has_rest:
+                        client.writing_since = monotonic()
+                        self._writer.flush()
+                        client.writing_since = None
         finally:
             self.close()
 
     def written(self, wire: Wire) -> Iterator[bytes]:
-        """The same, as bytes of `wire`. Where the client has gone it only ends.
+        """The same, encoded for `wire`. Ends quietly when the client disconnects.
 
-        Middleware between us and the server, Sentry's for example, would report an exception as an error of the app.
+        Middleware between us and the server, such as Sentry's, would report an exception as an error of the app.
         """
         self._begin()
+        client = self._client
         self._wire = wire
         if self._after:
             wire.resume(self.stream.log.after(self._after - 1)[0])
@@ -99,29 +138,28 @@ class Reader:
         try:
             for first, batch in self.batches():
                 data = opening + self._encoded(wire, first, batch)
-                if not data and self._last_write - last_data >= (self._heartbeat_s or inf):
-                    data = wire.heartbeat  # also where events come that are nothing on this wire
+                if not data and client.last_write - last_data >= client.heartbeat_s:
+                    data = wire.heartbeat  # also if there are events, but this wire writes nothing for them
                 if data:
-                    last_data, opening = self._last_write, b""
+                    last_data, opening = client.last_write, b""
                     yield data
                     if self._may_write_past:
-                        self._may_write_past = False  # looked at once
+                        self._may_write_past = False  # checked once
                         self._writer = writer_past(caller())
         except ConnectionError:
             pass
 
     def rest(self, wire: Wire) -> tuple[bytes, bool]:
-        """What there is now, as bytes of `wire`, and whether that was the last; for a response that others share."""
+        """All new events, encoded for `wire`, and whether `Done` is among them. For a response with several readers."""
         self._begin()
         events = self.stream.log.after(self._after)
-        self._last_write = monotonic()
         if not events:
             return b"", False
         first, self._after = self._after + 1, self._after + len(events)
         return self._encoded(wire, first, events), isinstance(events[-1], Done)
 
     def _encoded(self, wire: Wire, first: int, events: Sequence[Event]) -> bytes:
-        """The bytes of the events, encoded once for all readers that are at the same place."""
+        """The bytes of `events`. Readers at the same place share one encoding."""
         if not wire.is_the_same_for_all or len(self.stream.readers) == 1:
             return wire.encode(self.stream.id, first, events)
         place = (type(wire), first, len(events))
@@ -130,29 +168,24 @@ class Reader:
             last = self.stream.last_written = (*place, wire.encode(self.stream.id, first, events))
         return last[3]
 
+    def _join(self) -> None:
+        self.stream.log.subscribe(self._appended)
+        self.stream.join(self)
+
     def _begin(self) -> None:
         if self._expected_until is None:
             return
         self._expected_until = None
-        if self not in self.stream.readers:  # it was given up too early
-            self.stream.log.subscribe(self._appended)
-            self.stream.join(self)
-
-    def _give_up(self) -> None:
-        """Nobody iterates the response, so it has had no reader since it was made."""
-        self.stream.log.unsubscribe(self._appended)
-        self.stream.leave(self, since=self._made_at)
-
-    def _is_due(self, now: float) -> bool:
-        return self._heartbeat_s is not None and now - self._last_write >= self._heartbeat_s
+        if self not in self.stream.readers:  # `tick()` had dropped it
+            self._join()
 
     def _appended(self, first: int, events: Sequence[Event]) -> None:
-        """Wake the reader's thread; or, where it has nothing to do but to pass them on, do that here."""
+        """Write the events from here if the reader's thread only waits for them; otherwise wake that thread."""
         if not (self._is_parked and self._after == first - 1 and self._write_past(first, events)):
-            self._bell.ring()
+            self._client.bell.ring()
 
     def _write_past(self, first: int, events: Sequence[Event]) -> bool:
-        """Write to the client from the producer's greenlet; whether the reader's own can go on sleeping."""
+        """Write to the client from the producer's greenlet. Return whether the reader's own may stay asleep."""
         assert self._wire is not None and self._writer is not None
         try:
             data = self._encoded(self._wire, first, events)
@@ -160,70 +193,39 @@ class Reader:
         except OSError:
             self._client.gone = True
             return False
-        except Exception:  # the reader's trouble, in its own greenlet: the producer has other readers
+        except Exception:  # the reader's own greenlet runs into it again; the producer must serve its other readers
             self._writer = None
             return False
         self._after += len(events)
         if data:
-            self._last_write = monotonic()
+            self._client.last_write = monotonic()
         if not is_taken:
             self._is_parked = False
         return is_taken and not isinstance(events[-1], Done) and not self._wire.is_over
 
-    def _write_rest(self) -> None:
-        if self._writer is not None and self._writer.has_rest:
-            self._client.writing_since = monotonic()
-            self._writer.flush()
-            self._client.writing_since = None
-
     def wait_for_content(self, timeout: float) -> Sequence[Event]:
-        """What comes after `start`, once there is something; nothing, if `timeout` seconds pass before."""
+        """Wait for events after `Start` and return them; nothing after `timeout` seconds."""
         until = monotonic() + timeout
         self._expected_until = until + EXPECTED_S
         while not (events := self.stream.log.after(max(1, self._after))):
             left = until - monotonic()
             if left <= 0 or self._client.gone:
                 break
-            self._bell.wait(left)
-        self._made_at = monotonic()
-        self._expected_until = self._made_at + EXPECTED_S
+            self._client.bell.wait(left)
+        self._created_at = monotonic()
+        self._expected_until = self._created_at + EXPECTED_S
         return events
 
     def close(self) -> None:
-        """May be called twice, and by a thread of another."""
+        """May be called twice, and from any thread."""
         self._is_parked = False
         self.stream.log.unsubscribe(self._appended)
         self.stream.leave(self)
 
     def tick(self, now: float) -> None:
-        """Look after the client, whose thread may be asleep or blocked."""
+        """Called by the clock. A reader whose response nobody iterates is dropped, as if it had left when created."""
         if self._expected_until is not None and now > self._expected_until:
-            self._give_up()
-            return
-        if self._client.has_left(now) or self._is_due(now):
-            self._bell.ring()
-
-
-class Client:
-    """The far end of a response, watched from outside the thread that writes to it."""
-
-    def __init__(self, connection: Any, send_timeout_s: float) -> None:
-        self._connection = connection
-        self._send_timeout_s = send_timeout_s
-        self._next_look = 0.0
-        self.writing_since: float | None = None
-        self.gone = False
-
-    def has_left(self, now: float) -> bool:
-        """Look at the connection, twice a second at most; cut one that has not been read from for too long."""
-        since = self.writing_since
-        if self._connection is None or self.gone:
-            return self.gone
-        if since is not None:
-            if now - since > self._send_timeout_s:
-                self.gone = True
-                sockets.shut_down(self._connection)  # a write fails with EPIPE: servers take that for a client gone
-        elif now >= self._next_look:
-            self._next_look = now + LOOK_EVERY_S
-            self.gone = sockets.has_ended(self._connection)
-        return self.gone
+            self.stream.log.unsubscribe(self._appended)
+            self.stream.leave(self, since=self._created_at)
+        else:
+            self._client.tick(now)

@@ -1,55 +1,48 @@
-"""Following several logs into one HTTP response."""
+"""Several event logs in one HTTP response."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
-from math import inf
 from time import monotonic
-from typing import Any
 
-from ..settings import Settings
 from ..wire import Wire
-from .log.memory import Bell
 from .reader import Client
 from .reader import Reader
 from .stream import Stream
 
 
 class Readers:
-    """The events of several streams: those of each in their order, all as they come. Use it up, or `close()` it.
+    """The readers of several streams in one response. Exhaust it or `close()` it.
 
-    A stream counts its reader here as it counts any other, so that who leaves this response leaves all of them.
+    Each stream counts its reader here like any other, so a client that disconnects leaves all of these streams.
     """
 
-    def __init__(self, places: Sequence[tuple[Stream, int]], settings: Settings, *, connection: Any = None) -> None:
-        self._heartbeat_s = settings.heartbeat_s or inf
-        self._client = Client(connection, settings.send_timeout_s)
-        self._bell = Bell()
-        self._readers = [Reader(stream, after=after, shared=(self._client, self._bell)) for stream, after in places]
+    def __init__(self, places: Sequence[tuple[Stream, int]], client: Client) -> None:
+        self._client = client
+        self._readers = [Reader(stream, client, after=after) for stream, after in places]
 
     def written(self, wire: Wire, first: bytes = b"") -> Iterator[bytes]:
-        """As bytes of `wire`, after the bytes `first`. Ends when all have ended, or when the client has gone."""
+        """`first`, then all events encoded for `wire`. Ends after the last stream, or when the client disconnects."""
         data, client = wire.opening() + first, self._client
         try:
             while not client.gone:
                 data += self._rest(wire)
-                now = monotonic()
+                if not data and not self._readers:
+                    return
+                if not data and client.needs_heartbeat(monotonic()):
+                    data = wire.heartbeat
                 if data:
-                    client.writing_since = last_write = now
+                    client.writing_since = client.last_write = monotonic()
                     yield data
                     client.writing_since, data = None, b""
-                elif not self._readers:
-                    return
-                elif now - last_write >= self._heartbeat_s:
-                    data = wire.heartbeat
                 else:
-                    self._bell.wait(None)
+                    client.bell.wait(None)
         finally:
             self.close()
 
     def _rest(self, wire: Wire) -> bytes:
-        """What there is now, of all; who has had the last event of its stream is done."""
+        """All new events of all streams. Closes the readers whose stream has ended."""
         rests = [(reader, *reader.rest(wire)) for reader in self._readers]
         for reader, _, is_last in rests:
             if is_last:

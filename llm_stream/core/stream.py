@@ -1,4 +1,4 @@
-"""One stream's life: from its first event to its settling, whoever ends it and why."""
+"""One stream, from its first event until it is settled."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from ..settings import Settings
 from ..upstream.ending import Ending
 from ..upstream.iterator import IteratorSource
 from ..upstream.source import SourceOfEvents
+from ..usage.bill import NO_USAGE
 from ..usage.meter import Meter
 from ..usage.record import UsageRecord
 from ..usage.record import utc_now
@@ -39,30 +40,30 @@ from .producer import Producer
 logger = logging.getLogger("llm_stream")
 
 SPENT = IteratorSource(())
-"""The source of a stream that has come to its end."""
+"""The source of a stream that has ended."""
 
-COMING_S = 1.0
-"""How long after its start a stream may be without the reader who asked for it."""
+JOIN_S = 1.0
+"""How long after its start a stream may wait for its first reader."""
 
 UNWIND_S = 1.0
-"""How long a stopped producer may take to come back before the stream is settled without it."""
+"""How long a stopped producer may take to return before the stream is settled without it."""
 
 WRAP_UP_S = 5.0
-"""How long a whole answer is kept open for its figures."""
+"""How long to wait for the usage figures of a complete answer."""
 
 
 class Follower(Protocol):
     """A reader, as its stream sees it."""
 
     def tick(self, now: float) -> None:
-        """Look after its client."""
+        """Check its client."""
 
 
 class Stream:
     """A log, the producer that fills it, and the readers that follow it.
 
-    States: running → stopping (there is a verdict, the producer is on its way back) → settled. Every way out passes
-    through `_settle()`, once.
+    States: running → stopping (the verdict is set, the producer is returning) → settled. Every stream that has started
+    goes through `_settle()` exactly once.
     """
 
     def __init__(
@@ -93,9 +94,9 @@ class Stream:
         self.settled = threading.Event()
         self.readers: set[Follower] = set()
         self.meter: Meter | None = None
-        """What sees to it that the stream costs its owner no more than its budget has."""
+        """Keeps the stream within its owner's budget. None without a budget."""
         self.last_written: tuple[type, int, int, bytes] | None = None
-        """What a reader has just written: its wire, first event, number of events, and bytes. The next may want it."""
+        """The latest encoding, for the next reader: wire, first event, number of events, bytes."""
         self._settle_with = settle
         self.last_content_at = self.started_at
         self._readerless_since = self.started_at
@@ -110,7 +111,7 @@ class Stream:
     # The producer…
 
     def start(self) -> None:
-        """Begin to drain the source."""
+        """Start to drain the source."""
         producer = self._producer = Producer(self)
         try:
             producer.start()
@@ -119,36 +120,36 @@ class Stream:
             self._settle(ending_of(error))
 
     def refuse(self, error: LLMStreamError) -> bool:
-        """Before its start: end it unbought and without a record. False: somebody has ended it already."""
+        """End a stream before its start: nothing is bought or recorded. Return False if it has ended already."""
         with self._lock:
             if self._closed:
                 return False
             self._closed = True
         self.source = SPENT
-        self.log.append(msgspec.structs.replace(Ending.of(error), usage=Usage(source="none")).events())
+        self.log.append(msgspec.structs.replace(Ending.of(error), usage=NO_USAGE).events())
         self.settled_at = monotonic()
         self.settled.set()
         return True
 
     @property
     def at_rest(self) -> bool:
-        """Settled, with nobody reading and no producer at work: the clock need not look at it."""
+        """Settled, without readers or a producer: the clock need not tick it."""
         return self.settled.is_set() and not self.readers and self._producer is None
 
     @property
     def is_open(self) -> bool:
-        """Its end is not decided yet."""
+        """Whether it may still take events."""
         return self._verdict is None and not self._closed
 
     @property
     def ending(self) -> Status | None:
-        """How it ends, as soon as that is known."""
+        """How it ends, once that is decided."""
         if self._verdict:
             return self._verdict.status
         return self.record.status if self.record else None
 
     def take(self, batch: list[Event]) -> bool:
-        """Append what came; whether there may be more. Does not block. Raises `StreamTooLarge`."""
+        """Append events. Return False if the stream takes no more. Does not block. Raises `StreamTooLarge`."""
         if not CONTENT.isdisjoint(map(type, batch)):
             self.last_content_at = monotonic()
             if self.first_content_at is None:
@@ -163,18 +164,18 @@ class Stream:
         return True
 
     def end(self, ending: Ending) -> None:
-        """The source has come to its end."""
+        """Settle the stream: the source has ended."""
         self._settle(self._verdict or ending)
 
     def unwound(self) -> None:
-        """The producer is done, one way or another."""
+        """Release the producer and the source. Called last, on success and on failure."""
         if not self._closed:  # it was stopped, or its greenlet was killed
             self._settle(self._verdict or ending_of(Interrupted()))
-        self.source = SPENT  # what is kept of a stream is its log: not its prompt, nor the last response
+        self.source = SPENT  # the log is kept; the prompt and the last response are not
         self._producer = None
 
     def _fitting(self, batch: list[Event]) -> list[Event]:
-        """As many of the events as the log may still hold."""
+        """The events of `batch` that still fit into the log."""
         size = self.size + sum(map(size_of, batch))
         if size <= self.settings.max_stream_bytes:
             self.size = size
@@ -188,7 +189,7 @@ class Stream:
     # The ways to end it…
 
     def stop(self, status: Status, failure: Failure | None = None) -> None:
-        """End it now, for the first reason that is given: the upstream is closed at once, settling follows."""
+        """Interrupt the source now; settling follows. The first call decides how the stream ends."""
         with self._lock:
             if self._verdict or self._closed:
                 return
@@ -197,22 +198,22 @@ class Stream:
         self.source.interrupt()
 
     def fail(self, error: Exception) -> None:
-        """Stop it because of `error`, which is logged."""
+        """Log `error`, and stop the stream because of it."""
         if not self._verdict and not self._closed:
             ending = ending_of(error)
             self.stop(ending.status, ending.failure)
 
     def tick(self, now: float) -> None:
-        """Look at the clock: deadlines, readers that are gone, a producer that does not come back."""
+        """Called by the clock: check deadlines, readers, and whether a stopped producer has returned."""
         for reader in tuple(self.readers):
             reader.tick(now)
         if self.settled_at is not None:
             if now - self.settled_at > UNWIND_S:
-                self.source.interrupt()  # an upstream that does not end its body after the last event
+                self.source.interrupt()  # the upstream has not ended its body
         elif self._closed:
-            pass  # its hooks are at work
+            pass  # its hooks are running
         elif self._verdict:
-            if now - self._stopped_at > UNWIND_S:  # blocked in something that cannot be interrupted
+            if now - self._stopped_at > UNWIND_S:  # it is blocked in a call that cannot be interrupted
                 self._settle_elsewhere(self._verdict)
         else:
             self._check_deadlines(now)
@@ -243,7 +244,7 @@ class Stream:
             self.stop("abandoned")
 
     def _settle(self, ending: Ending) -> None:
-        """Once, on every way out: the record and its hooks, then the last events."""
+        """Write the record and call the hooks, then append the last events. Only the first call does anything."""
         with self._lock:
             if self._closed:
                 return
@@ -259,7 +260,7 @@ class Stream:
             self.settled.set()
 
     def _settle_elsewhere(self, ending: Ending) -> None:
-        """In another thread, which sees what the producer's own does."""
+        """Settle in another thread, with the producer's context."""
         context = self._producer.context if self._producer else copy_context()
         threading.Thread(target=context.copy().run, args=(self._settle, ending), daemon=True).start()
 
@@ -267,8 +268,8 @@ class Stream:
 
     @property
     def is_read(self) -> bool | None:
-        """Whether somebody reads it; None where the first has not had the time to come."""
-        has_just_begun = self._readerless_since == self.started_at > monotonic() - COMING_S
+        """Whether it has a reader. None while the first reader may still arrive."""
+        has_just_begun = self._readerless_since == self.started_at > monotonic() - JOIN_S
         return None if has_just_begun and not self.readers else bool(self.readers)
 
     def join(self, reader: Follower) -> None:
@@ -281,5 +282,5 @@ class Stream:
             self.last_written = None
 
     def looked_at(self) -> None:
-        """Somebody took a snapshot, which counts as reading for as long as the grace lasts."""
+        """A snapshot was taken: it counts as reading, for the disconnect grace."""
         self._readerless_since = monotonic()

@@ -1,4 +1,4 @@
-"""The streams of one `LLMStream` in one worker: who may start one, who finds one again, when one is forgotten."""
+"""The streams of one `LLMStream` in one worker: starting them, finding them again, and forgetting them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import secrets
 import threading
 from collections import Counter
 from collections import OrderedDict
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ from ..settings import Settings
 from ..upstream.ending import Ending
 from ..upstream.source import SourceOfEvents
 from ..usage.record import UsageRecord
+from .books import Books
+from .reader import Client
 from .reader import Reader
 from .readers import Readers
 from .stream import Stream
@@ -39,36 +40,31 @@ TICK_S = 0.2
 SETTLE_S = 5.0
 RETRY_AFTER_S = 5.0
 MAX_REMEMBERED = 20_000
-"""Ids and keys of forgotten streams that are still known to have been: they are never bought twice."""
+"""How many ids and keys of forgotten streams are remembered, so that the same answer is never bought twice."""
 
 STREAM_BYTES = 4096
-"""What a finished stream takes beside its events; measured."""
+"""Memory that a finished stream takes besides its events; measured."""
 
 SEVERAL_PROCESSES = (
     "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
     " again: serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)."
 )
 
-Open = Callable[[Stream], None]
-Settle = Callable[[Stream, Ending], tuple[UsageRecord, Usage]]
-
 
 @dataclass(frozen=True)
 class Claim:
-    """What a client-made key stands for."""
+    """The stream that a client's key stands for."""
 
     stream_id: str
     fingerprint: bytes
 
 
 class Streams:
-    """All methods may be called from any thread."""
+    """Thread-safe: all methods may be called from any thread."""
 
-    def __init__(self, settings: Settings, open: Open, settle: Settle) -> None:
-        """`open` is called before a stream starts, and may refuse it; `settle` when it has ended."""
+    def __init__(self, settings: Settings, books: Books) -> None:
         self._settings = settings
-        self._open = open
-        self._settle = settle
+        self._books = books
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
         self._running: Counter[str] = Counter()
@@ -90,16 +86,16 @@ class Streams:
         key: str | None = None,
         fingerprint: bytes = b"",
     ) -> tuple[Stream, bool]:
-        """Start a stream, or find the one that `key` stands for; and whether it is new.
+        """Start a stream, or find the one that `key` stands for. Also returns whether it is new.
 
-        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, and what refuses to open it.
+        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, and whatever `Books.open()` raises.
         """
         with self._lock:
             self._forget_expired()
-            if key and (claim := self._claims.get((owner, key)) or self._old_claims.get((owner, key))):
+            if key and (claim := self._claim(owner, key)):
                 if claim.fingerprint != fingerprint:
                     raise KeyConflict()
-                return self._known(owner, claim.stream_id), False
+                return self._stream(owner, claim.stream_id), False
             self._check_slots(owner)
             stream = Stream(
                 id=secrets.token_hex(10),
@@ -109,55 +105,55 @@ class Streams:
                 created=int(time()),
                 source=source,
                 settings=self._settings,
-                settle=self._settled,
+                settle=self._settle,
             )
             self._streams[stream.id] = stream
             self._running[owner] += 1
             if key:
                 self._claims[owner, key] = Claim(stream.id, fingerprint)
         try:
-            self._open(stream)
+            self._books.open(stream)
         except BaseException as error:
-            self._refused(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
+            self._refuse(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
             raise
         stream.start()
         self._watch(stream)
         return stream, True
 
     def find(self, owner: str, stream_id: str) -> Stream:
-        """Raises `UnknownStream`, also for somebody else's, and `ExpiredStream`."""
+        """Raises `UnknownStream`, also for another owner's stream, and `ExpiredStream`."""
         with self._lock:
             self._forget_expired()
-            return self._known(owner, stream_id)
+            return self._stream(owner, stream_id)
 
     def claimed(self, owner: str, key: str) -> Stream | None:
-        """The stream that `key` stands for; None for a key that was not seen yet. Raises `ExpiredStream`."""
+        """The stream that `key` stands for, None for a new key. Raises `ExpiredStream`."""
         with self._lock:
             self._forget_expired()
-            claim = self._claims.get((owner, key)) or self._old_claims.get((owner, key))
-            return self._known(owner, claim.stream_id) if claim else None
+            claim = self._claim(owner, key)
+            return self._stream(owner, claim.stream_id) if claim else None
 
     def follow(self, stream: Stream, *, after: int = 0, connection: Any = None) -> Reader:
-        """A reader of the events after number `after`; `connection` is the client's socket, if the server shows it."""
-        reader = Reader(stream, after=after, connection=connection)
+        """A reader of the events after number `after`. `connection` is the client's socket, if known."""
+        reader = Reader(stream, Client(connection, self._settings), after=after)
         self._watch(stream)
         return reader
 
     def of(self, owner: str) -> list[Stream]:
-        """Those of one owner that are kept, the newest first."""
+        """The streams of one owner that are still kept, the newest first."""
         with self._lock:
             self._forget_expired()
             return [stream for stream in reversed(self._streams.values()) if stream.owner == owner]
 
     def follow_together(self, places: Sequence[tuple[Stream, int]], *, connection: Any = None) -> Readers:
-        """Readers of several streams in one response, each of the events after the number beside it."""
-        readers = Readers(places, self._settings, connection=connection)
+        """Readers of several streams in one response. Each starts after the number next to its stream."""
+        readers = Readers(places, Client(connection, self._settings))
         for stream, _ in places:
             self._watch(stream)
         return readers
 
     def events_of(self, stream: Stream) -> Iterator[Event]:
-        """All of them, as they come. Closing the generator stops the stream, and waits until its record is written."""
+        """All events as they arrive. Closing the generator stops the stream and waits until its record is written."""
         reader = self.follow(stream)
         try:
             for _, batch in reader.batches():
@@ -168,7 +164,7 @@ class Streams:
             reader.close()
 
     def running(self) -> list[Stream]:
-        """Those that are not settled yet."""
+        """The streams that are not settled yet."""
         return [stream for stream in list(self._streams.values()) if not stream.settled.is_set()]
 
     # Slots…
@@ -179,9 +175,9 @@ class Streams:
         if self._running[owner] >= self._settings.max_streams_per_owner:
             raise TooManyStreams(retry_after=RETRY_AFTER_S)
 
-    def _settled(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
+    def _settle(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
         try:
-            return self._settle(stream, ending)
+            return self._books.settle(stream, ending)
         finally:
             with self._lock:
                 self._free_slot(stream.owner)
@@ -190,8 +186,8 @@ class Streams:
                 self._finished_bytes += kept
                 self._forget_expired()
 
-    def _refused(self, stream: Stream, error: LLMStreamError) -> None:
-        """As if it had never been asked for; but whoever has attached to it meanwhile is told."""
+    def _refuse(self, stream: Stream, error: LLMStreamError) -> None:
+        """Forget the stream as if it had never been requested. Readers that have attached already get the error."""
         if not stream.refuse(error):
             return
         with self._lock:
@@ -206,7 +202,10 @@ class Streams:
 
     # What is kept…
 
-    def _known(self, owner: str, stream_id: str) -> Stream:
+    def _claim(self, owner: str, key: str) -> Claim | None:
+        return self._claims.get((owner, key)) or self._old_claims.get((owner, key))
+
+    def _stream(self, owner: str, stream_id: str) -> Stream:
         stream = self._streams.get(stream_id)
         if stream is not None and stream.owner == owner:
             return stream
@@ -232,19 +231,21 @@ class Streams:
     # The clock…
 
     def _watch(self, stream: Stream) -> None:
-        """Have the clock look at this stream, for as long as there is anything to see."""
+        """Have the clock tick this stream until it is at rest."""
         with self._lock:
             self._watched[stream.id] = stream
-            if self._clock is None or not self._clock.is_alive():  # after a fork it is not
+            if self._clock is None or not self._clock.is_alive():  # it does not survive a fork
                 self._clock = threading.Thread(target=self._tick, name="llm_stream clock", daemon=True)
                 try:
                     self._clock.start()
                 except RuntimeError:  # no more threads; the next stream tries again
-                    logger.exception("the clock cannot be started: deadlines wait for the next stream")
+                    logger.exception(
+                        "cannot start the clock's thread: deadlines are not checked until the next stream starts"
+                    )
                     self._clock = None
 
     def _tick(self) -> None:
-        """One thread looks after all deadlines, readers and connections, so that none costs anything per event."""
+        """One thread checks all deadlines, readers and connections, so that they cost nothing per event."""
         while True:
             sleep(TICK_S)
             now = monotonic()
@@ -252,7 +253,7 @@ class Streams:
                 try:
                     stream.tick(now)
                 except Exception:
-                    logger.exception("the clock stumbled over stream %s", stream.id)
+                    logger.exception("the clock failed for stream %s", stream.id)
             with self._lock:
                 self._watched = {id: stream for id, stream in self._watched.items() if not stream.at_rest}
                 if not self._watched:
@@ -264,7 +265,7 @@ _every: WeakSet[Streams] = WeakSet()
 
 
 def every() -> Iterator[Streams]:
-    """All there are in this process."""
+    """All `Streams` in this process."""
     return iter(list(_every))
 
 

@@ -1,39 +1,32 @@
-"""A stream at its end becomes a usage record: its bill, how it ended, and when."""
+"""Makes the usage record of a stream that has ended."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from time import monotonic
 from typing import Protocol
 
-import msgspec
-
 from ..events import Event
-from ..events import Usage
 from ..settings import Price
 from ..upstream.ending import Ending
 from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
-from .bill import UNKNOWN
 from .bill import Bill
 from .bill import bill_of
 from .record import UsageRecord
 from .record import utc_now
-
-logger = logging.getLogger("llm_stream")
 
 NEVER_ASKED = Attempt()
 
 
 class Log(Protocol):
     def after(self, number: int) -> list[Event]:
-        """The events with higher numbers."""
+        """The events after number `number`."""
 
 
 class Accounted(Protocol):
-    """What the accounts need to know of a stream."""
+    """A stream, as far as its record depends on it."""
 
     id: str
     owner: str
@@ -49,13 +42,9 @@ class Accounted(Protocol):
 
 
 def account(stream: Accounted, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
-    """The record of a stream that ends now with `ending`, and the bill that it sums up."""
+    """The record and the bill of a stream that ends now."""
     attempts = ending.attempts
-    try:
-        bill = bill_of(attempts, stream.log.after(0), prices, stream.started)
-    except Exception:  # a stream must come to its end, whatever a tokenizer or a price list thinks of it
-        logger.exception("stream %s cannot be accounted for in full", stream.id)
-        bill = UNKNOWN
+    bill = bill_of(stream.id, attempts, stream.log.after(0), prices, stream.started)
     usage, cost, failure = bill.usage, bill.cost, ending.failure
     last = attempts[-1] if attempts else NEVER_ASKED
     record = UsageRecord(
@@ -85,14 +74,3 @@ def account(stream: Accounted, ending: Ending, prices: Mapping[str, Price]) -> t
         service_tier=last.service_tier,
     )
     return record, bill
-
-
-def told(bill: Bill) -> Usage:
-    """The `usage` event of a bill: what its readers may know."""
-    cost = bill.cost
-    return msgspec.structs.replace(
-        bill.usage,
-        cost=cost.amount if cost else None,
-        currency=cost.currency if cost else None,
-        cache_write_tokens=None,
-    )

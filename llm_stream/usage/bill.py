@@ -1,13 +1,15 @@
-"""What the attempts of a stream come to: the provider's figures, or an estimate of each, and their sum."""
+"""The bill of a stream: the tokens of each upstream attempt, reported or estimated, and their cost."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import localcontext
+from itertools import chain
 from itertools import zip_longest
 from typing import get_args
 
@@ -25,49 +27,69 @@ from . import estimate
 from .price import Cost
 from .price import cost_of
 
+logger = logging.getLogger("llm_stream")
+
 FAR_OFF = 1.5
-"""Figures that came with the first words are not those of the answer that broke off: so much more was written since."""
+"""If a broken answer has this many times the reported output tokens, the figures came too early and are estimated."""
 
 CERTAINTY: tuple[Source, ...] = get_args(Source)
-"""From the most certain to the least."""
+"""From the most to the least certain."""
+
+NO_USAGE = Usage(source="none")
+"""The usage of a stream that bought nothing."""
 
 
 @dataclass(frozen=True)
 class Bill:
-    """`charged` has each attempt that a provider accepted, with what it took."""
-
     charged: Sequence[tuple[Attempt, Usage]]
+    """Each attempt that a provider accepted, with its usage."""
     usage: Usage
-    """The sum. A count that is not known of one attempt is not known at all."""
+    """The sum. A count that is unknown for one attempt is unknown in the sum."""
     cost: Cost | None
-    """None: not known."""
+    """None: unknown."""
+
+    def usage_event(self) -> Usage:
+        """The `usage` event for the stream's readers."""
+        cost = self.cost
+        return msgspec.structs.replace(
+            self.usage,
+            cost=cost.amount if cost else None,
+            currency=cost.currency if cost else None,
+            cache_write_tokens=None,
+        )
 
 
 UNKNOWN = Bill((), Usage(source="unknown"), None)
 
 
-def bill_of(attempts: Iterable[Attempt], log: Sequence[Event], prices: Mapping[str, Price], at: datetime) -> Bill:
-    """Every attempt that was accepted counts: the provider charges for a call that broke off, too.
+def bill_of(
+    stream_id: str, attempts: Iterable[Attempt], log: Sequence[Event], prices: Mapping[str, Price], started: datetime
+) -> Bill:
+    """Bill every attempt that a provider accepted: providers charge for broken calls too.
 
-    `log` holds the events of those attempts that have kept none themselves. `at` is when the stream began.
+    `log` has the events of the attempts that keep no events of their own. `started` is when the stream started.
+    Raises nothing: the stream must settle even if a tokenizer or a price list fails.
     """
-    charged = _charged([attempt for attempt in attempts if attempt.accepted], log)
-    costs = [
-        cost_of(usage, attempt.models, prices, attempt.base_url, service_tier=attempt.service_tier, at=at)
-        for attempt, usage in charged
-    ]
-    return Bill(charged, _sum_of([usage for _, usage in charged]), _cost_of_all(costs))
+    try:
+        charged = _charged([attempt for attempt in attempts if attempt.accepted], log)
+        costs = [
+            cost_of(usage, attempt.models, prices, attempt.base_url, service_tier=attempt.service_tier, at=started)
+            for attempt, usage in charged
+        ]
+        return Bill(charged, _sum_of([usage for _, usage in charged]), _sum_of_costs(costs))
+    except Exception:
+        logger.exception("cannot compute the bill of stream %s: usage and cost are unknown", stream_id)
+        return UNKNOWN
 
 
 def _charged(accepted: Sequence[Attempt], log: Sequence[Event]) -> list[tuple[Attempt, Usage]]:
     answers = _split_at_resets(log)
     charged = []
     for attempt, following in zip_longest(accepted, accepted[1:]):
-        written: Sequence[Event] = attempt.written or ()
-        until = None if following is None else following.resets
-        # of the attempts between two resets, the last one wrote what is there
-        if attempt.written is None and (until is None or until > attempt.resets):
-            written = [event for answer in answers[attempt.resets : until] for event in answer]
+        written = attempt.written
+        if written is None:  # of several attempts between two resets, only the last one wrote anything
+            until = following.resets if following else None
+            written = list(chain.from_iterable(answers[attempt.resets : until]))
         charged.append((attempt, _usage_of(attempt, written, _input_of_siblings(attempt, accepted))))
     return charged
 
@@ -78,23 +100,19 @@ def _split_at_resets(log: Sequence[Event]) -> list[Sequence[Event]]:
 
 
 def _input_of_siblings(attempt: Attempt, accepted: Iterable[Attempt]) -> int | None:
-    """The provider's count of the same question, asked again."""
-    for other in accepted:
-        if other.asked is attempt.asked and other.figures is not None and other.figures.input_tokens is not None:
-            return other.figures.input_tokens
-    return None
+    """The provider's input count from another attempt at the same request."""
+    siblings = (other.figures for other in accepted if other.asked is attempt.asked and other.figures is not None)
+    return next((figures.input_tokens for figures in siblings if figures.input_tokens is not None), None)
 
 
 def _usage_of(attempt: Attempt, written: Sequence[Event], known_input: int | None) -> Usage:
-    figures = attempt.figures
-    if figures is None:
-        return _estimated(attempt, written, known_input)
-    if figures.input_tokens is None and figures.output_tokens is None:  # a provider that tells its price only
+    figures = attempt.figures or Usage()
+    if figures.input_tokens is None and figures.output_tokens is None:  # some providers report only the cost
         estimated = _estimated(attempt, written, known_input)
         return msgspec.structs.replace(estimated, cost=figures.cost, currency=figures.currency)
     if attempt.is_whole or figures.source not in (None, "provider"):
         return msgspec.structs.replace(figures, source=figures.source or "provider")
-    output = _bounded(estimate.output_tokens(written), attempt)
+    output = _estimated_output(attempt, written)
     if output > FAR_OFF * (figures.output_tokens or 0):
         return msgspec.structs.replace(figures, output_tokens=output, cost=None, currency=None, source="estimated")
     return msgspec.structs.replace(figures, source="partial")
@@ -106,37 +124,37 @@ def _estimated(attempt: Attempt, written: Sequence[Event], known_input: int | No
         return Usage(source="unknown")
     if known_input is None and messages is not None:
         known_input = estimate.input_tokens(messages)
-    output = _bounded(estimate.output_tokens(written), attempt)
-    return Usage(input_tokens=known_input, output_tokens=output, source="estimated")
+    return Usage(input_tokens=known_input, output_tokens=_estimated_output(attempt, written), source="estimated")
 
 
-def _bounded(output: int, attempt: Attempt) -> int:
-    limit = attempt.asked.max_output_tokens
+def _estimated_output(attempt: Attempt, written: Sequence[Event]) -> int:
+    output, limit = estimate.output_tokens(written), attempt.asked.max_output_tokens
     return output if limit is None else min(output, limit)
 
 
 def _sum_of(usages: Sequence[Usage]) -> Usage:
     if not usages:
-        return Usage(source="none")
+        return NO_USAGE
     if len(usages) == 1:
         return usages[0]
     return Usage(
-        input_tokens=_sum_of_known([usage.input_tokens for usage in usages]),
-        output_tokens=_sum_of_known([usage.output_tokens for usage in usages]),
-        cached_tokens=_sum_of_known([usage.cached_tokens for usage in usages]),
-        reasoning_tokens=_sum_of_known([usage.reasoning_tokens for usage in usages]),
-        cache_write_tokens=_sum_of_known([usage.cache_write_tokens for usage in usages]),
+        input_tokens=sum_if_known([usage.input_tokens for usage in usages]),
+        output_tokens=sum_if_known([usage.output_tokens for usage in usages]),
+        cached_tokens=sum_if_known([usage.cached_tokens for usage in usages]),
+        reasoning_tokens=sum_if_known([usage.reasoning_tokens for usage in usages]),
+        cache_write_tokens=sum_if_known([usage.cache_write_tokens for usage in usages]),
         source=max((usage.source or "unknown" for usage in usages), key=CERTAINTY.index),
     )
 
 
-def _sum_of_known(counts: Sequence[int | None]) -> int | None:
+def sum_if_known(counts: Sequence[int | None]) -> int | None:
+    """None if one of them is unknown."""
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 
 
-def _cost_of_all(costs: Sequence[Cost | None]) -> Cost | None:
-    """None if one is not known, or in another currency."""
+def _sum_of_costs(costs: Sequence[Cost | None]) -> Cost | None:
+    """None if one of them is unknown, or in another currency."""
     known = [cost for cost in costs if cost is not None]
     if not known or len(known) < len(costs) or len({cost.currency for cost in known}) > 1:
         return None

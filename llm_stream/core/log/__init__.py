@@ -1,1 +1,1 @@
-"""Where events are kept."""
+"""Event logs."""

@@ -1,4 +1,4 @@
-"""A log in the memory of one worker."""
+"""The event log, in the memory of one worker."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ...events import Event
 
 
 class Bell:
-    """Wakes the one thread that waits for it; ringing it again before that costs nothing.
+    """Wakes the one thread that waits for it. Ringing it twice before that thread wakes costs nothing.
 
-    A bare lock, because `threading.Event` and `Condition` cost several times as much under gevent, and this is rung
-    for every read of every stream.
+    It is a bare lock because it rings for every read of every stream, and `threading.Event` and `Condition` cost
+    several times as much under gevent.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Bell:
             self._rung = True
             try:
                 self._lock.release()
-            except RuntimeError:  # another thread rings it in the same moment
+            except RuntimeError:  # another thread rang it at the same moment
                 pass
 
     def wait(self, timeout: float | None) -> bool:
-        """Whether it was rung within `timeout` seconds (None: for ever). Look at the log afterwards, not before."""
+        """Return whether it rang within `timeout` seconds (None: no limit). Read the log after this call only."""
         rung = self._lock.acquire(timeout=-1 if timeout is None else timeout)
         if rung:
             self._rung = False
@@ -42,11 +42,11 @@ class Bell:
 
 
 EVENT_BYTES = 88
-"""What an event takes beside its text; measured."""
+"""Memory that an event takes besides its text; measured."""
 
 
 def size_of(event: Event) -> int:
-    """About what it takes in memory; text that is not ASCII takes more than its length."""
+    """The memory that an event takes, roughly. Text that is not ASCII takes up to 4 bytes per character."""
     if type(event) is Delta:
         text = event.text
         return EVENT_BYTES + (len(text) if text.isascii() else 4 * len(text))
@@ -54,11 +54,11 @@ def size_of(event: Event) -> int:
 
 
 Subscriber = Callable[[int, Sequence[Event]], None]
-"""Is told of every append: the number of the first event, and the events."""
+"""Called for every append, with the number of the first event, and the events."""
 
 
 class MemoryLog:
-    """Numbered, append-only. Event n is the n-th appended, from 1; one thread appends at a time."""
+    """Numbered and append-only: the first event is number 1. Only one thread may append at a time."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -70,24 +70,24 @@ class MemoryLog:
 
     @property
     def ended(self) -> bool:
-        """Whether the last event is the last for ever."""
+        """Whether it holds `Done`: nothing is appended after that."""
         return bool(self._events) and isinstance(self._events[-1], Done)
 
     def append(self, events: Sequence[Event]) -> None:
-        """All of them at once: a reader never sees half."""
+        """Append all of them at once: a reader never sees only a part."""
         if not events:
             return
         first = len(self._events) + 1
         self._events.extend(events)
-        for tell in self._subscribers:
-            tell(first, events)
+        for notify in self._subscribers:
+            notify(first, events)
 
     def after(self, number: int) -> list[Event]:
-        """The events with higher numbers."""
+        """The events after number `number`."""
         return self._events[number:]
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """It is called in the appending thread, which it must not keep."""
+        """Call `subscriber` in the thread that appends. It must not block."""
         with self._lock:
             self._subscribers = (*self._subscribers, subscriber)
 
