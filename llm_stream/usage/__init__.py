@@ -1,1 +1,1 @@
-"""What a stream cost."""
+"""Usage: what a stream cost, and what its owner may spend."""

@@ -1,4 +1,4 @@
-"""What an owner may spend, and what a stream may cost at most: that much is reserved before the upstream is called."""
+"""Budgets of owners, and reservations: a stream's maximum cost is reserved before the upstream is called."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ logger = logging.getLogger("llm_stream")
 HELD_RETRY_AFTER_S = 5.0
 
 BudgetOf = Callable[[str], object]
-"""The budget of one owner: a `Budget`, or the same as a mapping; None for an owner without one."""
+"""Returns an owner's budget: a `Budget`, an equivalent mapping, or None for no limit."""
 
 
 @dataclass(frozen=True)
 class Period:
-    """A day or a month of UTC, under the name that it has in the table, and what may be spent in it."""
+    """A day or a month (UTC), its name in the table, and its limit."""
 
     name: str
     kind: Literal["day", "month"]
@@ -51,7 +51,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Reservation:
-    """What a stream may cost at most, in every period that it falls into. `amount` is None where nobody knows."""
+    """The maximum cost of a stream, reserved in each of its periods. An `amount` of None is unknown."""
 
     owner: str
     currency: str
@@ -65,12 +65,12 @@ class Reservation:
 
     @property
     def needed(self) -> int:
-        """What must be left; of a cost that is not known, anything at all."""
+        """How much must be left in each period. If the cost is unknown: anything above 0."""
         return 1 if self.amount is None else self.amount
 
 
 class Budgets:
-    """The budgets of one `LLMStream`: everybody's from the settings, unless `budget_of` knows each owner's own."""
+    """The budgets of one `LLMStream`. `budget_of` replaces the one from the settings, which all owners share."""
 
     def __init__(self, settings: Settings, budget_of: BudgetOf | None, model: str) -> None:
         """Raises `ConfigError`."""
@@ -80,19 +80,19 @@ class Budgets:
             _check_prices(settings, settings.budgets, model)
 
     def of(self, owner: str) -> Budget | None:
-        """Raises `TypeError` for what an app gives that is no budget: that is not taken for none."""
+        """The budget of `owner`, None for no limit. Raises `TypeError` if the app returns anything else."""
         if self._budget_of is None:
             return self._settings.budgets
-        given = self._budget_of(owner)
-        if given is None or isinstance(given, Budget):
-            return given
+        budget = self._budget_of(owner)
+        if budget is None or isinstance(budget, Budget):
+            return budget
         try:
-            return msgspec.convert(given, Budget, strict=False)
+            return msgspec.convert(budget, Budget, strict=False)
         except msgspec.ValidationError as error:
             raise TypeError(f"{self._budget_of!r} returned no budget: {error}") from error
 
     def reservation(self, owner: str, budget: Budget, source: SourceOfEvents, now: datetime) -> Reservation:
-        """What is to be reserved for a new stream of `source`. Raises `Unpriced`, and `OverBudget` if it never fits."""
+        """The reservation for a new stream. Raises `Unpriced`, and `OverBudget` if it exceeds the limit of a period."""
         amount = self.amount_to_reserve(source, budget.currency, unpriced=budget.unpriced)
         reservation = Reservation(storable(owner), budget.currency, amount, periods_of(budget, now), budget.unpriced)
         for period in reservation.periods:
@@ -101,19 +101,19 @@ class Budgets:
         return reservation
 
     def price_of(self, usage: Usage, attempt: Attempt, currency: str) -> int | None:
-        """What it costs in the budget's currency; if the provider says it in another, by the price of its tokens."""
+        """The cost in `currency`. If the provider reports it in another currency, the price of the tokens is used."""
 
         def cost(usage: Usage) -> Cost | None:
             tier = attempt.service_tier
             return cost_of(usage, attempt.models, self._settings.prices, attempt.base_url, service_tier=tier)
 
-        found = cost(usage)
-        if found is not None and found.currency != currency and usage.cost is not None:
-            found = cost(msgspec.structs.replace(usage, cost=None, currency=None))
-        return fractions(found.amount) if found is not None and found.currency == currency else None
+        price = cost(usage)
+        if price is not None and price.currency != currency and usage.cost is not None:
+            price = cost(msgspec.structs.replace(usage, cost=None, currency=None))
+        return fractions(price.amount) if price is not None and price.currency == currency else None
 
     def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
-        """The same at the price of the dearest model that may be asked; None if one of them has none."""
+        """The same, for the most expensive of the models that may be used. None if one of them has no price."""
         tier = source.attempts[-1].service_tier if source.attempts else None
         return _highest(
             self.price_of(usage, Attempt(model, base_url=source.base_url, service_tier=tier), currency)
@@ -121,7 +121,7 @@ class Budgets:
         )
 
     def highest_price(self, read: int, written: int, source: SourceOfEvents, currency: str) -> int | None:
-        """What so many tokens cost at most, of whatever kind they turn out to be."""
+        """The most that these input and output tokens can cost, whatever kind they turn out to be."""
         return _highest(
             self.highest_price_of(usage, source, currency)
             for cache_write in {0, read}
@@ -130,7 +130,7 @@ class Budgets:
         )
 
     def amount_to_reserve(self, source: SourceOfEvents, currency: str, *, unpriced: str) -> int | None:
-        """What the source may cost at most. None: nobody knows. Raises `Unpriced` where that is to be refused."""
+        """The maximum cost of the source. None: unknown. Raises `Unpriced` if unknown costs are refused."""
         amount, asked = self._worst_case(source, currency), source.asked
         if amount is None and asked.messages is not None and unpriced == "refuse":
             logger.warning("no price in %s for one of: %s", currency, ", ".join(asked.models))
@@ -138,24 +138,30 @@ class Budgets:
         return amount
 
     def price_of_question(self, source: SourceOfEvents, currency: str) -> int | None:
-        """What all that is sent costs at most, each time that it is sent."""
-        asked = source.asked
-        if asked.messages is None:
-            return None
-        read = gevent.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
-        return self.highest_price(read, 0, source, currency)
+        """The maximum cost of the input of one attempt. None: unknown."""
+        read = _most_input_tokens(source)
+        return None if read is None else self.highest_price(read, 0, source, currency)
 
     def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
-        """None for an iterable of the app's own: what it buys, only the app knows. And for pictures: only the model."""
+        """None for an iterable, because only the app knows what it buys, and for input that is not only text."""
         asked = source.asked
-        if asked.messages is None or asked.most_output_tokens is None or not estimate.is_text(asked.messages):
+        if asked.most_output_tokens is None or not estimate.is_text(asked.messages or ()):
             return None
-        read = gevent.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+        if (read := _most_input_tokens(source)) is None:
+            return None
         return self.highest_price(read * asked.most_attempts, asked.most_output_tokens, source, currency)
 
 
+def _most_input_tokens(source: SourceOfEvents) -> int | None:
+    """None: unknown."""
+    asked = source.asked
+    if asked.messages is None:
+        return None
+    return gevent.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+
+
 def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:
-    """The longest first: whoever reserves does it in this order, so that no two can wait for each other."""
+    """The month before the day: every transaction locks them in this order, so none can deadlock."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     periods = []
     if budget.month is not None:
@@ -167,15 +173,15 @@ def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:
 
 
 def refusal(reservation: Reservation, period: Period, *, spent: int, now: datetime) -> OverBudget:
-    """Why there is nothing to be had, and when there is."""
+    """The error for a reservation that does not fit, with the time to retry after."""
 
-    def told(amount: int) -> str:
+    def shown(amount: int) -> str:
         return money(amount_of(amount), reservation.currency)
 
     span, renewal = _span(period), _renewal(period)
     if reservation.needed > period.limit > 0:
         return OverBudget(
-            f"This answer could cost {told(reservation.needed)}, more than your whole budget of {told(period.limit)}"
+            f"This answer could cost {shown(reservation.needed)}, more than your whole budget of {shown(period.limit)}"
             f" a {period.kind}. Ask for a shorter one."
         )
     if spent + reservation.needed <= period.limit:
@@ -188,15 +194,15 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
     left = period.limit - spent
     if left > 0 and reservation.amount:
         return OverBudget(
-            f"This answer could cost {told(reservation.amount)}, and {told(left)} of your budget of"
-            f" {told(period.limit)} for {span} are left. {renewal}",
+            f"This answer could cost {shown(reservation.amount)}, and {shown(left)} of your budget of"
+            f" {shown(period.limit)} for {span} are left. {renewal}",
             retry_after=wait,
         )
-    return OverBudget(f"Your budget of {told(period.limit)} for {span} is used up. {renewal}", retry_after=wait)
+    return OverBudget(f"Your budget of {shown(period.limit)} for {span} is used up. {renewal}", retry_after=wait)
 
 
 def reached(reservation: Reservation, period: Period, now: datetime) -> OverBudget:
-    """Why a running stream ends."""
+    """The error for a running stream that its budget no longer covers."""
     limit = money(amount_of(period.limit), reservation.currency)
     return OverBudget(
         f"Your budget of {limit} for {_span(period)} is used up, so the answer ends here. {_renewal(period)}",
@@ -213,7 +219,7 @@ def _renewal(period: Period) -> str:
 
 
 def _check_prices(settings: Settings, budget: Budget, model: str) -> None:
-    """Where no request could ever be priced, that is said at once. Raises `ConfigError`."""
+    """Raises `ConfigError` for a model that never has a price in the currency of the budget."""
     if budget.unpriced == "allow":
         return
     for name in dict.fromkeys((model, *settings.models, *settings.fallback_models)):
@@ -228,6 +234,6 @@ def _check_prices(settings: Settings, budget: Budget, model: str) -> None:
 
 
 def _highest(prices: Iterable[int | None]) -> int | None:
-    """None if one of them is not known."""
+    """None if one of them is unknown."""
     known = list(prices)
     return max((price for price in known if price is not None), default=None) if None not in known else None

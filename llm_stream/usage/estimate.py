@@ -1,6 +1,6 @@
-"""Token counts where the provider gave none: by OpenAI's own vocabulary, which comes with its library.
+"""Estimated token counts, for when the provider reports none. They use OpenAI's vocabulary, bundled with toktok.
 
-Other models split text differently, by 10-20 % in English; the record says `estimated`.
+Other models count 10-20 % differently for English text, so the record says `estimated`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOKENS_OF_REPLY_START = 3
 
 
 def count_tokens(text: str) -> int:
-    """The first call takes some 0.4 s, to load the vocabulary."""
+    """The first call takes about 0.4 s to load the vocabulary."""
     import toktok
 
     (count,) = toktok.batch_count([text.encode(errors="replace").decode()], ENCODING, threads=1)
@@ -33,7 +33,7 @@ def count_tokens(text: str) -> int:
 
 
 def input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
-    """What a conversation counts as the model's input; pictures in it are not counted."""
+    """The input tokens of a conversation, without pictures."""
     texts = [text for message in messages for text in _texts(message)]
     return count_tokens("".join(texts)) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
@@ -43,20 +43,20 @@ def most_input_tokens(
     tools: Sequence[Mapping[str, Any]] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> int:
-    """What all that is sent may count, as it is written: more than the model is likely to see."""
-    written = count_tokens(b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode())
-    return written + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
+    """An upper bound for the input tokens of a request: it counts the JSON that is sent."""
+    tokens = count_tokens(b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode())
+    return tokens + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
 
 def is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether there is nothing in them whose tokens cannot be counted: no picture, no sound, no file."""
+    """Whether all content is text: the tokens of pictures, sound and files cannot be counted."""
     contents = [message.get("content") for message in messages]
     parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
     return all(not isinstance(part, Mapping) or part.get("type") in ("text", "refusal") for part in parts)
 
 
 def output_tokens(events: Iterable[Event]) -> int:
-    """What the events of an answer count as output, reasoning and void attempts included."""
+    """The output tokens of these events, with reasoning and voided attempts."""
     return count_tokens("".join(map(text_of, events)))
 
 

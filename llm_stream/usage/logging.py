@@ -1,7 +1,7 @@
-"""What the library tells its operator, as JSON: one object per line, for programs that read logs.
+"""The library's log lines as JSON, one object per line.
 
-A usage record's line has its fields, any other its message and whatever it names: `error_code`, `error_id`. There is no
-prompt and no answer in either.
+The line of a usage record has the record's fields. Every other line has its message and, if given, `error_code` and
+`error_id`. No line has prompts or answers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ NAMED = ("error_code", "error_id")
 
 
 def named(error_code: str, error_id: str) -> dict[str, str]:
-    """What a line names beside its message: the `extra` of a call to a logger."""
+    """The `extra` of a logger call: the fields that a JSON line has besides its message."""
     return {"error_code": error_code, "error_id": error_id}
 
 
 class JSONLines(logging.Formatter):
-    """ASCII only: no name of an owner's begins a line of its own, in whatever reads it."""
+    """Writes ASCII only, so that no program reads a line break in the name of an owner."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -43,5 +43,5 @@ class JSONLines(logging.Formatter):
 
 
 def _plain(value: Any) -> str:
-    """Times in ISO's form, money as it is written: a float could not hold it."""
+    """Times in ISO format, money as a decimal string: a float would not be exact."""
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

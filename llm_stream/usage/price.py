@@ -1,6 +1,6 @@
-"""What tokens cost: the provider's own figure, else the operator's table, else the public price lists.
+"""Prices of tokens: from the provider's own figure, else the operator's table, else the public price lists.
 
-All of it in exact decimals, whatever precision the host app has set.
+All arithmetic is in exact decimals, whatever decimal context the host app has set.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .record import utc_now
 MILLION = 1_000_000
 
 SERVICE_TIERS = {"flex": Decimal("0.5"), "batch": Decimal("0.5"), "priority": Decimal(2)}
-"""What providers ask beside their standard price, where nobody says it more exactly."""
+"""Multiples of the standard price, for tiers without a price of their own."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An amount, and by whose prices, of which day, it was reckoned."""
+    """An amount, with the price list and the day of the prices."""
 
     amount: Decimal
     currency: str
@@ -39,7 +39,7 @@ class Cost:
 
 
 def load() -> None:
-    """Read the public lists now: the first to need them waits some 50 ms, and under gevent everybody with him."""
+    """Load the public price lists now. That takes about 50 ms and, under gevent, blocks every greenlet."""
     cost_of(Usage(0, 0), ["gpt-5"], {})
 
 
@@ -52,9 +52,9 @@ def cost_of(
     service_tier: str | None = None,
     at: datetime | None = None,
 ) -> Cost | None:
-    """What `usage` costs, under the first of `models` that has a price. None: it is not known, which is not 0.
+    """The cost of `usage`, at the price of the first of `models` that has one. None: unknown, which is not 0.
 
-    `at` is the time of the request, which counts where prices change with the day, or the hour.
+    `at` is the time of the request, because some prices depend on the day or the hour.
     """
     at = at or utc_now()
     if usage.cost is not None and usage.cost.is_finite() and usage.cost >= 0:
@@ -68,15 +68,15 @@ def cost_of(
                 amount = _by_table(usage, price) * _factor(service_tier, price.service_tiers)
                 return Cost(amount / MILLION, price.currency, "LLM_STREAM_PRICES", at.date())
         for model in models:
-            for way in _ways(model, base_url):
-                if cost := _by_public_lists(usage, way, service_tier, at):
+            for query in _queries(model, base_url):
+                if cost := _by_public_lists(usage, query, service_tier, at):
                     return cost
     return None
 
 
 @cache
 def provider_of(base_url: str) -> str | None:
-    """Whose address it is, by the name that the public lists have for him."""
+    """The provider at this address, under its name in the public price lists."""
     from genai_prices.data_snapshot import get_snapshot
 
     try:
@@ -86,7 +86,7 @@ def provider_of(base_url: str) -> str | None:
 
 
 def _by_table(usage: Usage, price: Price) -> Decimal:
-    """A million times the amount."""
+    """The cost, times a million."""
     read, written = usage.input_tokens or 0, usage.output_tokens or 0
     cached = min(usage.cached_tokens or 0, read)
     cache_write = min(usage.cache_write_tokens or 0, read - cached)
@@ -102,7 +102,7 @@ def _by_table(usage: Usage, price: Price) -> Decimal:
 
 
 def _rates(price: Price, read: int) -> dict[str, Decimal]:
-    """What a million tokens cost, by kind, in a request with so many input tokens."""
+    """Prices per million tokens, by kind of token, for a request with `read` input tokens."""
     tiers = sorted((tier for tier in price.tiers if read > tier.above), key=lambda tier: tier.above)
     return {
         kind: rate
@@ -117,17 +117,17 @@ def _factor(service_tier: str | None, own: Mapping[str, Decimal]) -> Decimal:
     return own.get(tier, SERVICE_TIERS.get(tier, Decimal(1)))
 
 
-def _ways(model: str, base_url: str | None) -> Iterator[dict[str, str]]:
-    """How to ask for a price: the provider is known by its address, by the model's prefix, or by the model."""
+def _queries(model: str, base_url: str | None) -> Iterator[dict[str, str]]:
+    """Queries for a price, in order: they find the provider by address, by the model's prefix, or by the model."""
     if base_url:
         yield {"model_ref": model, "provider_api_url": base_url}
     provider, slash, name = model.partition("/")
-    if slash:  # `openai/gpt-4o-mini`, as gateways name their models
+    if slash:  # gateways name their models like `openai/gpt-4o-mini`
         yield {"model_ref": name, "provider_id": provider}
     yield {"model_ref": model}
 
 
-def _by_public_lists(usage: Usage, way: Mapping[str, str], service_tier: str | None, at: datetime) -> Cost | None:
+def _by_public_lists(usage: Usage, query: Mapping[str, str], service_tier: str | None, at: datetime) -> Cost | None:
     import genai_prices
 
     tokens = genai_prices.Usage(
@@ -143,13 +143,13 @@ def _by_public_lists(usage: Usage, way: Mapping[str, str], service_tier: str | N
     tier = (service_tier or "").lower()
     variant = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
     try:
-        priced = standard = calc_price(tokens, genai_request_timestamp=at, **way)
+        priced = standard = calc_price(tokens, genai_request_timestamp=at, **query)
         if tier:
-            priced = calc_price(tokens, genai_request_timestamp=at, price_context=variant, **way)
-    except (LookupError, ValueError):  # not listed; or listed by something else than tokens
+            priced = calc_price(tokens, genai_request_timestamp=at, price_context=variant, **query)
+    except (LookupError, ValueError):  # not listed, or not priced by tokens
         return None
     amount = priced.total_price
-    if priced.model_price == standard.model_price:  # the lists have no price for this class of service
+    if priced.model_price == standard.model_price:  # the lists have no price for this service tier
         amount *= _factor(tier, {})
     updated = priced.auto_update_timestamp
     source = f"genai-prices {genai_prices.__version__}" + (f" updated {updated:%Y-%m-%d}" if updated else "")

@@ -1,4 +1,4 @@
-"""The usage record: what one stream cost, however it ended."""
+"""The usage record: what one stream cost, and how it ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..upstream.figures import EXACT
 
 DECIMALS = 12
 FRACTIONS = 10**DECIMALS
-"""Amounts are kept as whole numbers of this part of their currency: their sums are exact in every database."""
+"""Amounts are stored as whole multiples of 10⁻¹² of their currency, so that sums are exact in every database."""
 
 LONGEST = 500
 
@@ -26,13 +26,13 @@ SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£"}
 
 @dataclass(frozen=True, kw_only=True)
 class UsageRecord:
-    """One per stream. A figure that is not known is None, never 0.
+    """One per stream. An unknown figure is None, never 0.
 
-    `input_tokens` includes `cached_tokens` and `cache_write_tokens`, `output_tokens` includes `reasoning_tokens`.
-    `ttft_s` is the time to the first token, from the start of the stream. `cost` is in `currency`; `price_source` says
-    by whose prices (`provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version, and its update where it has
-    one), `price_date` which day's (UTC) were applied. `service_tier` is what the provider says it gave.
-    `request_id` is its own, of the last call that it answered.
+    `input_tokens` includes `cached_tokens` and `cache_write_tokens`; `output_tokens` includes `reasoning_tokens`.
+    `ttft_s` is the time from the start of the stream to the first token. `cost` is in `currency`. `price_source` names
+    the price list: `provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version and the date of its update, if
+    any. `price_date` is the day (UTC) of these prices. `service_tier` and `request_id` are the provider's, from the
+    last call.
     """
 
     id: str
@@ -67,8 +67,8 @@ class UsageRecord:
             f"status={self.status}",
             f"owner={self.owner!r}",
             f"model={'unknown' if self.model is None else repr(self.model)}",
-            f"in={_known(self.input_tokens)}",
-            f"out={_known(self.output_tokens)}",
+            f"in={_count(self.input_tokens)}",
+            f"out={_count(self.output_tokens)}",
             f"tokens={self.source}",
             f"cost={money(self.cost, self.currency)}",
             f"ttft={_seconds(self.ttft_s)}",
@@ -80,22 +80,22 @@ class UsageRecord:
 
 
 def fractions(amount: Decimal) -> int:
-    """An amount as it is kept; one that ends within a fraction, as the next higher."""
+    """`amount` as it is stored, rounded up."""
     return int(amount.scaleb(DECIMALS, EXACT).to_integral_value(ROUND_CEILING, EXACT))
 
 
 def amount_of(fractions: int) -> Decimal:
-    """The same, in whole ones of its currency."""
+    """A stored amount in units of its currency."""
     return EXACT.divide(Decimal(fractions), Decimal(FRACTIONS))
 
 
 def exact(fractions: int) -> str:
-    """The same, with all digits."""
+    """A stored amount in units of its currency, with all digits."""
     return f"{amount_of(fractions):f}"
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
-    """`₹0.0042`; an amount that is not known is `unknown`."""
+    """`₹0.0042`, or `unknown`."""
     if amount is None:
         return "unknown"
     figure = f"{amount.normalize(EXACT):f}"
@@ -108,20 +108,20 @@ def storable(text: str) -> str: ...
 @overload
 def storable(text: None) -> None: ...
 def storable(text: str | None) -> str | None:
-    """Without what PostgreSQL does not keep, or nobody can encode; a text too long for its indexes as its beginning."""
+    """`text` without NUL and lone surrogates, which PostgreSQL rejects. Too long for an index: cut, with a digest."""
     if text is None:
         return None
-    sound = text.encode(errors="replace").decode().replace("\0", "�")
-    if len(sound) <= LONGEST:
-        return sound
-    return f"{sound[: LONGEST - 65]}…{sha256(sound.encode()).hexdigest()}"
+    clean = text.encode(errors="replace").decode().replace("\0", "�")
+    if len(clean) <= LONGEST:
+        return clean
+    return f"{clean[: LONGEST - 65]}…{sha256(clean.encode()).hexdigest()}"
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _known(count: int | None) -> str:
+def _count(count: int | None) -> str:
     return "unknown" if count is None else str(count)
 
 

@@ -1,10 +1,10 @@
-"""Each stream as OpenTelemetry tells it: one span, and the metrics of a generative AI's client.
+"""OpenTelemetry: one span per stream, and the metrics of a GenAI client.
 
 https://github.com/open-telemetry/semantic-conventions-genai/tree/main/docs/gen-ai
 
-A stream outlives its request, and ends in many ways and in several threads; but it is settled once. So its span is made
-there, with times of its own, in the context that the request left to its producer: none stays open, none is closed
-twice, and a token costs nothing.
+The span is made when the stream settles, with explicit times, in the request's context, which the producer has copied.
+A stream outlives its request and may end in several threads, but settles once: so no span stays open or is closed
+twice. Tokens cost nothing extra.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ PROVIDERS = {
     "moonshotai": "moonshot_ai",
     "x-ai": "x_ai",
 }
-"""Those that the conventions name otherwise than the price lists."""
+"""The convention's name for providers that the price lists call differently."""
 
 API = "openai"
-"""Of an address that nobody knows we know the API at least, which is what the conventions ask for."""
+"""The provider for an unknown address: the conventions ask for the API then."""
 
 
 class Telemetry:
-    """What it records goes to whatever providers the host app has set; where it has set none, nowhere."""
+    """Records to the providers that the host app has set. If it has set none, nothing is recorded."""
 
     def __init__(self, *, content: bool) -> None:
-        """With `content`, spans hold the prompt and the answer. Raises `ImportError` where the API is not installed."""
+        """With `content`, spans have the prompt and the answer. Raises `ImportError` if the API is not installed."""
         from opentelemetry import metrics
         from opentelemetry import trace
 
@@ -84,7 +84,7 @@ class Telemetry:
             return None
 
     def observe(self, record: UsageRecord, stream: Accounted | None = None) -> None:
-        """Once for each record; `stream` is what it is of, where this process had it. Raises nothing."""
+        """Called once per record. `stream` is None if it ran in another process. Raises nothing."""
         try:
             call = _call(record, stream)
             error: Attributes = {"error.type": kind} if (kind := _error_type(record)) else {}
@@ -110,7 +110,7 @@ class Telemetry:
         started = int(record.started.timestamp() * 1e9)
         span = self._tracer.start_span(
             " ".join([OPERATION, *([str(model)] if (model := attributes.get("gen_ai.request.model")) else [])]),
-            # what an iterable of the host's asks a model, if it does, is its own affair
+            # model calls of an app's own iterable are not visible here
             kind=self._trace.SpanKind.CLIENT if "server.address" in attributes else self._trace.SpanKind.INTERNAL,
             attributes=attributes,
             start_time=started,
@@ -127,17 +127,17 @@ class Telemetry:
 
 
 def _call(record: UsageRecord, stream: Accounted | None) -> Attributes:
-    """What every span and metric says of a call."""
+    """The attributes of every span and metric."""
     attempts = stream.source.attempts if stream else ()
     last = attempts[-1] if attempts else None
-    asked = (last.model if last and last.asked.messages is not None else None) or record.model
+    requested = (last.model if last and last.asked.messages is not None else None) or record.model
     base_url = (last.base_url if last else None) or (stream.source.base_url if stream else None)
     call: Attributes = {
         "gen_ai.operation.name": OPERATION,
         "gen_ai.provider.name": _provider(base_url),
     }
-    if asked:
-        call["gen_ai.request.model"] = asked
+    if requested:
+        call["gen_ai.request.model"] = requested
     if last and last.upstream_model:
         call["gen_ai.response.model"] = last.upstream_model
     if record.service_tier and call["gen_ai.provider.name"] == API:
@@ -150,8 +150,8 @@ def _call(record: UsageRecord, stream: Accounted | None) -> Attributes:
 
 
 def _details(record: UsageRecord) -> Attributes:
-    """What a span says besides."""
-    known: dict[str, AttributeValue | None] = {
+    """The attributes that only the span has."""
+    details: dict[str, AttributeValue | None] = {
         "gen_ai.request.stream": True,
         "gen_ai.response.finish_reasons": [record.finish_reason] if record.finish_reason else None,
         "gen_ai.response.time_to_first_chunk": record.ttft_s,
@@ -168,11 +168,11 @@ def _details(record: UsageRecord) -> Attributes:
         "llm_stream.currency": record.currency,
         "llm_stream.price_source": record.price_source,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in details.items() if value is not None}
 
 
 def _error_type(record: UsageRecord) -> str | None:
-    """A stream that somebody stopped, or left, has not failed."""
+    """A stream that was cancelled or abandoned has not failed."""
     if record.error_code:
         return record.error_code
     return record.status if record.status in ("failed", "timed_out", "interrupted", "over_budget") else None
@@ -196,13 +196,13 @@ def _provider(base_url: str | None) -> str:
     return PROVIDERS.get(provider, provider) if provider else API
 
 
-# The prompt and the answer, where the operator wants them
+# The prompt and the answer, if the operator has enabled them
 
 
 def _content(record: UsageRecord, stream: Accounted) -> Attributes:
     answer = answer_of(stream.log.after(0))
-    said = [("reasoning", answer.reasoning), ("text", answer.text), ("refusal", answer.refusal)]
-    parts = [{"type": kind, "content": text} for kind, text in said if text]
+    texts = [("reasoning", answer.reasoning), ("text", answer.text), ("refusal", answer.refusal)]
+    parts = [{"type": kind, "content": text} for kind, text in texts if text]
     parts += [{"type": "tool_call", **call} for call in answer.tool_calls]
     reason = {"tool_calls": "tool_call", None: "error"}.get(record.finish_reason, record.finish_reason)
     content = {"gen_ai.output.messages": [{"role": "assistant", "parts": parts, "finish_reason": reason}]}
@@ -217,15 +217,15 @@ def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     content = message.get("content")
     if message.get("role") == "tool":
         return [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}]
-    given = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    pieces = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     parts = [
-        # pictures and files are only mentioned: they are larger than any span
+        # of pictures and files only the type: they are too large for a span
         {"type": "text", "content": part.get("text")} if part.get("type") == "text" else {"type": str(part.get("type"))}
-        for part in given
+        for part in pieces
         if isinstance(part, Mapping)
     ]
     for call in message.get("tool_calls") or []:
         function = call.get("function") or {}
-        asked = {"name": function.get("name"), "arguments": function.get("arguments")}
-        parts.append({"type": "tool_call", "id": call.get("id"), **asked})
+        name, arguments = function.get("name"), function.get("arguments")
+        parts.append({"type": "tool_call", "id": call.get("id"), "name": name, "arguments": arguments})
     return parts
