@@ -1,1 +1,1 @@
-"""The record of every stream in a database: written before the stream is bought, settled at its end."""
+"""The ledger: a database with a usage record of every stream."""

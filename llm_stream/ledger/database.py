@@ -1,4 +1,4 @@
-"""The database of a ledger: one connection that writes, others that read, and what SQLite and PostgreSQL differ in."""
+"""The ledger's database: one connection for writing, more for reading, on SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from . import schema
 Result = TypeVar("Result")
 
 BUSY_S = 0.5
-"""How long SQLite itself waits for a lock."""
+"""How long SQLite waits for a lock."""
 
 PROGRAM_LIMIT = "54"
-"""PostgreSQL's class of what is too large for it, and will be the next time."""
+"""PostgreSQL's error class for statements beyond its limits: a retry cannot succeed."""
 
-AT_ONCE = 3
-"""So many questions are asked at the same time: gevent has ten native threads for everything."""
+MAX_READS = 3
+"""How many reads may run at the same time: gevent has ten native threads for everything."""
 
 CONNECT_S = 2
 LOST_S = 10
-"""After so long, a write on PostgreSQL is given up that waits for somebody's lock, or for a server that is gone."""
+"""How long a write on PostgreSQL may wait for a lock, or for a server that does not answer."""
 
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
@@ -53,22 +53,22 @@ READS = "llm_stream_reads"
 
 
 class Database:
-    """Not connected before it is asked for something. `write` is for one thread at a time, `read` for any.
+    """Connects on first use. `write` is for one thread at a time, `read` for any number of threads.
 
-    Neither works in gevent's loop: SQLite waits in C; psycopg would let the others run, but then each of its statements
-    waits for all of them, and in a busy loop that is for long.
+    Under gevent both run in a native thread. SQLite blocks in C. psycopg would yield to other greenlets, but in a busy
+    event loop each of its statements would wait for all of them.
     """
 
     def __init__(self, url: str) -> None:
-        """Raises `ConfigError`, and `ImportError` where the driver is missing."""
-        made = _checked(url)
-        self._is_sqlite = made.get_backend_name() == "sqlite"
-        self._engine = _sqlite(made) if self._is_sqlite else _postgresql(made)
+        """Raises `ConfigError`, and `ImportError` if the driver is missing."""
+        parsed = _parse(url)
+        self._is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._engine = _sqlite(parsed) if self._is_sqlite else _postgresql(parsed)
         self._writing: Connection | None = None
-        self._reads = threading.BoundedSemaphore(AT_ONCE)
+        self._reads = threading.BoundedSemaphore(MAX_READS)
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Call `work` in a transaction. Raises what it raises, and SQLAlchemy's errors: then nothing is written."""
+        """Call `work` in a transaction, which any error rolls back. Raises SQLAlchemy's errors and those of `work`."""
         result: Result = gevent.off_loop(self._write, work)
         return result
 
@@ -79,14 +79,14 @@ class Database:
             return result
 
     def now(self, connection: Connection) -> datetime:
-        """By the database's own clock, on which workers on different machines agree."""
+        """The time of the database's clock, which workers on different machines share."""
         if self._is_sqlite:
             return utc_now()
         now = func.timezone("utc", func.clock_timestamp(), type_=schema.UTCTime())
         return connection.execute(select(now)).scalar_one()
 
     def close(self) -> None:
-        """Let go of the connection that writes; the next `write` makes another."""
+        """Close the connection for writing. The next `write` opens another."""
         writing, self._writing = self._writing, None
         if writing is not None:
             try:
@@ -96,8 +96,8 @@ class Database:
                 pass  # it was broken already
 
     def forget(self) -> None:
-        """After a fork: the connection is the parent's, and closing it here would close it there."""
-        self._reads = threading.BoundedSemaphore(AT_ONCE)
+        """Drop the connection after a fork: it is the parent's, and closing it here would break it there."""
+        self._reads = threading.BoundedSemaphore(MAX_READS)
         if self._writing is not None:
             _of_parents.append(self._writing)
             self._writing = None
@@ -131,7 +131,7 @@ class Database:
 
     @contextmanager
     def _reading(self, connection: Connection) -> Iterator[Connection]:
-        """All that is read is of one moment, so that figures which are summed twice agree."""
+        """A transaction that reads one snapshot, so that two sums over the same rows agree."""
         options = {READS: True} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
         reading = connection.execution_options(**options)
         with reading.begin():
@@ -139,7 +139,7 @@ class Database:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same may succeed later: the database is locked, restarting, out of reach, or full for now."""
+    """Whether a retry may succeed: the database is locked, restarting, unreachable, or full."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, OSError)
     if (getattr(error.orig, "sqlstate", None) or "").startswith(PROGRAM_LIMIT):
@@ -147,19 +147,20 @@ def is_passing(error: BaseException) -> bool:
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
-def _checked(url: str) -> URL:
+def _parse(url: str) -> URL:
+    """Raises `ConfigError`."""
     try:
-        made = make_url(url)
+        parsed = make_url(url)
     except ArgumentError:
         raise ConfigError("LLM_STREAM_LEDGER_URL is no database URL; one is sqlite:////var/lib/app/usage.db") from None
-    if made.drivername not in {*DRIVERS, *DRIVERS.values()}:
+    if parsed.drivername not in {*DRIVERS, *DRIVERS.values()}:
         raise ConfigError(
-            f"LLM_STREAM_LEDGER_URL is of {made.drivername!r}: SQLite and PostgreSQL (psycopg) are known."
+            f"LLM_STREAM_LEDGER_URL is of {parsed.drivername!r}: SQLite and PostgreSQL (psycopg) are known."
         )
-    made = made.set(drivername=DRIVERS.get(made.drivername, made.drivername))
-    if made.get_backend_name() == "sqlite" and made.database in (None, "", ":memory:"):
+    parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise ConfigError("LLM_STREAM_LEDGER_URL names no file: a ledger in memory would not outlive what it is for.")
-    return made
+    return parsed
 
 
 def _sqlite(url: URL) -> Engine:
@@ -168,12 +169,12 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL").close()  # readers do not wait for who writes
-        connection.execute("PRAGMA synchronous = FULL").close()  # what was answered for outlives a power cut
+        connection.execute("PRAGMA journal_mode = WAL").close()  # readers do not wait for the writer
+        connection.execute("PRAGMA synchronous = FULL").close()  # a committed row survives a power cut
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        """Take the lock at once: one that is taken in the middle of a transaction cannot be waited for."""
+        """Lock at the start: SQLite does not wait for a lock that it takes within a transaction."""
         reads = connection.get_execution_options().get(READS)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -184,5 +185,5 @@ def _postgresql(url: URL) -> Engine:
     arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "tcp_user_timeout": LOST_S * 1000}
     arguments |= {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
     arguments |= {"application_name": "llm_stream", "client_encoding": "utf8"}
-    given = {name: value for name, value in arguments.items() if name not in url.query}
-    return create_engine(url, poolclass=NullPool, connect_args=given, hide_parameters=True)
+    defaults = {name: value for name, value in arguments.items() if name not in url.query}
+    return create_engine(url, poolclass=NullPool, connect_args=defaults, hide_parameters=True)

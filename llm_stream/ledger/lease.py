@@ -1,4 +1,4 @@
-"""By what the workers of a ledger know that one of them is gone: each renews its lease, and looks at the others'."""
+"""Worker leases: each worker renews its own lease, and settles the streams of workers whose lease has expired."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ FORGOTTEN_AFTER = timedelta(days=1)
 SWEPT_TOGETHER = 500
 
 Settle = Callable[[Connection, UsageRecord], bool]
-Tell = Callable[[str, UsageRecord], object]
+Publish = Callable[[str, UsageRecord], object]
 
 
 class Lease:
-    """It has a thread and a connection of its own, so that nothing that is written can delay it."""
+    """Has its own thread and connection, so that the writer's queue cannot delay it."""
 
-    def __init__(self, database: Database, settle: Settle, tell: Tell) -> None:
-        """`settle` is called with the record of a stream that is lost; `tell` is told of it afterwards."""
+    def __init__(self, database: Database, settle: Settle, publish: Publish) -> None:
+        """`settle` writes the record of a lost stream, and returns whether it was new; then `publish` gets it."""
         self._database = database
         self._settle = settle
-        self._tell = tell
+        self._publish = publish
         self.forget("")
 
     def forget(self, worker: str) -> None:
-        """After a fork: another worker begins anew."""
+        """Reset everything after a fork: the child is another worker."""
         self._worker = worker
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_beat = float("-inf")
         self._beat: datetime | None = None
-        self._in_touch_since = float("-inf")
+        self._connected_since = float("-inf")
         self._database.forget()
 
     @property
@@ -61,7 +61,7 @@ class Lease:
         return self._thread is not None
 
     def begin(self) -> None:
-        """Raises `RuntimeError` where there are no more threads."""
+        """Raises `RuntimeError` if no thread can be started."""
         with self._lock:
             if self._thread is None:
                 self._ending = threading.Event()
@@ -76,7 +76,7 @@ class Lease:
             thread.join(within_s)
 
     def renew(self, connection: Connection) -> datetime:
-        """By the database's clock, whose time is returned."""
+        """Renew the lease by the database's clock, and return its time."""
         now = self._database.now(connection)
         renewed = update(workers).where(workers.c.worker == self._worker).values(beat=now)
         if not connection.execute(renewed).rowcount:
@@ -84,7 +84,7 @@ class Lease:
         return now
 
     def give_up(self, connection: Connection) -> None:
-        """Unless something still runs."""
+        """Delete the lease, unless a stream of this worker is still running."""
         running = exists().where(usage.c.status == RUNNING, usage.c.worker == self._worker)
         connection.execute(delete(workers).where(workers.c.worker == self._worker, ~running))
 
@@ -92,36 +92,36 @@ class Lease:
         ending = self._ending
         while not ending.is_set():
             try:
-                self._look()
-            except Exception as error:  # the writer says it, too, if there is anything to write
-                logger.debug("the ledger's lease cannot be renewed: %s", type(error).__name__)
+                self._renew_and_sweep()
+            except Exception as error:  # the writer logs a warning if it has anything to write
+                logger.debug("cannot renew the ledger's lease: %s", type(error).__name__)
             ending.wait(BEAT_S)
         self._database.close()
 
-    def _look(self) -> None:
-        """Renew the lease, and settle for workers that have none any more.
+    def _renew_and_sweep(self) -> None:
+        """Renew the lease, and settle the streams of workers whose lease has expired.
 
-        That is judged only by who has been in touch with the database for as long as a lease lasts: after it was away,
-        or this process was stopped, or somebody set the clock, the others must have had their chance.
+        A worker sweeps only after it has been connected for as long as a lease lasts. If the database was unreachable,
+        this process was stopped, or the clock was changed, the other workers must have had time to renew.
         """
-        while self._renew_and_judge() and (swept := self._database.write(self._sweep)):
-            # hooks may take their time, which the lease does not have
-            threading.Thread(target=self._tell_all, args=(swept,), name="llm_stream swept", daemon=True).start()
+        while self._renew() and (swept := self._database.write(self._sweep)):
+            # in a thread of its own, because hooks may take longer than the lease allows
+            threading.Thread(target=self._publish_all, args=(swept,), name="llm_stream swept", daemon=True).start()
 
-    def _renew_and_judge(self) -> bool:
-        """Whether leases that look as if they had ended, have."""
+    def _renew(self) -> bool:
+        """Renew the lease. Return whether leases that look expired have expired."""
         beat, now = self._database.write(self.renew), monotonic()
         passed = now - self._last_beat
-        told = (beat - self._beat).total_seconds() if self._beat else passed
-        if passed > 2 * BEAT_S or abs(told - passed) > BEAT_S:
-            self._in_touch_since = now
+        by_database = (beat - self._beat).total_seconds() if self._beat else passed
+        if passed > 2 * BEAT_S or abs(by_database - passed) > BEAT_S:
+            self._connected_since = now
         self._last_beat, self._beat = now, beat
-        return now - self._in_touch_since >= LEASE_S
+        return now - self._connected_since >= LEASE_S
 
-    def _tell_all(self, swept: Sequence[tuple[str, UsageRecord]]) -> None:
+    def _publish_all(self, swept: Sequence[tuple[str, UsageRecord]]) -> None:
         for llm, record in swept:
-            logger.warning("stream %s is settled for its worker, which is gone", record.id)
-            self._tell(llm, record)
+            logger.warning("stream %s was settled as interrupted: its worker has died", record.id)
+            self._publish(llm, record)
 
     def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
         now = self._database.now(connection)
@@ -133,7 +133,7 @@ class Lease:
             .order_by(usage.c.owner)
             .limit(SWEPT_TOGETHER)
         )
-        found = [(row.llm, rows.lost(row)) for row in connection.execute(lost).all()]
+        records = [(row.llm, rows.lost(row)) for row in connection.execute(lost).all()]
         running = exists().where(usage.c.status == RUNNING, usage.c.worker == workers.c.worker)
         connection.execute(delete(workers).where(workers.c.beat <= now - FORGOTTEN_AFTER, ~running))
-        return [(llm, record) for llm, record in found if self._settle(connection, record)]
+        return [(llm, record) for llm, record in records if self._settle(connection, record)]

@@ -1,4 +1,4 @@
-"""The ledger: exactly one row per stream, opened before the upstream is called, settled once at its end."""
+"""The ledger has exactly one row per stream: written before the upstream is called, and settled once at the end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from sqlalchemy import Connection
 from sqlalchemy import bindparam
 from sqlalchemy import delete
 from sqlalchemy import update
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects import sqlite
 
 from ..errors import LedgerUnavailable
 from ..errors import OverBudget
@@ -32,6 +30,7 @@ from .lease import Lease
 from .rows import UNKNOWN_MODEL
 from .rows import is_lost
 from .rows import values_of
+from .schema import INSERTS
 from .schema import RUNNING
 from .schema import usage
 from .writer import Entry
@@ -43,45 +42,42 @@ logger = logging.getLogger("llm_stream")
 Result = TypeVar("Result")
 
 OPEN_S = 5.0
-"""How long a new stream waits for its row. What cannot be recorded is not bought."""
+"""How long a new stream waits for its row. Without the row, the upstream is not called."""
 
 SETTLE_S = 1.0
-"""How long a stream's readers wait for its settling; it goes on without them, for as long as the worker lives."""
+"""How long readers wait until a stream is settled. The writer keeps trying after that."""
 
 RETRY_AFTER_S = 5.0
 
 FIRST, LAST = "", chr(0x10FFFF)
 
-# made once: SQLAlchemy takes ten times as long to make a statement as to run it
+# built once: in SQLAlchemy, building a statement takes ten times as long as running it
 RUNNING_ROW = (usage.c.id == bindparam("stream"), usage.c.status == RUNNING)
 SETTLE = update(usage).where(*RUNNING_ROW)
 WITHDRAW = delete(usage).where(*RUNNING_ROW)
 CORRECT = update(usage).where(usage.c.id == bindparam("stream"), *is_lost())
-"""What a worker knows of its own stream that was settled by another, when it had been taken for gone."""
-INSERT = {
-    dialect: insert(usage).on_conflict_do_nothing().returning(usage.c.id)
-    for dialect, insert in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
-}
+"""Corrects a row that another worker has settled, because it took this one for dead."""
+INSERT = {dialect: insert(usage).on_conflict_do_nothing().returning(usage.c.id) for dialect, insert in INSERTS.items()}
 
-Told = Callable[[UsageRecord], object]
+Publish = Callable[[UsageRecord], object]
 
 
 class Ledger:
-    """All methods may be called from any thread. Nothing is connected before the first stream, in each process anew."""
+    """Thread-safe. Each process connects when its first stream starts."""
 
     def __init__(self, url: str) -> None:
         """Raises `ConfigError`."""
         self._database = Database(url)
         self._writer = Writer(self._database)
-        self._lease = Lease(Database(url), self._settle_lost, self._tell)
-        self._told: dict[str, Told] = {}
-        self._begin_anew()
+        self._lease = Lease(Database(url), self._settle_lost, self._publish)
+        self._publishers: dict[str, Publish] = {}
+        self._rename_worker()
         os.register_at_fork(after_in_child=self._after_fork)
 
     def begin(self) -> None:
-        """Connect, and look after rows whose worker is gone. Raises `RuntimeError` where there are no more threads."""
+        """Connect, and start to settle the rows of dead workers. Raises `RuntimeError` if no thread can be started."""
         if not self._lease.has_begun:
-            self._writer.put(Entry(self._lease.renew, FIRST))  # before there is a row that it stands for
+            self._writer.put(Entry(self._lease.renew, FIRST))  # the lease comes before the first row
             self._lease.begin()
 
     def open(
@@ -94,7 +90,7 @@ class Ledger:
         started: datetime,
         reservation: Reservation | None = None,
     ) -> None:
-        """Write the row of a stream that is about to start, and reserve what it may cost, or do neither.
+        """Write the row of a stream that is about to start, and reserve its budget, in one transaction.
 
         Raises `LedgerUnavailable` and `OverBudget`.
         """
@@ -110,80 +106,80 @@ class Ledger:
         def row(connection: Connection) -> OverBudget | None:
             if not _insert_once(connection, values) or reservation is None:
                 return None
-            if refused := reservations.reserve(connection, id, reservation, started):
+            if refusal := reservations.reserve(connection, id, reservation, started):
                 connection.execute(WITHDRAW, {"stream": id})
-            return refused
+            return refusal
 
         if self._writer.trying_s > OPEN_S:
-            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+            raise _unavailable()
         entry = Entry(row, owner)
         try:
             self.begin()
             self._writer.put(entry)
-            is_done = entry.done.wait(OPEN_S)
-        except BaseException as error:  # or a greenlet that is killed while it waits
+            if not entry.done.wait(OPEN_S):
+                raise _unavailable()
+        except BaseException as error:  # also a greenlet that is killed while it waits
             self._withdraw(id, owner)
             if isinstance(error, RuntimeError):  # no more threads
-                raise LedgerUnavailable(retry_after=RETRY_AFTER_S) from error
+                raise _unavailable() from error
             raise
-        if not is_done:
-            self._withdraw(id, owner)
-            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
-        _raise_what_is_wrong(entry, id)
+        _check(entry, id)
 
     def claim(self, id: str, reservation: Reservation, more: int) -> None:
         """Reserve more for a running stream. Raises `LedgerUnavailable` and `OverBudget`."""
         work = partial(reservations.claim, stream_id=id, reservation=reservation, more=more, now=utc_now())
         entry = Entry(work, reservation.owner)
         self._put(entry)
-        if not entry.done.wait(OPEN_S):  # should it be done later, it is released with the rest
-            raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
-        _raise_what_is_wrong(entry, id)
+        if not entry.done.wait(OPEN_S):  # if it is written later, settling releases it
+            raise _unavailable()
+        _check(entry, id)
 
     def settle(self, record: UsageRecord, *, was_read: bool | None = None, charge: int | None = None) -> bool:
-        """Write the end into the row, and `charge` in the place of what is reserved; None where it is not known.
+        """Write the record into its row, and replace the reservation by `charge`. None charges the reservation.
 
-        False: another worker had taken this one for gone, and has told of the stream already; its row is corrected.
-        Returns after SETTLE_S at the latest, and then goes on in the background.
+        Return False if another worker took this one for dead and settled the stream: then the row is corrected, but
+        the record was published already. Returns after `SETTLE_S` at the latest; the writer continues.
         """
         values = values_of(record) | {"was_read": was_read}
 
-        def row(connection: Connection) -> bool:  # logs nothing: under gevent it runs in a native thread
+        def row(connection: Connection) -> bool:  # must not log: under gevent it runs in a native thread
             if self._settle(connection, record.id, values, charge):
                 return True
-            # else it was swept; or done, when the connection broke after the database had committed
+            # another worker settled it; or we did, and the connection broke after the commit
             return not connection.execute(CORRECT, {"stream": record.id} | values).rowcount
 
         entry = Entry(row, record.owner)
         self._put(entry)
         if not entry.done.wait(SETTLE_S):
-            logger.warning("stream %s ends before the ledger has its record", record.id)
+            logger.warning(
+                "the record of stream %s is not in the ledger yet: the database is slow or unreachable", record.id
+            )
         elif entry.error is not None:
-            logger.error("stream %s cannot be settled in the ledger", record.id, exc_info=entry.error)
+            logger.error("cannot settle stream %s in the ledger", record.id, exc_info=entry.error)
         elif not entry.result:
-            logger.warning("stream %s was settled by another worker, to which this one was gone", record.id)
+            logger.warning("stream %s was settled by another worker, which took this one for dead", record.id)
             return False
         return True
 
     def read(self, question: Callable[[Connection], Result]) -> Result:
-        """Ask the database something. Raises `LedgerUnavailable`, and SQLAlchemy's errors."""
+        """Call `question` with a connection for reading. Raises `LedgerUnavailable`, and SQLAlchemy's errors."""
         try:
             return self._database.read(question)
         except Exception as error:
             if is_passing(error):
-                raise LedgerUnavailable(retry_after=RETRY_AFTER_S) from error
+                raise _unavailable() from error
             raise
 
     def write_soon(self, work: Work) -> None:
-        """Have something written of which it does not matter when, or whether."""
+        """Queue a write without waiting for it. It may get lost."""
         self._writer.put(Entry(work, ""))
 
-    def on_swept(self, llm: str, function: Told) -> None:
-        """Call `function` with the record of each stream of `llm` that is settled here for a worker that is gone."""
-        self._told[llm] = function
+    def on_swept(self, llm: str, function: Publish) -> None:
+        """Call `function` with the record of each stream of `llm` that this worker settles for a dead one."""
+        self._publishers[llm] = function
 
     def close(self, within_s: float = SETTLE_S) -> bool:
-        """Write what waits, give up the lease, and disconnect. False: something could not be written."""
+        """Write the queue, give up the lease, and disconnect. Return False if something is left in the queue."""
         if self._writer.has_begun:
             self._lease.close(within_s)
             self._writer.put(Entry(self._lease.give_up, LAST))
@@ -192,14 +188,14 @@ class Ledger:
     # Rows…
 
     def _settle(self, connection: Connection, id: str, values: dict[str, Any], charge: int | None) -> bool:
-        """Whether it was this call that settled the row."""
+        """Return whether this call settled the row."""
         if not connection.execute(SETTLE, {"stream": id} | values).rowcount:
             return False
         reservations.release(connection, id, charge)
         return True
 
     def _withdraw(self, id: str, owner: str) -> None:
-        """Have no row for a stream that nobody waited for, should it still come to one."""
+        """Delete the row of a stream that never started, in case it is still written."""
 
         def row(connection: Connection) -> None:
             if connection.execute(WITHDRAW, {"stream": id}).rowcount:
@@ -211,34 +207,39 @@ class Ledger:
         try:
             self._writer.put(entry)
         except RuntimeError:
-            logger.exception("no thread for the ledger: entries wait for the next stream's")
+            logger.exception("cannot start the ledger's thread: its entries wait until the next stream starts")
 
     # Workers…
 
     def _settle_lost(self, connection: Connection, record: UsageRecord) -> bool:
         return self._settle(connection, record.id, values_of(record), None)
 
-    def _tell(self, llm: str, record: UsageRecord) -> None:
-        if told := self._told.get(llm):
-            told(record)
+    def _publish(self, llm: str, record: UsageRecord) -> None:
+        if publish := self._publishers.get(llm):
+            publish(record)
 
-    def _begin_anew(self) -> None:
+    def _rename_worker(self) -> None:
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._lease.forget(self.worker)
 
     def _after_fork(self) -> None:
         self._writer.forget()
-        self._begin_anew()
+        self._rename_worker()
 
 
-def _raise_what_is_wrong(entry: Entry, id: str) -> None:
+def _unavailable() -> LedgerUnavailable:
+    return LedgerUnavailable(retry_after=RETRY_AFTER_S)
+
+
+def _check(entry: Entry, id: str) -> None:
+    """Raises `LedgerUnavailable`, and the `OverBudget` that the entry returned."""
     if entry.error is not None:
-        logger.error("the ledger cannot write of stream %s", id, exc_info=entry.error)
-        raise LedgerUnavailable(retry_after=RETRY_AFTER_S)
+        logger.error("cannot write stream %s to the ledger", id, exc_info=entry.error)
+        raise _unavailable()
     if entry.result is not None:
         raise entry.result
 
 
 def _insert_once(connection: Connection, values: dict[str, Any]) -> bool:
-    """Whether it was not there yet: it is when the connection broke after the database had committed."""
+    """Return whether the row is new. It is not if this is a retry, because the connection broke after the commit."""
     return connection.execute(INSERT[connection.dialect.name], values).first() is not None

@@ -1,4 +1,4 @@
-"""The ledgers of this process: one for each database, whoever writes to it. SQLAlchemy is imported with the first."""
+"""The ledgers of this process, one per database URL. The first one imports SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def of(url: str) -> Ledger:
 
 
 def close_all(within_s: float) -> None:
-    """Write what waits. Where the database is away, whoever comes next settles what is left."""
+    """Write all queues. If the database is unreachable, another worker settles the rest later."""
     for ledger in every():
         ledger.close(within_s)
 

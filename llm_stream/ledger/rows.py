@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -16,11 +15,11 @@ from .schema import usage
 LARGEST = 2**63 - 1
 
 UNKNOWN_MODEL = "unknown"
-"""Of a stream of an iterable, where nobody has said what it asks."""
+"""The model of a stream whose iterable has not named one."""
 
 
 def lost(row: Any) -> UsageRecord:
-    """What is known of a stream whose worker is gone: that it lived until the worker's last sign of life."""
+    """The record of a stream whose worker has died. It ends with the last heartbeat of the worker."""
     ended = max(row.started, row.beat or row.started)
     return UsageRecord(
         id=row.id,
@@ -49,13 +48,13 @@ def lost(row: Any) -> UsageRecord:
 
 
 def is_lost() -> tuple[ColumnElement[bool], ...]:
-    """What tells a row that was settled so: a worker's own would have an error's id."""
+    """The condition for a row of `lost()`. A row that its own worker has settled has an error id."""
     c = usage.c
     return (c.status == "interrupted", c.source == "unknown", c.error_id.is_(None))
 
 
 def values_of(record: UsageRecord) -> dict[str, Any]:
-    """The columns that a settling fills."""
+    """The columns that are written when a stream settles."""
     cost = None if record.cost is None else _count(fractions(record.cost))
     return {
         "model": storable(record.model or UNKNOWN_MODEL),
@@ -74,7 +73,7 @@ def values_of(record: UsageRecord) -> dict[str, Any]:
         "cost": cost,
         "currency": None if cost is None else storable(record.currency),
         "price_source": record.price_source,
-        "price_date": _day(record.price_date),
+        "price_date": record.price_date and record.price_date.isoformat(),
         "service_tier": storable(record.service_tier),
         "ttft_s": record.ttft_s,
         "duration_s": record.duration_s,
@@ -83,9 +82,5 @@ def values_of(record: UsageRecord) -> dict[str, Any]:
 
 
 def _count(number: int | None) -> int | None:
-    """None also for what is larger than any database keeps."""
+    """None if the number is too large for a database."""
     return number if number is None or abs(number) <= LARGEST else None
-
-
-def _day(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()

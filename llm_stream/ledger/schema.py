@@ -1,4 +1,4 @@
-"""The tables of a ledger, and how an older version's become these."""
+"""The tables of the ledger, and their migrations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from datetime import UTC
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger
 from sqlalchemy import Boolean
@@ -24,13 +25,15 @@ from sqlalchemy import func
 from sqlalchemy import insert
 from sqlalchemy import inspect
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
 
 from ..errors import ConfigError
 
 
 class UTCTime(TypeDecorator[datetime]):
-    """Aware in Python, kept without a zone: SQLite has no other, and PostgreSQL would convert to the session's."""
+    """Aware in Python, stored in UTC without a zone: SQLite has no zones, PostgreSQL converts to the session's."""
 
     impl = DateTime
     cache_ok = True
@@ -74,7 +77,7 @@ usage = Table(
     Column("started", UTCTime, nullable=False),
     Column("ended", UTCTime),
     Column("day", Text, nullable=False),  # of `started`, in UTC
-    Column("was_read", Boolean),  # whether somebody was reading when it ended, if that is known
+    Column("was_read", Boolean),  # whether it had a reader when it ended, if known
     Index("llm_stream_usage_by_day", "day", "model"),
     Index("llm_stream_usage_by_owner", "owner", "day"),
     Index("llm_stream_usage_by_worker", "status", "worker"),
@@ -84,7 +87,7 @@ workers = Table(
     "llm_stream_workers",
     tables,
     Column("worker", Text, primary_key=True),
-    Column("beat", UTCTime, nullable=False),  # its last sign of life
+    Column("beat", UTCTime, nullable=False),  # the last renewal of its lease
 )
 
 budgets = Table(
@@ -110,9 +113,9 @@ reservations = Table(
 usage_days = Table(
     "llm_stream_usage_days",
     tables,
-    Column("day", Text, primary_key=True),  # one that is over
-    Column("streams", BigInteger, nullable=False),  # the sums hold while the ledger has as many of the day…
-    Column("lost", BigInteger, nullable=False),  # …and as many that were settled for a worker that is gone
+    Column("day", Text, primary_key=True),  # a day that is over
+    Column("streams", BigInteger, nullable=False),  # the sums are valid while the day has as many rows…
+    Column("lost", BigInteger, nullable=False),  # …and as many rows settled for dead workers
     Column("sums", Text, nullable=False),
 )
 
@@ -120,6 +123,9 @@ schema = Table("llm_stream_schema", tables, Column("version", Integer, nullable=
 
 RUNNING = "running"
 """The status of a row that is not settled yet."""
+
+INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+"""By dialect: an INSERT that has ON CONFLICT."""
 
 MIGRATION_LOCK = 0x11A57
 
@@ -129,25 +135,25 @@ def _create(connection: Connection) -> None:
 
 
 def _sum_days_anew(connection: Connection) -> None:
-    """Version 1 rounded amounts before it added them up.
+    """Drop the sums of version 1, which rounded amounts before it added them up.
 
-    A worker that still runs it keeps no more of its sums: they lack `lost`.
+    A worker that still runs version 1 cannot store its sums any more, because they lack `lost`.
     """
     usage_days.drop(connection, checkfirst=True)
     usage_days.create(connection)
 
 
 STEPS: Sequence[Callable[[Connection], None]] = (_create, _sum_days_anew)
-"""From nothing to version 1, from 1 to 2, and so on; a step that was released is not changed any more."""
+"""To version 1, from 1 to 2, and so on. A released step must not be changed."""
 
 
 def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = STEPS) -> None:
-    """Take the tables to the latest version, within the caller's transaction. Raises `ConfigError` for a newer one.
+    """Migrate the tables to the latest version, in the caller's transaction. Raises `ConfigError` for a newer one.
 
-    A recorded version, and not Alembic: that wants an environment of its own in the host's project, where there may be
-    one already, and here are five tables that nobody but this library changes.
+    This does not use Alembic, which needs an environment in the host's project, where there may be another already.
+    A version number is enough for a few tables that only this library changes.
     """
-    if connection.dialect.name == "postgresql":  # SQLite's write transaction is lock enough
+    if connection.dialect.name == "postgresql":  # on SQLite the write transaction is the lock
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
     version = version_of(connection)
     if version > len(steps):
@@ -160,6 +166,6 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
 
 
 def version_of(connection: Connection) -> int:
-    """Of the tables that are there; 0 where there are none."""
+    """The version of the existing tables; 0 if there are none."""
     exists = inspect(connection).has_table(schema.name)
     return (connection.scalar(select(schema.c.version)) or 0) if exists else 0

@@ -1,4 +1,4 @@
-"""What writes to a ledger's database: one thread, which commits together what waits, and does not give up."""
+"""The ledger's writer: one thread that commits queued entries in batches, and retries until it succeeds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Work = Callable[[Connection], Any]
 
 
 class Entry:
-    """Something to be written, and what became of it."""
+    """A queued write and its result."""
 
     def __init__(self, work: Work, order: str) -> None:
-        """Entries are written in the order of `order`: two workers with the same two rows never wait for each other."""
+        """A batch is sorted by `order`: two workers lock the same rows in the same order, so they cannot deadlock."""
         self.work = work
         self.order = order
         self.result: Any = None
@@ -39,14 +39,14 @@ class Entry:
 
 
 class Writer:
-    """Its thread begins with the first entry, and ends when it is closed."""
+    """The thread starts with the first entry and ends on `close()`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.forget()
 
     def forget(self) -> None:
-        """After a fork: thread, lock and entries are the parent's."""
+        """Reset everything after a fork: thread, lock and entries belong to the parent."""
         self._awake = threading.Condition()
         self._entries: list[Entry] = []
         self._thread: threading.Thread | None = None
@@ -56,7 +56,7 @@ class Writer:
 
     @property
     def trying_s(self) -> float:
-        """For how long it has tried to write, and not succeeded yet."""
+        """For how long writes have been failing, in seconds."""
         since = self._trying_since
         return 0.0 if since is None else monotonic() - since
 
@@ -65,7 +65,7 @@ class Writer:
         return self._thread is not None
 
     def begin(self) -> None:
-        """Raises `RuntimeError` where there are no more threads."""
+        """Raises `RuntimeError` if no thread can be started."""
         with self._awake:
             self._closing = False
             if self._thread is None:
@@ -74,15 +74,15 @@ class Writer:
                 self._thread = thread
 
     def put(self, entry: Entry) -> None:
-        """Have it written, soon or when that is possible again."""
+        """Queue an entry. It is written as soon as the database is reachable."""
         with self._awake:
             self._entries.append(entry)
-            if self._trying_since is None:  # else it comes to it, and is not to try again any sooner
+            if self._trying_since is None:  # else a write is under way, or waits for its backoff
                 self._awake.notify()
         self.begin()
 
     def close(self, within_s: float) -> bool:
-        """Write what waits, and end. False: something is left."""
+        """Write the queue and end the thread. Return False if entries are left after `within_s` seconds."""
         thread = self._thread
         if thread is not None:
             with self._awake:
@@ -93,7 +93,7 @@ class Writer:
                 self._database.close()
         return not self._entries
 
-    # The thread…
+    # The thread
 
     def _run(self) -> None:
         backoff = 0.0
@@ -103,15 +103,15 @@ class Writer:
                 self._write_batch()
             except Exception as error:
                 if not backoff:
-                    logger.warning("the ledger cannot be written to; entries wait: %s", _brief(error))
+                    logger.warning("cannot write to the ledger, entries are queued: %s", _brief(error))
                 backoff = min(2 * backoff or FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
             else:
                 if backoff:
-                    logger.warning("the ledger can be written to again, after %.1f s", self.trying_s)
+                    logger.warning("can write to the ledger again, after %.1f s", self.trying_s)
                 backoff, self._trying_since = 0.0, None
 
     def _wait(self, backoff: float) -> bool:
-        """Until there is something to do; False at the end."""
+        """Wait until there is something to do. Return False when the thread shall end."""
         with self._awake:
             if backoff:
                 self._awake.wait(backoff)
@@ -132,7 +132,7 @@ class Writer:
                 self._entries = [entry for entry in self._entries if not entry.done.is_set()]
 
     def _write_together(self, batch: list[Entry]) -> bool:
-        """False if one of them has failed by itself, and taken the others along. Raises what passes."""
+        """Write all in one transaction. Return False if an entry failed for good. Raises passing errors."""
         try:
             results = self._database.write(lambda connection: [entry.work(connection) for entry in batch])
         except Exception as error:
@@ -153,6 +153,6 @@ class Writer:
 
 
 def _brief(error: Exception) -> str:
-    """Without the statement, whose values are other people's."""
+    """The error without its SQL statement, which has personal data."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
