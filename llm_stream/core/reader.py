@@ -42,27 +42,27 @@ class Client:
         """Wakes the thread of the response."""
         self.last_write = monotonic()
         self.writing_since: float | None = None
-        self.gone = False
+        self.disconnected = False
 
     def needs_heartbeat(self, now: float) -> bool:
         return now - self.last_write >= self.heartbeat_s
 
     def tick(self, now: float) -> None:
         """Wake the thread of the response if the client has disconnected, or needs a heartbeat."""
-        if not self.gone and self._connection is not None:
+        if not self.disconnected and self._connection is not None:
             self._check_connection(now)
-        if self.gone or self.needs_heartbeat(now):
+        if self.disconnected or self.needs_heartbeat(now):
             self.bell.ring()
 
     def _check_connection(self, now: float) -> None:
         since = self.writing_since
         if since is not None:
             if now - since > self._send_timeout_s:
-                self.gone = True
+                self.disconnected = True
                 sockets.shut_down(self._connection)  # the write fails with EPIPE, which servers treat as a disconnect
         elif now >= self._next_poll:
             self._next_poll = now + POLL_S
-            self.gone = sockets.has_ended(self._connection)
+            self.disconnected = sockets.has_ended(self._connection)
 
 
 class Reader:
@@ -96,7 +96,7 @@ class Reader:
             while True:
                 ended = log.ended
                 batch = log.after(self._after)
-                if client.gone:
+                if client.disconnected:
                     raise ConnectionResetError(errno.ECONNRESET, "the client has disconnected")
                 if self._wire is not None and self._wire.is_over:
                     return
@@ -191,7 +191,7 @@ class Reader:
             data = self._encoded(self._wire, first, events)
             is_taken = not data or self._writer.write(data)
         except OSError:
-            self._client.gone = True
+            self._client.disconnected = True
             return False
         except Exception:  # the reader's own greenlet runs into it again; the producer must serve its other readers
             self._writer = None
@@ -209,7 +209,7 @@ class Reader:
         self._expected_until = until + EXPECTED_S
         while not (events := self.stream.log.after(max(1, self._after))):
             left = until - monotonic()
-            if left <= 0 or self._client.gone:
+            if left <= 0 or self._client.disconnected:
                 break
             self._client.bell.wait(left)
         self._created_at = monotonic()

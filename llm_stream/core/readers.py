@@ -26,7 +26,7 @@ class Readers:
         """`first`, then all events encoded for `wire`. Ends after the last stream, or when the client disconnects."""
         data, client = wire.opening() + first, self._client
         try:
-            while not client.gone:
+            while not client.disconnected:
                 data += self._rest(wire)
                 if not data and not self._readers:
                     return

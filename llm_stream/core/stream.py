@@ -108,7 +108,7 @@ class Stream:
         self._producer: Producer | None = None
         self.log.append([Start(id=id, model=model, created=created)])
 
-    # The producer…
+    # The producer
 
     def start(self) -> None:
         """Start to drain the source."""
@@ -186,12 +186,12 @@ class Stream:
                 return batch[:count]
         return batch
 
-    # The ways to end it…
+    # The ways to end it
 
     def stop(self, status: Status, failure: Failure | None = None) -> None:
         """Interrupt the source now; settling follows. The first call decides how the stream ends."""
         with self._lock:
-            if self._verdict or self._closed:
+            if not self.is_open:
                 return
             self._verdict = Ending(status, failure=failure)
             self._stopped_at = monotonic()
@@ -199,7 +199,7 @@ class Stream:
 
     def fail(self, error: Exception) -> None:
         """Log `error`, and stop the stream because of it."""
-        if not self._verdict and not self._closed:
+        if self.is_open:
             ending = ending_of(error)
             self.stop(ending.status, ending.failure)
 
@@ -264,7 +264,7 @@ class Stream:
         context = self._producer.context if self._producer else copy_context()
         threading.Thread(target=context.copy().run, args=(self._settle, ending), daemon=True).start()
 
-    # Its readers…
+    # Its readers
 
     @property
     def is_read(self) -> bool | None:

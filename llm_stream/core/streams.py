@@ -167,7 +167,7 @@ class Streams:
         """The streams that are not settled yet."""
         return [stream for stream in list(self._streams.values()) if not stream.settled.is_set()]
 
-    # Slots…
+    # Slots
 
     def _check_slots(self, owner: str) -> None:
         if self._running.total() >= self._settings.max_streams:
@@ -200,7 +200,7 @@ class Streams:
         if not self._running[owner]:
             del self._running[owner]
 
-    # What is kept…
+    # What is kept
 
     def _claim(self, owner: str, key: str) -> Claim | None:
         return self._claims.get((owner, key)) or self._old_claims.get((owner, key))
@@ -228,7 +228,7 @@ class Streams:
                 self._old_claims[stream.owner, stream.key] = claim
                 _trim(self._old_claims)
 
-    # The clock…
+    # The clock
 
     def _watch(self, stream: Stream) -> None:
         """Have the clock tick this stream until it is at rest."""

@@ -104,7 +104,9 @@ class Ledger:
         values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
 
         def row(connection: Connection) -> OverBudget | None:
-            if not _insert_once(connection, values) or reservation is None:
+            # a retry finds its row: the connection broke after the commit
+            is_new = connection.execute(INSERT[connection.dialect.name], values).first() is not None
+            if not is_new or reservation is None:
                 return None
             if refusal := reservations.reserve(connection, id, reservation, started):
                 connection.execute(WITHDRAW, {"stream": id})
@@ -185,7 +187,7 @@ class Ledger:
             self._writer.put(Entry(self._lease.give_up, LAST))
         return self._writer.close(within_s)
 
-    # Rows…
+    # Rows
 
     def _settle(self, connection: Connection, id: str, values: dict[str, Any], charge: int | None) -> bool:
         """Return whether this call settled the row."""
@@ -209,7 +211,7 @@ class Ledger:
         except RuntimeError:
             logger.exception("cannot start the ledger's thread: its entries wait until the next stream starts")
 
-    # Workers…
+    # Workers
 
     def _settle_lost(self, connection: Connection, record: UsageRecord) -> bool:
         return self._settle(connection, record.id, values_of(record), None)
@@ -238,8 +240,3 @@ def _check(entry: Entry, id: str) -> None:
         raise _unavailable()
     if entry.result is not None:
         raise entry.result
-
-
-def _insert_once(connection: Connection, values: dict[str, Any]) -> bool:
-    """Return whether the row is new. It is not if this is a retry, because the connection broke after the commit."""
-    return connection.execute(INSERT[connection.dialect.name], values).first() is not None

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import localcontext
 from itertools import chain
 from itertools import zip_longest
+from typing import Any
 from typing import get_args
 
 import msgspec
@@ -34,6 +35,8 @@ FAR_OFF = 1.5
 
 CERTAINTY: tuple[Source, ...] = get_args(Source)
 """From the most to the least certain."""
+
+COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
 
 NO_USAGE = Usage(source="none")
 """The usage of a stream that bought nothing."""
@@ -137,14 +140,8 @@ def _sum_of(usages: Sequence[Usage]) -> Usage:
         return NO_USAGE
     if len(usages) == 1:
         return usages[0]
-    return Usage(
-        input_tokens=sum_if_known([usage.input_tokens for usage in usages]),
-        output_tokens=sum_if_known([usage.output_tokens for usage in usages]),
-        cached_tokens=sum_if_known([usage.cached_tokens for usage in usages]),
-        reasoning_tokens=sum_if_known([usage.reasoning_tokens for usage in usages]),
-        cache_write_tokens=sum_if_known([usage.cache_write_tokens for usage in usages]),
-        source=max((usage.source or "unknown" for usage in usages), key=CERTAINTY.index),
-    )
+    counts: dict[str, Any] = {name: sum_if_known([getattr(usage, name) for usage in usages]) for name in COUNTS}
+    return Usage(**counts, source=max((usage.source or "unknown" for usage in usages), key=CERTAINTY.index))
 
 
 def sum_if_known(counts: Sequence[int | None]) -> int | None:

@@ -21,6 +21,7 @@ from ..events import Usage
 from ..server import gevent
 from ..settings import Budget
 from ..settings import Settings
+from ..upstream.source import Asked
 from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
 from . import estimate
@@ -131,33 +132,27 @@ class Budgets:
 
     def amount_to_reserve(self, source: SourceOfEvents, currency: str, *, unpriced: str) -> int | None:
         """The maximum cost of the source. None: unknown. Raises `Unpriced` if unknown costs are refused."""
-        amount, asked = self._worst_case(source, currency), source.asked
-        if amount is None and asked.messages is not None and unpriced == "refuse":
+        asked = source.asked
+        if asked.messages is None:  # an iterable: only the app knows what it buys
+            return None
+        amount = None
+        if asked.most_output_tokens is not None and estimate.is_text(asked.messages):
+            read = _most_input_tokens(asked) * asked.most_attempts
+            amount = self.highest_price(read, asked.most_output_tokens, source, currency)
+        if amount is None and unpriced == "refuse":
             logger.warning("no price in %s for one of: %s", currency, ", ".join(asked.models))
             raise Unpriced()
         return amount
 
     def price_of_question(self, source: SourceOfEvents, currency: str) -> int | None:
         """The maximum cost of the input of one attempt. None: unknown."""
-        read = _most_input_tokens(source)
-        return None if read is None else self.highest_price(read, 0, source, currency)
-
-    def _worst_case(self, source: SourceOfEvents, currency: str) -> int | None:
-        """None for an iterable, because only the app knows what it buys, and for input that is not only text."""
-        asked = source.asked
-        if asked.most_output_tokens is None or not estimate.is_text(asked.messages or ()):
+        if source.asked.messages is None:
             return None
-        if (read := _most_input_tokens(source)) is None:
-            return None
-        return self.highest_price(read * asked.most_attempts, asked.most_output_tokens, source, currency)
+        return self.highest_price(_most_input_tokens(source.asked), 0, source, currency)
 
 
-def _most_input_tokens(source: SourceOfEvents) -> int | None:
-    """None: unknown."""
-    asked = source.asked
-    if asked.messages is None:
-        return None
-    return gevent.off_loop(estimate.most_input_tokens, asked.messages, asked.tools, asked.options)
+def _most_input_tokens(asked: Asked) -> int:
+    return gevent.off_loop(estimate.most_input_tokens, asked.messages or (), asked.tools, asked.options)
 
 
 def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:

@@ -85,12 +85,17 @@ def provider_of(base_url: str) -> str | None:
         return None
 
 
-def _by_table(usage: Usage, price: Price) -> Decimal:
-    """The cost, times a million."""
+def _counts(usage: Usage) -> tuple[int, int, int, int, int]:
+    """Input, cached, cache-write, output and reasoning tokens. No part exceeds the total that includes it."""
     read, written = usage.input_tokens or 0, usage.output_tokens or 0
     cached = min(usage.cached_tokens or 0, read)
     cache_write = min(usage.cache_write_tokens or 0, read - cached)
-    reasoning = min(usage.reasoning_tokens or 0, written)
+    return read, cached, cache_write, written, min(usage.reasoning_tokens or 0, written)
+
+
+def _by_table(usage: Usage, price: Price) -> Decimal:
+    """The cost, times a million."""
+    read, cached, cache_write, written, reasoning = _counts(usage)
     rate = _rates(price, read)
     return (
         (read - cached - cache_write) * rate["input"]
@@ -130,14 +135,13 @@ def _queries(model: str, base_url: str | None) -> Iterator[dict[str, str]]:
 def _by_public_lists(usage: Usage, query: Mapping[str, str], service_tier: str | None, at: datetime) -> Cost | None:
     import genai_prices
 
+    read, cached, cache_write, written, reasoning = _counts(usage)
     tokens = genai_prices.Usage(
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=min(usage.cached_tokens or 0, usage.input_tokens or 0),
-        cache_write_tokens=min(
-            usage.cache_write_tokens or 0, max((usage.input_tokens or 0) - (usage.cached_tokens or 0), 0)
-        ),
-        output_tokens=usage.output_tokens,
-        output_reasoning_tokens=min(usage.reasoning_tokens or 0, usage.output_tokens or 0),
+        input_tokens=read,
+        cache_read_tokens=cached,
+        cache_write_tokens=cache_write,
+        output_tokens=written,
+        output_reasoning_tokens=reasoning,
     )
     calc_price: Callable[..., Any] = genai_prices.calc_price
     tier = (service_tier or "").lower()
