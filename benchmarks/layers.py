@@ -28,7 +28,7 @@ from llm_stream.events import Event  # noqa: E402
 from llm_stream.upstream import chunks  # noqa: E402
 from llm_stream.upstream.chunks import ChunkDecoder  # noqa: E402
 from llm_stream.upstream.http1 import ChunkedBody  # noqa: E402
-from llm_stream.upstream.sse import Splitter  # noqa: E402
+from llm_stream.upstream.payloads import Splitter  # noqa: E402
 from llm_stream.wire.native import NativeWire  # noqa: E402
 
 FRAME: dict[str, Any] = {

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from llm_stream.upstream.chunks import ChunkDecoder
-from llm_stream.upstream.error_objects import is_error
-from llm_stream.upstream.error_objects import is_refusal
 from llm_stream.upstream.refusals import describe
 from llm_stream.upstream.refusals import error_in_body
+from llm_stream.upstream.refusals import is_error
+from llm_stream.upstream.refusals import is_refusal
 
 FAILED = "upstream_failed"
 THROTTLED = "upstream_throttled"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_stream.errors import UpstreamGarbled
-from llm_stream.upstream import sse
+from llm_stream.upstream import payloads
 from llm_stream.upstream.payloads import PAGE
 from llm_stream.upstream.payloads import Payloads
 
@@ -70,12 +70,12 @@ def test_payload_without_an_end_is_refused(opening: bytes) -> None:
     body.feed(opening)
     with pytest.raises(UpstreamGarbled):
         for _ in range(100):
-            body.feed(b" " * (sse.MAX_EVENT_BYTES // 50))
+            body.feed(b" " * (payloads.MAX_EVENT_BYTES // 50))
 
 
 @pytest.mark.parametrize("opening", [b": ", b"\n"])
 def test_silence_before_an_answer_is_not_kept(opening: bytes) -> None:
     body = Payloads()
     for _ in range(100):
-        assert body.feed(opening + b" " * (sse.MAX_EVENT_BYTES // 50)) == []
+        assert body.feed(opening + b" " * (payloads.MAX_EVENT_BYTES // 50)) == []
     assert body.feed(b'\n{"a":1}\n') == [b'{"a":1}']

@@ -16,8 +16,8 @@ from llm_stream import LLMStream
 from llm_stream.server import private
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
-from llm_stream.upstream import httpx_pool
-from llm_stream.upstream import openai_client
+from llm_stream.upstream import lifeline
+from llm_stream.upstream import sdk
 
 from .conftest import GUNICORN
 from .conftest import ROOT
@@ -49,10 +49,10 @@ NAMES = [
 ]
 
 CLIENTS = [
-    (openai_client, "HTTP_CLIENT"),
-    (openai_client, "DEFAULT_HTTP_CLIENT"),
-    *((openai_client, name) for name in openai_client.CREDENTIALS),
-    *((httpx_pool, name) for name in ("TRANSPORTS", "POOL", "BACKEND")),
+    (sdk, "HTTP_CLIENT"),
+    (sdk, "DEFAULT_HTTP_CLIENT"),
+    *((sdk, name) for name in sdk.CREDENTIALS),
+    *((lifeline, name) for name in ("TRANSPORTS", "POOL", "BACKEND")),
 ]
 
 
@@ -80,13 +80,13 @@ def test_call_is_made_without_a_private_name_of_its_client(
     name: str,
 ) -> None:
     private._told.clear()
-    if name in openai_client.CREDENTIALS:
-        renamed = tuple(f"{each}_renamed" if each == name else each for each in openai_client.CREDENTIALS)
+    if name in sdk.CREDENTIALS:
+        renamed = tuple(f"{each}_renamed" if each == name else each for each in sdk.CREDENTIALS)
         monkeypatch.setattr(module, "CREDENTIALS", renamed)
     else:
         known = getattr(module, name)
         monkeypatch.setattr(module, name, f"{known}_renamed" if isinstance(known, str) else ("_renamed", "_mounts"))
-    own = httpx2.Client() if module is httpx_pool else None
+    own = httpx2.Client() if module is lifeline else None
     client = OpenAI(base_url=upstream.base_url, api_key="sk-secret", http_client=own)
     app = make_app(LLMStream("llm", __name__, model="scripted", client=client))
     for _ in range(3):
@@ -106,8 +106,8 @@ HOMES = {
     "server/gevent.py",
     "server/gunicorn.py",
     "server/flask.py",
-    "upstream/openai_client.py",
-    "upstream/httpx_pool.py",
+    "upstream/sdk.py",
+    "upstream/lifeline.py",
 }
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_stream.errors import UpstreamGarbled
-from llm_stream.upstream import sse
-from llm_stream.upstream.sse import Splitter
+from llm_stream.upstream import payloads
+from llm_stream.upstream.payloads import Splitter
 
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 SPEC_EXAMPLES = [
@@ -66,4 +66,4 @@ def test_event_without_an_end_is_refused() -> None:
     splitter = Splitter()
     with pytest.raises(UpstreamGarbled):
         for _ in range(100):
-            splitter.feed(b"x" * (sse.MAX_EVENT_BYTES // 50))
+            splitter.feed(b"x" * (payloads.MAX_EVENT_BYTES // 50))

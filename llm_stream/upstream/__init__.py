@@ -1,1 +1,1 @@
-"""Where events come from."""
+"""Sources of events: the client, its calls with retries, decoding, and iterables."""

@@ -1,4 +1,4 @@
-"""One HTTP request to the upstream: bytes → data → events."""
+"""One HTTP request to the upstream: bytes → payloads → events."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .chunks import ChunkDecoder
 from .ending import Ending
 from .endpoint import Body
 from .endpoint import Endpoint
-from .endpoint import request_id_of
 from .lifeline import Lifeline
 from .payloads import Payloads
 from .refusals import is_answer
 from .refusals import retry_after_of
 from .refusals import translate
+from .sdk import request_id_of
 from .source import Attempt
 from .source import Waits
 
@@ -32,7 +32,7 @@ Batch = list[Event]
 
 
 class BrokenOff(UpstreamCut):
-    """The connection broke in the middle of the answer, as against an answer that ended too early."""
+    """The connection broke in the middle of the answer, as opposed to a clean end that came too early."""
 
 
 class Call:
@@ -40,7 +40,7 @@ class Call:
 
     def __init__(self, endpoint: Endpoint, request: ChatRequest, attempt: Attempt) -> None:
         """`attempt` is filled in while the call is made."""
-        self.lifeline = Lifeline(self._reached)
+        self.lifeline = Lifeline(self._on_connected)
         self._decoder = ChunkDecoder(attempt)
         self._attempt = attempt
         self._endpoint = endpoint
@@ -52,11 +52,11 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        """The answer has come to its end; what may follow are its figures, and the end of the body."""
+        """The answer is complete. Only the token counts and the end of the body may follow."""
         return self._decoder.finish_reason is not None
 
-    def _reached(self) -> None:
-        """There is a connection, so the provider may be at work on the request."""
+    def _on_connected(self) -> None:
+        """There is a connection, so the provider may be working on the request."""
         self._attempt.accepted = True
 
     def batches(self) -> Iterator[Batch | Waits | Ending]:
@@ -74,7 +74,7 @@ class Call:
         except Exception as error:
             if self._headers is None:
                 self._attempt.request_id = getattr(error, "request_id", None)
-                if is_answer(error):  # a provider that has said nothing may be at work all the same
+                if is_answer(error):  # a provider that did not answer may still be working on it
                     self._attempt.accepted = False
                 raise translate(error) from error
             yield from self._broken(translate(error), error)
@@ -82,7 +82,7 @@ class Call:
             self.lifeline.let_go()
 
     def _events(self, response: httpx2.Response, waits: Waits) -> Iterator[Batch | Waits | Ending]:
-        """Read to the end of the body, past `[DONE]`: only then is the connection used again."""
+        """Read to the end of the body, past `[DONE]`: only then can the connection be reused."""
         payloads = self._payloads
         for chunk in _body_of(response):
             if not chunk:
@@ -90,7 +90,7 @@ class Call:
                 continue
             if self._ending is None:
                 yield from self._decoded(payloads.feed(chunk))
-        self.lifeline.let_go()  # from here on the connection may serve another call
+        self.lifeline.let_go()  # the connection may serve another call from here on
         if self._ending is None:
             yield from self._decoded([*payloads.end(), DONE])
 
@@ -103,12 +103,12 @@ class Call:
             yield self._ending
 
     def _broken(self, problem: StreamError, error: Exception) -> Iterator[Batch | Ending]:
-        """Deliver an answer that was whole before the connection broke. Raises `StreamError` if it was not."""
+        """Deliver an answer that was complete before the connection broke. Raises `StreamError` if it was not."""
         if self._ending is not None:
             return
         rest = self._decode(self._payloads.end())
         if self._error and not isinstance(self._error, UpstreamGarbled):
-            raise self._error  # it says more than the broken connection
+            raise self._error  # more specific than the broken connection
         if not self.is_whole:
             raise (BrokenOff() if isinstance(problem, UpstreamUnreachable) else problem) from error
         if rest:
@@ -116,7 +116,7 @@ class Call:
         yield self._ending or self._decoder.end()
 
     def _decode(self, payloads: list[bytes]) -> Batch:
-        """The events in the data of one read. An error ends the answer, but not before what came ahead of it."""
+        """The events of one read. An error is kept in `_error`, so that the events before it are delivered first."""
         batch: Batch = []
         try:
             for payload in payloads:
@@ -151,4 +151,4 @@ def _body_of(response: httpx2.Response) -> Iterator[bytes]:
     """The bytes of each read."""
     if response.headers.get("content-encoding", "identity") == "identity":
         return iter(response.stream)  # type: ignore[arg-type]
-    return response.iter_bytes()  # it was compressed all the same
+    return response.iter_bytes()  # the server compressed it although we asked for identity

@@ -1,7 +1,7 @@
-"""A chat completion chunk becomes events.
+"""Decodes chat completion chunks into events.
 
-Written against what providers send, not against what the reference says they send: empty or missing `choices`,
-`content: null` or a list of parts, usage on any chunk or none, a tool call without an index, reasoning under two names.
+It accepts what providers really send, which is more than the reference allows: empty or missing `choices`, `content:
+null` or a list of parts, usage on any chunk or none, a tool call without an index, reasoning under two names.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Usage
-from . import json_values
 from .ending import Ending
-from .error_objects import is_error
-from .error_objects import is_refusal
 from .figures import later
 from .figures import usage_of
 from .refusals import error_in_body
+from .refusals import is_error
+from .refusals import is_refusal
 from .source import Attempt
 from .text import Said
+from .text import decode_json
 from .text import text_of
 from .text import whole
 from .tool_calls import ToolCalls
@@ -36,11 +36,11 @@ from .tool_calls import ToolCalls
 WORDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
-BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the answer ended, but not by the model's will
+BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the server ended the answer, not the model
 
 
 class _PlainDelta(msgspec.Struct, gc=False):
-    """Text, and nothing else: a field of another type, or one more of those that matter, does not fit."""
+    """Nothing but text: decoding fails if a field has another type, or if another relevant field is set."""
 
     content: str
     reasoning: None = None
@@ -64,11 +64,11 @@ class _PlainChunk(msgspec.Struct, gc=False):
 
 
 _decode_plain = msgspec.json.Decoder(_PlainChunk).decode
-"""Nearly all chunks of an answer are plain; read so, they cost a third."""
+"""Nearly all chunks of an answer are plain. Decoding them like this costs a third."""
 
 
 class ChunkDecoder:
-    """Reads the chunks of one answer, in order, and fills in what they say of their `attempt`."""
+    """Decodes the chunks of one answer, in order, and records the model, tier and figures in its `attempt`."""
 
     def __init__(self, attempt: Attempt | None = None) -> None:
         self.attempt = attempt or Attempt(accepted=True)
@@ -83,7 +83,7 @@ class ChunkDecoder:
         self._half = ""
 
     def feed(self, payload: bytes) -> list[Event]:
-        """The events of one chunk, as it was sent. Raises `UpstreamError`."""
+        """The events of one payload. Raises `UpstreamError`."""
         if self._may_be_plain:
             try:
                 if text := _decode_plain(payload).choices[0].delta.content:
@@ -91,7 +91,7 @@ class ChunkDecoder:
                     return [Delta(text)]
                 return []
             except (msgspec.DecodeError, ValueError):
-                pass  # it is more than a piece of text
+                pass  # more than a piece of text
         chunk, *more = _chunks_in(payload)
         events = self.events(chunk)
         for chunk in more:
@@ -99,7 +99,7 @@ class ChunkDecoder:
         return events
 
     def events(self, chunk: Mapping[str, Any]) -> list[Event]:
-        """The events of one chunk. Raises `UpstreamError` for an error that arrives in the stream."""
+        """The events of one decoded chunk. Raises `UpstreamError` for an error object."""
         if not self._has_choices or is_error(chunk):
             self._raise_error(chunk)
         attempt = self.attempt
@@ -108,12 +108,12 @@ class ChunkDecoder:
         self._read_usage(chunk)
         choice = _choice_in(chunk)
         self._has_choices |= bool(choice)
-        if not choice or choice.get("index"):  # another of several answers: one was asked for
+        if not choice or choice.get("index"):  # one of several answers, though we asked for one
             return []
         delta, message = _mapping(choice.get("delta")), _mapping(choice.get("message"))
         reason = choice.get("finish_reason")
         self._has_deltas |= bool(delta)
-        events = self._said_in(delta) if delta else []
+        events = self._events_in(delta) if delta else []
         if message and (reason or not delta):
             events += self._missing_from(message)
         if reason:
@@ -123,7 +123,7 @@ class ChunkDecoder:
         return events
 
     def end(self) -> Ending:
-        """How the answer ended. Raises `UpstreamError` if it is not whole."""
+        """How the answer ended. Raises `UpstreamError` if it is incomplete."""
         reason = self.finish_reason
         if reason is None:
             raise UpstreamCut()
@@ -133,18 +133,18 @@ class ChunkDecoder:
         return Ending("incomplete" if reason in INCOMPLETE else "completed", reason, usage=self.attempt.figures)
 
     def _raise_error(self, chunk: Mapping[str, Any]) -> None:
-        """Raise `UpstreamError` if the chunk is an error. One before any choice or figures is a refusal."""
-        has_begun = self._has_choices or _is_something(self.attempt.figures) or _has_words(_choice_in(chunk))
+        """Raise `UpstreamError` if the chunk is an error. An error before any choice or figures is a refusal."""
+        has_begun = self._has_choices or _was_bought(self.attempt.figures) or _has_words(_choice_in(chunk))
         if not (is_error(chunk) if has_begun else is_refusal(chunk)):
             return
         figures = usage_of(_figures_in(chunk))
-        if figures and _is_something(figures):
+        if figures and _was_bought(figures):
             self.attempt.figures = later(self.attempt.figures, figures)
         elif not has_begun:  # nothing was bought
             self.attempt.accepted, self.attempt.figures = False, None
         raise error_in_body(chunk)
 
-    def _said_in(self, delta: Mapping[str, Any]) -> list[Event]:
+    def _events_in(self, delta: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
         if reasoning := _reasoning_in(delta):
             text = whole(reasoning)
@@ -162,7 +162,7 @@ class ChunkDecoder:
         return events
 
     def _missing_from(self, message: Mapping[str, Any]) -> list[Event]:
-        """What was not said yet of a message, which holds the whole answer so far; some servers send pieces by it."""
+        """Events for the unsent part of a `message`, which holds the whole answer so far. Some servers stream so."""
         self._half = ""
         events: list[Event] = []
         if text := self._rest(self._reasoning, _reasoning_in(message)):
@@ -176,13 +176,13 @@ class ChunkDecoder:
     def _rest(self, said: Said, text: str) -> str:
         text = whole(text)
         rest = said.missing_from(text)
-        if rest is None:  # where there are deltas they count
+        if rest is None:  # it contradicts what was sent: deltas win
             rest = "" if self._has_deltas else text
         said.append(rest)
         return rest
 
     def _joined(self, text: str) -> str:
-        """Some servers cut text between the two halves of a UTF-16 pair; the first waits for the second."""
+        """Hold back half a UTF-16 pair at the end of a piece: some servers split text there."""
         if self._half:
             text, self._half = self._half + text, ""
         elif text.isascii():
@@ -192,19 +192,19 @@ class ChunkDecoder:
         return whole(text)
 
     def _read_usage(self, chunk: Mapping[str, Any]) -> None:
-        given = _figures_in(chunk)
-        tier = chunk.get("service_tier") or given.get("service_tier")
+        figures = _figures_in(chunk)
+        tier = chunk.get("service_tier") or figures.get("service_tier")
         if isinstance(tier, str):
             self.attempt.service_tier = whole(tier)
-        if given and (usage := usage_of(given)):
+        if figures and (usage := usage_of(figures)):
             self.attempt.figures = later(self.attempt.figures, usage)
 
 
 NOTHING: Mapping[str, Any] = {}
 
 
-def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if given and isinstance(given, (dict, Mapping)) else NOTHING
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if value and isinstance(value, (dict, Mapping)) else NOTHING
 
 
 def _choice_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -213,23 +213,23 @@ def _choice_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _has_words(choice: Mapping[str, Any]) -> bool:
-    said = choice.get("delta"), choice.get("message")
-    return any(each.get(kind) for each in map(_mapping, said) for kind in WORDS)
+    parts = choice.get("delta"), choice.get("message")
+    return any(part.get(kind) for part in map(_mapping, parts) for kind in WORDS)
 
 
 def _figures_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
     return _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
 
 
-def _is_something(usage: Usage | None) -> bool:
-    """Whether figures say that something was bought."""
+def _was_bought(usage: Usage | None) -> bool:
+    """Whether the figures say that something was bought."""
     return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
 
 
 def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
-    """One, or (Google) a list of them. Raises `UpstreamGarbled`."""
+    """One chunk, or (Google) a list of them. Raises `UpstreamGarbled`."""
     try:
-        value = json_values.decode(payload)
+        value = decode_json(payload)
     except (ValueError, RecursionError) as error:
         raise UpstreamGarbled() from error
     if isinstance(value, dict):
@@ -239,14 +239,14 @@ def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
     raise UpstreamGarbled()
 
 
-def _reasoning_in(given: Mapping[str, Any]) -> str:
-    """Servers that know both names send the same text under both."""
-    return text_of(given.get("reasoning_content")) or text_of(given.get("reasoning"))
+def _reasoning_in(delta: Mapping[str, Any]) -> str:
+    """Servers that use both names send the same text under both."""
+    return text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
 
 
-def _calls_in(given: Mapping[str, Any]) -> list[Any]:
-    """The tool calls; or the one function call that old servers know."""
-    calls, function = given.get("tool_calls"), _mapping(given.get("function_call"))
+def _calls_in(delta: Mapping[str, Any]) -> list[Any]:
+    """The tool calls, or the single function call that old servers send."""
+    calls, function = delta.get("tool_calls"), _mapping(delta.get("function_call"))
     if calls and isinstance(calls, list):
         return calls
     return [{"function": function}] if function else []

@@ -1,4 +1,4 @@
-"""The `OpenAI` client of a process: made late, once, with a pool that fits."""
+"""The process's `OpenAI` client, made once, by the first stream, with a suitable connection pool."""
 
 from __future__ import annotations
 
@@ -12,80 +12,80 @@ import httpx2
 from openai import DefaultHttpx2Client
 from openai import OpenAI
 
-from . import httpx_pool
+from . import lifeline
 from .endpoint import Endpoint
-from .openai_client import has_default_http_client
-from .openai_client import http_client_of
+from .sdk import has_default_http_client
+from .sdk import http_client_of
 from .transport import LeanTransport
 
 KEEP_ALIVE_CONNECTIONS = 100
-KEEP_ALIVE_S = 60.0  # httpx drops a connection after 5 s, so that every question but the quickest pays for a handshake
+KEEP_ALIVE_S = 60.0  # httpx's default of 5 s would cost most questions a new handshake
 
 
 def know_the_platform() -> None:
-    """Call this before there are streams.
+    """Have the standard library cache the platform's name. Call this before there are streams.
 
-    The SDK tells its platform in each request, and to find it out the standard library starts a process, once. Under
-    gevent a fork may run the other greenlets in the child too, if what is to be done at a fork waits for a lock (as
-    OpenTelemetry's does): a response that was being written then would be written twice.
+    The SDK sends the platform in each request. To find it out, the standard library forks once. Under gevent, a fork
+    handler that waits for a lock (such as OpenTelemetry's) runs the other greenlets in the child too, and a response
+    that is being written at that moment would be written twice.
     """
     platform.platform()
 
 
 class Client:
-    """Hands out the process's `OpenAI` client.
+    """Makes the process's `OpenAI` client when the first stream needs it.
 
-    It is made by the first stream, not at import: a client made before gunicorn forks, or before gevent patches,
-    has a pool whose lock and sockets belong to another world.
+    A client made at import, before gunicorn forks or gevent patches, has a pool whose lock and sockets do not work in
+    this process.
     """
 
-    def __init__(self, given: OpenAI | Callable[[], OpenAI] | None) -> None:
-        self._given = given
+    def __init__(self, client: OpenAI | Callable[[], OpenAI] | None) -> None:
+        """`client` is the app's client, or a function that makes it; None for the SDK's defaults."""
+        self._app_client = client
         self._lock = Lock()
         self._pid: int | None = None
         self._key: str | None = None
         self._endpoint: Endpoint | None = None
 
     def endpoint(self) -> Endpoint:
-        """Raises `openai.OpenAIError` where no key is configured."""
+        """Raises `openai.OpenAIError` if no API key is configured."""
         with self._lock:
-            key = self._given.api_key if isinstance(self._given, OpenAI) else None
+            key = self._app_client.api_key if isinstance(self._app_client, OpenAI) else None
             if self._endpoint is not None and self._pid == getpid() and self._key != key:
-                self._endpoint.let_go()  # the operator has given the client another key
+                self._endpoint.let_go()  # the app has changed the client's key
                 self._endpoint = None
             if self._endpoint is None or self._pid != getpid():
                 self._endpoint, self._pid, self._key = self._make(), getpid(), key
             return self._endpoint
 
     def close(self) -> None:
-        """Close its connections; the next `endpoint()` makes a new client."""
+        """Close the connections. The next `endpoint()` makes a new client."""
         with self._lock:
             endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             endpoint.close()
 
     def _make(self) -> Endpoint:
-        given = self._given
-        # what goes through a proxy, httpx knows better
+        # httpx's own transport handles proxies
         lean = None if getproxies() else LeanTransport(keep_alive=KEEP_ALIVE_CONNECTIONS, keep_alive_s=KEEP_ALIVE_S)
-        if given is None:
+        if self._app_client is None:
             client = OpenAI(http_client=_http_client(lean))
         else:
-            client = given if isinstance(given, OpenAI) else given()
+            client = self._app_client if isinstance(self._app_client, OpenAI) else self._app_client()
             if has_default_http_client(client):
                 client = client.with_options(http_client=_http_client(lean), timeout=client.timeout)
             else:
                 lean = None
         if (http_client := http_client_of(client)) is not None:
-            httpx_pool.watch(http_client)
-        # retries are ours: the SDK would sleep through a stop, and knows nothing of the first-token deadline
+            lifeline.watch(http_client)
+        # we retry ourselves: the SDK would sleep through a stop, and ignores the first-token deadline
         return Endpoint(client.with_options(max_retries=0), lean)
 
 
 def _http_client(lean: LeanTransport | None) -> httpx2.Client:
     if lean is None:
         limits = httpx2.Limits(
-            max_connections=None,  # LLM_STREAM_MAX_STREAMS is the limit; one below it would be a silent queue
+            max_connections=None,  # LLM_STREAM_MAX_STREAMS is the limit; a lower one would queue silently
             max_keepalive_connections=KEEP_ALIVE_CONNECTIONS,
             keepalive_expiry=KEEP_ALIVE_S,
         )

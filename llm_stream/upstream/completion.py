@@ -1,4 +1,4 @@
-"""One answer of a chat completions API, asked for until it comes: the source of most streams."""
+"""The source of most streams: one answer of a chat completions API, with retries and fallback models."""
 
 from __future__ import annotations
 
@@ -29,18 +29,15 @@ from .source import Waits
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 2.0
-LONGEST_RETRY_AFTER_S = 4.0  # a provider that asks for more is not waited for: the reader is told instead
+LONGEST_RETRY_AFTER_S = 4.0  # if the provider asks for more, the reader gets the error instead
 
 
 class Stopped(Exception):
-    """The stream was stopped: what the upstream says from here on is of no interest."""
+    """The stream was stopped, so whatever the upstream sends or raises from here on is ignored."""
 
 
 class Completion:
-    """The events of one answer, with retries, fallback models and, if wanted, one more attempt after content.
-
-    `batches()` is run by one thread; `interrupt()` may be called from any other.
-    """
+    """The events of one answer, with retries, fallback models and, if configured, one more attempt after content."""
 
     def __init__(self, get_endpoint: Callable[[], Endpoint], request: ChatRequest, settings: Settings) -> None:
         self._request = request
@@ -69,7 +66,7 @@ class Completion:
     def base_url(self) -> str | None:
         try:
             return self._get_endpoint().base_url
-        except Exception:  # the call will tell
+        except Exception:  # the call will raise it
             return None
 
     @property
@@ -77,19 +74,19 @@ class Completion:
         return self._call is not None and self._call.is_whole
 
     def interrupt(self) -> None:
-        """Close the upstream connection now, whatever the thread in `batches()` is waiting for."""
+        """Close the upstream connection now, whatever the thread in `batches()` is blocked on."""
         self._stopped.set()
         if call := self._call:
             call.lifeline.cut()
 
     def batches(self) -> Iterator[Batch | Waits | Ending]:
-        """The events of each socket read, and at last the `Ending`. Raises `StreamError` or `Stopped`."""
+        """Raises `StreamError` or `Stopped`."""
         while True:
             try:
                 yield from self._attempt()
                 return
             except Exception as error:
-                yield Waits()  # whatever follows may
+                yield Waits()  # logging and the backoff may block
                 if self._stopped.is_set():
                     raise Stopped() from error
                 problem = translate(error)
@@ -102,14 +99,14 @@ class Completion:
     def _attempt(self) -> Iterator[Batch | Waits | Ending]:
         try:
             endpoint = self._get_endpoint()
-        except Exception as error:  # the operator's trouble, however it shows
+        except Exception as error:  # a misconfiguration, whatever its type
             raise UpstreamRefused() from error
         attempt = Attempt(self._models[0], self.asked, endpoint.base_url, resets=self._resets)
         self.attempts.append(attempt)
         if len(self.attempts) > 1:
-            yield Waits()  # a budget may have to cover the question once more
+            yield Waits()  # the budget may have to reserve the input once more
         call = self._call = Call(endpoint, self._request, attempt)
-        if self._stopped.is_set():  # the stop came while there was no call to cut
+        if self._stopped.is_set():  # stopped while there was no call to cut
             raise Stopped()
         for batch in call.batches():
             if not self._has_content and isinstance(batch, list):
@@ -117,7 +114,7 @@ class Completion:
             yield batch
 
     def _prepare_next_attempt(self, problem: StreamError) -> Reset | None:
-        """Return when another attempt may be made; raise `problem` if none may."""
+        """Return when the next attempt may start. Raises `problem` if there is none."""
         self.last_refusal = problem
         if self._has_content:
             if not self._resets_left or not problem.retryable:
@@ -138,8 +135,8 @@ class Completion:
         return None
 
     def _backoff(self, problem: StreamError) -> float | None:
-        """Seconds to wait before the same model is asked again; None: do not ask it again."""
-        if not _worth_a_retry(problem) or not self._retries_left:
+        """Seconds to wait before the same model is retried; None if it must not be."""
+        if not _is_transient(problem) or not self._retries_left:
             return None
         tried = self._settings.retries - self._retries_left
         wait: float = min(FIRST_BACKOFF_S * 2.0**tried, LONGEST_BACKOFF_S) * (1.0 - random.random() / 4)
@@ -153,8 +150,8 @@ class Completion:
         return wait
 
 
-def _worth_a_retry(problem: StreamError) -> bool:
-    """A clean end or an unreadable answer would come again; a refusal for the moment, or a broken line, may not."""
+def _is_transient(problem: StreamError) -> bool:
+    """Whether a retry may help: after a temporary refusal or a lost connection, not after a cut or garbled answer."""
     return (
         isinstance(problem, UpstreamError) and problem.retryable and type(problem) not in (UpstreamCut, UpstreamGarbled)
     )

@@ -1,4 +1,4 @@
-"""One connection to an upstream: made, written to, read from; with httpx's exceptions."""
+"""One connection to an upstream: connecting, writing, reading, with httpx's exceptions."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from . import http1
 READ_BYTES = 65536
 LONG_S = 300.0
 READS_PER_TURN = 2
-"""An upstream that always has data would keep its greenlet going, and all others waiting."""
+"""An upstream that always has data would never let another greenlet run."""
 
 Origin = tuple[bytes, bytes, int]
 """Scheme, host, port."""
 
 
 class DeadConnection(httpx2.RemoteProtocolError):
-    """A kept connection was closed before it could take the request: whoever has not had all of it answers nothing.
+    """A kept connection was closed before it took the whole request, so the request can safely be sent again.
 
-    One that is closed after that is an error like any: the other side may be at work.
+    If it is closed after that, the server may be working on the request, so that is an ordinary error.
     """
 
 
 class Connection:
-    """A socket, and what it has been used for."""
+    """A socket and its state as an HTTP connection."""
 
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
         self.origin = origin
         self.socket = sock
         self.idle_since = 0.0
         self.may_be_watched = False
-        """Whether whoever reads may wait for the socket in a way of their own: no timeout is to be kept."""
+        """Whether an event loop may watch the socket, because there is no read timeout to enforce."""
         self._takes_turns = False
         self._reads = 0
         self._recv: Callable[[int], bytes] = sock.recv
@@ -48,11 +48,11 @@ class Connection:
         self._watch: gevent.Watch | None = None
 
     def get_extra_info(self, info: str) -> Any:
-        """As httpcore's network streams have it."""
+        """The method of httpcore's network streams."""
         return self.socket if info == "socket" else None
 
-    def has_something_to_say(self) -> bool:
-        """Of an idle connection: only that it is being closed."""
+    def is_readable(self) -> bool:
+        """An idle connection is readable only if the other side is closing it."""
         return sockets.peek(self.socket) is not None
 
     def send(self, message: bytes, timeout: float | None) -> None:
@@ -62,11 +62,11 @@ class Connection:
             self.socket.sendall(message)
         except TimeoutError as error:
             raise httpx2.WriteTimeout(str(error)) from error
-        except OSError:  # the other side may have answered, and closed, before it had read everything
+        except OSError:  # the server may have answered and closed before it read everything
             self._may_be_dead = was_used
 
     def set_read_timeout(self, timeout: float | None) -> None:
-        """A long one is left to the stream's own deadlines: gevent would make a timer for each read."""
+        """Ignore long timeouts, which the stream's own deadlines cover: gevent would make a timer for each read."""
         is_short = timeout is not None and timeout < LONG_S
         self.may_be_watched = not is_short
         self.socket.settimeout(timeout if is_short else None)
@@ -74,7 +74,7 @@ class Connection:
         self._recv, self._takes_turns = fast or self.socket.recv, fast is not None
 
     def read(self) -> bytes:
-        """What there is, but something; nothing only at the end."""
+        """Block until there are bytes; empty only at the end."""
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             return ahead
@@ -85,13 +85,13 @@ class Connection:
             return self._recv(READ_BYTES)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error)) from error
-        except ssl.SSLEOFError:  # closed without TLS's own goodbye: whether that is too early, the body knows
+        except ssl.SSLEOFError:  # closed without TLS's close_notify; the body knows whether that is too early
             return b""
         except OSError as error:
             raise httpx2.ReadError(str(error)) from error
 
     def read_head(self) -> tuple[bytes, int, http1.Headers, bytes]:
-        """Version (`0` or `1`), status, headers, and what was read beyond them."""
+        """Version (`0` or `1`), status, headers, and the bytes that were read beyond them."""
         data = b""
         while True:
             end = data.find(b"\r\n\r\n")
@@ -101,7 +101,7 @@ class Connection:
                 self._may_be_dead = False
                 if status >= 200:
                     return version, status, headers, data
-                continue  # 100 and 103 announce the real one
+                continue  # 100 and 103 precede the final response
             if len(data) > http1.MAX_HEAD_BYTES:
                 raise httpx2.RemoteProtocolError("the response's head is too large")
             try:
@@ -149,7 +149,7 @@ def connect(origin: Origin, ssl_context: ssl.SSLContext | None, timeout: float |
             return Connection(origin, plain)
         assert ssl_context is not None
         return Connection(origin, ssl_context.wrap_socket(plain, server_hostname=host.decode("ascii")))
-    except OSError as error:  # TimeoutError is one, and ssl.SSLError
+    except OSError as error:  # includes TimeoutError and ssl.SSLError
         if plain is not None:
             plain.close()
         kind = httpx2.ConnectTimeout if isinstance(error, TimeoutError) else httpx2.ConnectError

@@ -1,4 +1,4 @@
-"""How an answer ends: one value, made where the end is known, and handed down to those that write it."""
+"""How an answer ended, as a single value."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .source import Attempt
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """The last item of a source, and what a stream settles with."""
+    """The last item of a source. A stream settles with it."""
 
     status: Status
     finish_reason: str | None = None
     failure: Failure | None = None
     usage: Usage | None = None
     attempts: tuple[Attempt, ...] = ()
-    """The calls that were made, as they stood at the end."""
+    """The calls that were made, in their final state."""
 
     @classmethod
     def of(cls, error: LLMStreamError) -> Ending:
         return cls(error.ending, failure=error.failure())
 
     def events(self) -> list[Event]:
-        """The terminal events, in their order."""
-        known: list[Event] = [event for event in (self.failure, self.usage) if event is not None]
-        return [*known, Done(self.status, self.finish_reason)]
+        """The terminal events, in order."""
+        events: list[Event] = [event for event in (self.failure, self.usage) if event is not None]
+        return [*events, Done(self.status, self.finish_reason)]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes: heads, and the framing of bodies. Knows nothing of sockets.
+"""Parses and writes HTTP/1.1 heads, and decodes the framing of bodies. Does no I/O.
 
 https://www.rfc-editor.org/rfc/rfc9112
 """
@@ -12,7 +12,7 @@ import httpx2
 
 MAX_HEAD_BYTES = 65536
 MAX_LINE_BYTES = 4096
-"""Of a chunk's size with its extensions, or of one trailer."""
+"""Limit for a chunk's size line with its extensions, or for one trailer."""
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?")
 HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -22,7 +22,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def head_of(request: httpx2.Request) -> bytes:
-    """The lines up to the length of the body."""
+    """The head of a request without its Content-Length."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     for name, value in request.headers.raw:
         if b"\r" in value or b"\n" in value or not HEADER_NAME.fullmatch(name):
@@ -66,12 +66,12 @@ def body_of(method: str, status: int, headers: Headers) -> Body:
 
 
 def stays_open(version: bytes, headers: Headers) -> bool:
-    wishes = _values(headers, b"connection")
-    return b"close" not in wishes and (version == b"1" or b"keep-alive" in wishes)
+    options = _values(headers, b"connection")
+    return b"close" not in options and (version == b"1" or b"keep-alive" in options)
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:
-    """All values of a header, in lower case; a list in one line is as good as one in several."""
+    """All values of a header, in lower case, from comma-separated and repeated lines."""
     return [
         value.strip().lower()
         for name, line in headers
@@ -82,11 +82,11 @@ def _values(headers: Headers, wanted: bytes) -> list[bytes]:
 
 
 class Body:
-    """Framed by the end of the connection; the others know their own end."""
+    """A body that the end of the connection delimits. The subclasses know their own end."""
 
     ends_itself = False
     excess = False
-    """Bytes have come that belong to no response of ours."""
+    """Whether there were bytes after the end of the body."""
 
     def __init__(self) -> None:
         self.done = False
@@ -95,7 +95,7 @@ class Body:
         return data
 
     def at_end(self) -> None:
-        """The connection has ended. Raises `RemoteProtocolError` if that is too early."""
+        """The connection was closed. Raises `RemoteProtocolError` if that is too early."""
         self.done = True
 
 
@@ -107,7 +107,7 @@ class NoBody(Body):
 
 
 class SizedBody(Body):
-    """Framed by Content-Length."""
+    """Delimited by Content-Length."""
 
     ends_itself = True
 
@@ -128,7 +128,7 @@ class SizedBody(Body):
 
 @lru_cache(1024)
 def _size_of(line: bytes) -> int:
-    """The size of a chunk; those of an answer are much the same."""
+    """The size of a chunk. Cached, because the chunks of an answer have few different sizes."""
     size = line.partition(b";")[0].rstrip(b" \t")
     if not CHUNK_SIZE.fullmatch(size):
         raise httpx2.RemoteProtocolError("a chunk has no valid size")
@@ -136,7 +136,7 @@ def _size_of(line: bytes) -> int:
 
 
 class ChunkedBody(Body):
-    """Framed by chunks. Gives the payload of all the chunks of a read in one piece."""
+    """Chunked transfer coding. Returns the payload of all chunks of a read in one piece."""
 
     ends_itself = True
 

@@ -1,4 +1,4 @@
-"""Any iterable as a source: a generator of the app's, LangChain, an agent, a stream of an SDK."""
+"""Makes a source of any iterable: the app's generator, LangChain, an agent, a stream of an SDK."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ logger = logging.getLogger("llm_stream")
 class IteratorSource:
     """Reads the iterable in the producer's thread.
 
-    While the iterable blocks it cannot be interrupted, unless it is a stream of the SDK, whose socket is known; it is
-    only not asked for more. Calls that it makes through `llm.events()` are parts of this source, see `begin_part()`.
+    `interrupt()` wakes a blocked iterable only if it is a stream of the SDK, whose socket is known. Others are just not
+    read any further. Calls that the iterable makes through `llm.events()` are parts of this source: see `begin_part()`.
     """
 
     base_url = None
@@ -54,7 +54,7 @@ class IteratorSource:
         model: str | None = None,
         scope: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        """`model` is what the iterable stands for. The iterable runs, from its first step to its last, in `scope()`."""
+        """`model` is the model that the iterable uses. All of the iterable runs inside `scope()`."""
         self._iterable = iterable
         self._scope = scope
         self._sent = sdk.sent(iterable)
@@ -72,9 +72,10 @@ class IteratorSource:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """Those of its parts, and of its chunks. Figures of the iterable's own stand for all but its parts.
+        """The attempts of its parts, and of the completions in its chunks.
 
-        Where there is none of this, one attempt stands for all that the iterable does.
+        If the iterable yields a `Usage`, its own attempt replaces those of the chunks. Its own attempt is also the only
+        one if there are no others.
         """
         of_parts = [attempt for part in self._parts for attempt in part.attempts]
         if self._own.figures is not None or not (of_parts or self._answers.attempts):
@@ -90,10 +91,10 @@ class IteratorSource:
         return self._part is not None and self._part.wrapping_up
 
     def batches(self) -> Iterator[list[Event] | Ending]:
-        """The events of each item, until the first `Done` of the iterable's own: what follows that may never end.
+        """The events of each item, up to the iterable's own first `Done`: it may never end after that.
 
-        The iterable is closed, and its scope left, before the `Ending`. Raises `Stopped`, whatever the iterable
-        raises, and what msgspec raises for an event that no wire could write.
+        The iterable is closed and its scope exited before the `Ending`. Raises `Stopped`, the iterable's exceptions,
+        and msgspec's for an event that cannot be serialized.
         """
         try:
             yield from self._read()
@@ -101,12 +102,12 @@ class IteratorSource:
             if self._stopped:
                 raise Stopped() from error
             if not self._is_done:
-                raise self._told(error) from error
+                raise self._translate(error) from error
             logger.exception("the iterable of a stream failed after its end")
         yield self._ending or self._answers.end() or self._end_of("failed" if self._failure else "completed")
 
     def interrupt(self) -> None:
-        """Of a part that only waits for the end of its body, the part alone: the iterable may go on without it."""
+        """If the current part awaits only the end of its body, interrupt just that part: the iterable may go on."""
         part = self._part
         if part is None or not part.wrapping_up:
             self._stopped = True
@@ -114,16 +115,16 @@ class IteratorSource:
         if part is not None:
             part.interrupt()
 
-    def _attempt(self, name: str | None, model: str | None) -> Attempt:
+    def _attempt(self, completion_id: str | None, model: str | None) -> Attempt:
         sent = self._sent
-        return Attempt(model, sent.asked, sent.base_url, accepted=True, request_id=sent.request_id or name)
+        return Attempt(model, sent.asked, sent.base_url, accepted=True, request_id=sent.request_id or completion_id)
 
-    def _attempt_of_answer(self, name: str | None) -> Attempt:
-        self._ending = None  # of a part before
+    def _attempt_of_answer(self, completion_id: str | None) -> Attempt:
+        self._ending = None  # it was an earlier part's
         self._number_tool_calls_from = self._tool_calls
-        return self._attempt(name, self._own.model)
+        return self._attempt(completion_id, self._own.model)
 
-    # What it gives…
+    # Reading items…
 
     def _read(self) -> Iterator[list[Event]]:
         with self._scope():
@@ -155,32 +156,32 @@ class IteratorSource:
             yield from self.numbered(self._answers.events_of(item))
 
     def _event(self, event: Event) -> Iterator[Event]:
-        """All but the terminal ones, which belong to the end."""
-        sound = msgspec.json.decode(msgspec.json.encode(event), type=KINDS[event.type])
-        if isinstance(sound, Done):
+        """Pass an event on, except for terminal ones, which are kept for the `Ending`."""
+        checked = msgspec.json.decode(msgspec.json.encode(event), type=KINDS[event.type])
+        if isinstance(checked, Done):
             self._is_done = True
-            self._own.is_whole = sound.status in WHOLE
-            self._ending = self._end_of(sound.status, sound.finish_reason)
-        elif isinstance(sound, Failure):
-            self._failure = self._failure or sound
-        elif isinstance(sound, Usage):
-            self._own.figures = sound
-        elif not isinstance(sound, Start):  # the stream makes its own
-            yield sound
+            self._own.is_whole = checked.status in WHOLE
+            self._ending = self._end_of(checked.status, checked.finish_reason)
+        elif isinstance(checked, Failure):
+            self._failure = self._failure or checked
+        elif isinstance(checked, Usage):
+            self._own.figures = checked
+        elif not isinstance(checked, Start):  # the stream makes its own
+            yield checked
 
     def _end_of(self, status: Any, finish_reason: str | None = None) -> Ending:
         return Ending(status, finish_reason, self._failure, self._own.figures)
 
-    def _told(self, error: Exception) -> Exception:
-        """An error of the SDK's as one of our own; any other as it is."""
+    def _translate(self, error: Exception) -> Exception:
+        """Translate the SDK's errors into ours; leave others unchanged."""
         if not sdk.is_of_sdk(error):
             return error
         return sdk.broken(error) if self._answers.attempts else translate(error)
 
-    # Its parts…
+    # Parts…
 
     def begin_part(self, part: SourceOfEvents) -> None:
-        """`part` makes a call of a model for this iterable, which is still running."""
+        """The iterable, which is still running, calls a model through `part`."""
         self._part = part
         self._parts.append(part)
         self._number_tool_calls_from = self._tool_calls
@@ -188,7 +189,7 @@ class IteratorSource:
             part.interrupt()
 
     def numbered(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Each answer numbers its tool calls from 0; those of the stream are numbered on."""
+        """Renumber tool calls: each answer counts from 0, the stream counts on."""
         for event in events:
             if isinstance(event, ToolCall):
                 index = self._number_tool_calls_from + event.index
@@ -197,13 +198,13 @@ class IteratorSource:
             yield event
 
     def end_part(self, events: Sequence[Event] = (), ending: Ending | None = None) -> None:
-        """The part has ended. The iterable may give the `events` of its end on, and may go on itself."""
+        """The part has ended. The iterable may yield the terminal `events` of the part, and may go on."""
         self._part = None
         if ending is not None:
             self._ends_of_parts += ((event, ending) for event in events)
 
     def _is_end_of_part(self, item: Any) -> bool:
-        """The last end that the iterable gives on is the stream's. Figures are left out: they are in the attempts."""
+        """Whether the item is a part's terminal event, whose ending becomes the stream's. Usage is in the attempts."""
         for event, ending in self._ends_of_parts:
             if item is event:
                 if not isinstance(event, Usage):
@@ -213,7 +214,7 @@ class IteratorSource:
 
 
 def check_iterable(source: Iterable[Any] | None) -> None:
-    """Two mistakes that would stream without complaint. Raises `TypeError`."""
+    """Catch two mistakes that would otherwise stream nonsense. Raises `TypeError`."""
     if isinstance(source, (str, bytes)):
         raise TypeError("a string would be streamed letter by letter: pass prompt=…, or [text]")
     if isinstance(source, Sequence) and any(isinstance(item, Mapping) and "role" in item for item in source):
@@ -221,6 +222,6 @@ def check_iterable(source: Iterable[Any] | None) -> None:
 
 
 def discard(source: Iterable[Any] | None) -> None:
-    """Close a generator that is not to be read any more, or a stream of the SDK."""
+    """Close a generator, or a stream of the SDK, that will not be read any more."""
     if close := getattr(source, "close", None):
         close()

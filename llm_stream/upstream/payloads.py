@@ -1,7 +1,7 @@
-"""The payloads of a body: the JSON values in it, however they are framed.
+"""Split a response body into payloads: the JSON values in it, however they are framed.
 
-What frames them, its first byte tells, not its label: servers send one JSON object as `text/event-stream`, as
-`text/plain` or without a label, and event streams as `application/json`.
+The framing is chosen by the body's first significant byte, not by its Content-Type: servers label single JSON objects
+as `text/event-stream` or `text/plain`, and event streams as `application/json`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import UpstreamGarbled
-from . import json_values
-from .sse import MAX_EVENT_BYTES
-from .sse import Splitter
+from .text import is_json
+from .text import split_json
+
+MAX_EVENT_BYTES = 4_194_304
 
 OPENING = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n]+|:[^\r\n]*[\r\n])*")
-"""Bytes that tell nothing: a byte order mark, blank lines, comments of an event stream."""
+"""Bytes that say nothing about the framing: a byte order mark, blank lines, event stream comments."""
 
 PAGE = b'{"error":{"type":"html_page"}}'
-"""Stands for an HTML page: a gateway's error page, or a captive portal's."""
+"""Replaces an HTML page, which a gateway or a captive portal sends on error."""
 
 
 class Framing(Protocol):
@@ -29,10 +30,9 @@ class Framing(Protocol):
 
 
 class Payloads:
-    """Give it the bytes of each read; it returns the payloads that became complete.
+    """Takes the bytes of each read and returns the payloads that they complete.
 
-    As soon as the framing is known, `feed` and `end` are the framing's own methods. So finding it out costs nothing per
-    token.
+    Once the framing is known, `feed` and `end` are the framing's own methods, so the detection costs nothing per token.
     """
 
     def __init__(self) -> None:
@@ -42,9 +42,9 @@ class Payloads:
 
     def _begin(self, piece: bytes) -> list[bytes]:
         opening = OPENING.sub(b"", self._opening + piece, count=1)
-        if opening.startswith(b":"):  # a comment, which goes on
+        if opening.startswith(b":"):  # an unfinished comment
             self._opening = b":"
-        elif b"\xef\xbb\xbf".startswith(opening):  # half a byte order mark, or nothing
+        elif b"\xef\xbb\xbf".startswith(opening):  # empty, or part of a byte order mark
             self._opening = opening
         else:
             framing = _framing_of(opening)
@@ -53,13 +53,59 @@ class Payloads:
         return []
 
 
-class JSONText:
-    """JSON without a frame: one value over any number of lines, or one value per line."""
+class _Buffered:
+    """Bytes that do not make a complete payload yet."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
-        self._is_by_line: bool | None = None
+
+    def _keep(self, piece: bytes) -> None:
+        """Raises `UpstreamGarbled` once there are more than `MAX_EVENT_BYTES`."""
+        if piece:
+            self._pieces.append(piece)
+            self._size += len(piece)
+        if self._size > MAX_EVENT_BYTES:
+            raise UpstreamGarbled()
+
+
+class Splitter(_Buffered):
+    """Splits an event stream into the data of its events.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+    Two deviations for real providers: the last event counts without its blank line, and llama.cpp's old `error:` line
+    is data too.
+    """
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
+        if not self._pieces and _is_one_line(piece):
+            return [piece[6:-2]]
+        if b"\n" not in piece and b"\r" not in piece and not (self._pieces and self._pieces[-1].endswith(b"\r")):
+            self._keep(piece)
+            return []
+        text = b"".join([*self._pieces, piece])
+        if b"\r" in text:
+            text, held = (text[:-1], b"\r") if text.endswith(b"\r") else (text, b"")  # perhaps half a CRLF
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        else:
+            held = b""
+        *blocks, rest = text.split(b"\n\n")
+        self._pieces, self._size = [], 0
+        self._keep(rest + held)
+        return [data for block in blocks if (data := _data_of(block))]
+
+    def end(self) -> list[bytes]:
+        """The data of an unfinished last event, if it has any."""
+        rest, self._pieces = b"".join(self._pieces), []
+        data = _data_of(rest.rstrip(b"\r\n"))
+        return [data] if data else []
+
+
+class JSONText(_Buffered):
+    """JSON without a frame: one value over any number of lines, or one value per line."""
+
+    _is_by_line: bool | None = None
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Raises `UpstreamGarbled` for a value of more than `MAX_EVENT_BYTES`."""
@@ -68,33 +114,27 @@ class JSONText:
             return []
         *lines, rest = b"".join([*self._pieces, piece]).split(b"\n")
         if self._is_by_line is None:
-            self._is_by_line = json_values.is_value(lines[0])
+            self._is_by_line = is_json(lines[0])
             if not self._is_by_line:
                 self._keep(piece)
                 return []
         self._pieces, self._size = [], 0
         self._keep(rest)
-        return _in_lines(lines)
+        return _values_in(lines)
 
     def end(self) -> list[bytes]:
         text = b"".join(self._pieces)
         if self._is_by_line:
-            return _in_lines([text])
-        values, rest = json_values.split(text)
+            return _values_in([text])
+        values, rest = split_json(text)
         if not values:
-            return [text]  # the decoder says what is wrong with it
-        events = Splitter()  # some servers put `data: [DONE]` behind it
+            return [text]  # the decoder raises the error
+        events = Splitter()  # some servers append `data: [DONE]`
         return [*values, *events.feed(rest), *events.end()]
-
-    def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > MAX_EVENT_BYTES:
-            raise UpstreamGarbled()
 
 
 class Page:
-    """HTML, which is no answer. Its text is not read."""
+    """HTML, which is never an answer. Its text is not read."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         return [PAGE]
@@ -109,7 +149,32 @@ def _framing_of(opening: bytes) -> Framing:
     return Page() if opening.startswith(b"<") else Splitter()
 
 
-def _in_lines(lines: list[bytes]) -> list[bytes]:
-    """One value per line; a server that nearly sends an event stream may have fields and comments as well."""
+def _is_one_line(piece: bytes) -> bool:
+    """Whether this is what most reads return: exactly one event with one non-empty line of data."""
+    return (
+        piece.startswith(b"data: ")
+        and piece.endswith(b"\n\n")
+        and piece.count(b"\n") == 2
+        and b"\r" not in piece
+        and len(piece) > 8
+    )
+
+
+def _data_of(block: bytes) -> bytes:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:]
+    lines = []
+    for line in block.split(b"\n"):
+        name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            lines.append(value)
+        elif name == b"error":
+            lines.append(b'{"error":' + value + b"}")
+    return b"\n".join(lines)
+
+
+def _values_in(lines: list[bytes]) -> list[bytes]:
+    """One value per line, without the `data:` and comments of a server that almost sends an event stream."""
     values = (line.strip().removeprefix(b"data:").strip() for line in lines)
     return [value for value in values if value and not value.startswith(b":")]

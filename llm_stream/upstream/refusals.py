@@ -1,11 +1,15 @@
-"""What went wrong upstream, in our own words: the only place that names the SDK's and the transport's exceptions.
+"""Translates upstream errors into ours: exceptions of the SDK and the transport, error objects in bodies and events.
 
-What a reader is told, and what is logged, depends on the status and the code alone.
+Only the HTTP status and the provider's code decide what a reader is told and what is logged. Error objects come as
+OpenAI's `{"error": {…}}`, with a string or with Anthropic's and Google's fields in it; flat (vLLM, Mistral); as
+FastAPI's `{"detail": …}`; as problem details (RFC 9457); or as a gateway's `{"code": …, "message": …}`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import openai
@@ -19,15 +23,47 @@ from ..errors import UpstreamRejected
 from ..errors import UpstreamThrottled
 from ..errors import UpstreamTimeout
 from ..errors import UpstreamUnreachable
-from .error_objects import code_of
-from .error_objects import status_of
 
 LONGEST_LOGGED = 300
 LONGEST_RETRY_AFTER_S = 86_400
 
+UNKNOWN = 500
+DEPTH = 3
+LONGEST_WORD = 64
+MESSAGES = ("message", "msg", "title")
+CODES = ("code", "type", "error_type")
+WORDS = (*CODES, "status", "title", "error", "detail", "message")
+NUMBERS = ("status", "status_code", "raw_status_code", "code")
+NO_ERROR = ("", "ok", "success", "succeeded")
+
+
+def key_of(word: str) -> str:
+    """Normalise an error name: `rate_limit_error`, `RateLimitError` and `Rate limit` get the same key."""
+    key = "".join(filter(str.isalnum, word.lower()))
+    return key.removesuffix("error").removesuffix("exception")
+
+
+STATUS_OF_WORD = {
+    **{key_of(status.phrase): status.value for status in HTTPStatus if status >= 400},
+    **dict.fromkeys(("badrequest", "invalidrequest", "invalidargument", "invalidparameter"), 400),
+    **dict.fromkeys(("authentication", "unauthenticated", "invalidapikey", "notauthenticated"), 401),
+    **dict.fromkeys(("insufficientquota", "insufficientcredits", "insufficientfunds", "insufficientbalance"), 402),
+    **dict.fromkeys(("billing", "billinghardlimitreached", "billingnotactive"), 402),
+    **dict.fromkeys(("permission", "permissiondenied"), 403),
+    "modelnotfound": 404,
+    "validation": 422,
+    **dict.fromkeys(("ratelimit", "ratelimited", "ratelimitexceeded", "ratelimitreached"), 429),
+    **dict.fromkeys(("requests", "tokens", "resourceexhausted", "throttling", "engineoverloaded"), 429),
+    **dict.fromkeys(("contextlengthexceeded", "exceedcontextsize", "stringabovemaxlength"), 413),
+}
+"""The status of each error name. `requests` and `tokens` are OpenAI's names for the rate limit that was hit."""
+
+DECISIVE = (413, 402)
+"""An error name with one of these statuses is more exact than a number such as 400 or 429 beside it."""
+
 
 def translate(error: Exception) -> StreamError:
-    """Our error for one that a call raised; keep the original as its cause: `raise translate(e) from e`."""
+    """Our error for an exception of a call. Keep the original as its cause: `raise translate(e) from e`."""
     if isinstance(error, StreamError):
         return error
     if isinstance(error, openai.APIStatusError):
@@ -37,7 +73,7 @@ def translate(error: Exception) -> StreamError:
         return _of_transport(error.__cause__) if error.__cause__ else UpstreamUnreachable()
     if isinstance(error, openai.APIError):
         return UpstreamError()
-    if isinstance(error, openai.OpenAIError):  # no key, or a client that cannot be made
+    if isinstance(error, openai.OpenAIError):  # no API key, or the client cannot be constructed
         return UpstreamRefused()
     if isinstance(error, ValueError):  # JSON and Unicode
         return UpstreamGarbled()
@@ -45,7 +81,7 @@ def translate(error: Exception) -> StreamError:
 
 
 def is_answer(error: Exception) -> bool:
-    """Whether the upstream has said no, as against nothing."""
+    """Whether the upstream answered with an error status, as opposed to not answering."""
     return isinstance(error, openai.APIStatusError)
 
 
@@ -57,8 +93,49 @@ def error_in_body(error: Any) -> UpstreamError:
     return ours
 
 
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether an object calls itself an error."""
+    return bool(body.get("error")) or "error" in (body.get("object"), body.get("type"))
+
+
+def is_refusal(body: Mapping[str, Any]) -> bool:
+    """Whether an object that comes before any chunk is an error, even if it does not call itself one."""
+    if is_error(body):
+        return True
+    if body.get("choices"):
+        return False
+    if body.get("detail") or body.get("errors"):
+        return True
+    return any(body.get(name) and isinstance(body[name], str) for name in MESSAGES) and (
+        _is_bad_code(body.get("code"))
+        or _is_bad_status(body.get("status"))
+        or _is_bad_status(body.get("status_code"))
+        or "error" in str(body.get("type")).lower()
+    )
+
+
+def status_of(error: Any) -> int:
+    """The HTTP status that an error object stands for; 500 if it does not say."""
+    objects = list(_objects(error, DEPTH))
+    by_number, by_word = list[int](), list[int]()
+    for each in objects:
+        by_number += filter(None, map(_status, _values(each, NUMBERS)))
+        by_word += filter(None, map(_status_of_word, _values(each, WORDS)))
+    if decisive := [status for status in by_word if status in DECISIVE]:
+        return decisive[0]
+    if not (by_number or by_word) and any(isinstance(each.get("detail"), list) for each in objects):
+        return 422  # FastAPI lists the invalid fields
+    return (by_number + by_word + [UNKNOWN])[0]
+
+
+def code_of(error: Any) -> str | int | None:
+    """The provider's own code for the error."""
+    codes = (code for each in _objects(error, DEPTH) for code in _values(each, CODES))
+    return next((code for code in codes if isinstance(code, (str, int)) and code not in ("", "error")), None)
+
+
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds. Dates are not read: no provider in use sends them."""
+    """In seconds. Dates are not parsed: no provider in use sends them."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * unit
@@ -79,8 +156,9 @@ def describe(error: BaseException | None) -> str:
             f" request_id={error.request_id!r}"
         )
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
-        return f"{type(error.__cause__).__name__}: {_short(error.__cause__)}"
-    return f"{type(error).__name__}: {_short(error)}"
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= LONGEST_LOGGED else text[:LONGEST_LOGGED] + '…'}"
 
 
 def _of_status(status: int, retry_after: float | None = None) -> UpstreamError:
@@ -96,12 +174,53 @@ def _of_status(status: int, retry_after: float | None = None) -> UpstreamError:
 
 
 def _of_transport(error: BaseException) -> UpstreamError:
-    name = type(error).__name__  # by name: the transport may be httpx2, httpx, or one of the user's own
+    name = type(error).__name__  # by name, because the transport may be httpx2, httpx or the user's own
     if name == "ConnectTimeout" or not name.endswith("Timeout"):
         return UpstreamUnreachable()
     return UpstreamTimeout()
 
 
-def _short(message: object) -> str:
-    text = " ".join(str(message or "").split())
-    return text if len(text) <= LONGEST_LOGGED else text[:LONGEST_LOGGED] + "…"
+def _objects(error: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """An error object and the objects that wrap it, innermost first."""
+    if isinstance(error, list):
+        error = next(iter(error), None)
+    if isinstance(error, str):
+        yield {"message": error}
+    if isinstance(error, Mapping):
+        for name in ("error", "errors", "detail") if depth else ():
+            if isinstance(error.get(name), (Mapping, list)):
+                yield from _objects(error[name], depth - 1)
+        yield error
+
+
+def _values(body: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
+    return [body[name] for name in names if name in body]
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and value.isascii():
+        return int(value[:9])
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _status(value: Any) -> int | None:
+    number = _number(value)
+    return number if number is not None and 400 <= number < 600 else None
+
+
+def _status_of_word(word: Any) -> int | None:
+    return STATUS_OF_WORD.get(key_of(word)) if isinstance(word, str) and len(word) <= LONGEST_WORD else None
+
+
+def _is_bad_code(code: Any) -> bool:
+    number = _number(code)
+    if number is not None:
+        return number != 0 and not 100 <= number < 400
+    return isinstance(code, str) and code.lower() not in NO_ERROR
+
+
+def _is_bad_status(status: Any) -> bool:
+    """Only known error words count: other words say how far an answer has come."""
+    if isinstance(status, str) and not status.isdecimal():
+        return _status_of_word(status) is not None or status.lower() in ("error", "failed", "failure", "fail")
+    return _status(status) is not None

@@ -1,4 +1,4 @@
-"""What a stream of the SDK tells of its call: `respond(client.chat.completions.create(…, stream=True))`."""
+"""What we know of OpenAI's SDK: the private parts of its client, and the call behind one of its streams."""
 
 from __future__ import annotations
 
@@ -9,34 +9,82 @@ from typing import Any
 import httpx2
 import msgspec
 import openai
+from openai import OpenAI
+from openai import _base_client
 
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamUnreachable
-from ..server import sockets
-from .endpoint import PATH
-from .endpoint import request_id_of
+from ..server.private import first_missing
+from ..server.private import missing
+from .lifeline import shut_down
 from .refusals import error_in_body
 from .refusals import translate
 from .source import NOTHING
 from .source import Asked
 
+PATH = "/chat/completions"
+
+HTTP_CLIENT = "_client"
+DEFAULT_HTTP_CLIENT = "SyncHttpxClientWrapper"
+CREDENTIALS = ("_api_key_provider", "workload_identity", "_provider_runtime")
+"""Attributes that hold a way to fetch a key, as opposed to a key."""
+
+SLOW_CALLS = "the SDK makes each request anew, which costs more CPU"
+
+REQUEST_ID = ("x-generation-id", "x-request-id")
+"""The headers with the provider's id of a call. OpenRouter's exports use the first."""
+
+
+def http_client_of(client: OpenAI) -> Any:
+    """None if it cannot be found; then it is neither watched nor replaced."""
+    http_client = getattr(client, HTTP_CLIENT, None)
+    if http_client is None:
+        missing("openai", f"OpenAI.{HTTP_CLIENT}", SLOW_CALLS)
+    return http_client
+
+
+def has_default_http_client(client: OpenAI) -> bool:
+    """Whether the SDK made the HTTP client, because the app did not pass one."""
+    default = getattr(_base_client, DEFAULT_HTTP_CLIENT, None)
+    if default is None:
+        missing("openai", DEFAULT_HTTP_CLIENT, SLOW_CALLS)
+        return False
+    return type(http_client_of(client)) is default
+
+
+def has_constant_headers(client: OpenAI) -> bool:
+    """Whether only the body changes between two of its requests.
+
+    A missing attribute may have been renamed, so it proves nothing: an old key must not be sent.
+    """
+    if name := first_missing(client, CREDENTIALS):
+        missing("openai", f"OpenAI.{name}", SLOW_CALLS)
+        return False
+    return type(client) is OpenAI and all(getattr(client, name) is None for name in CREDENTIALS)
+
+
+def request_id_of(response: httpx2.Response) -> str | None:
+    return next((response.headers[name] for name in REQUEST_ID if name in response.headers), None)
+
 
 class Sent:
-    """A call that was made before the stream began. Of any other iterable nothing is known."""
+    """A call that was made before the stream began. For any iterable but the SDK's, nothing is known."""
 
     asked: Asked = NOTHING
     base_url: str | None = None
     request_id: str | None = None
 
     def cut(self) -> None:
-        """End the call at once, also while the model is silent. May be called from any thread."""
+        """Cancel the call at once, even while the model is silent. May be called from any thread."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
 
 
 class SentBySDK(Sent):
+    """The call behind `respond(client.chat.completions.create(…, stream=True))`."""
+
     def __init__(self, stream: openai.Stream[Any]) -> None:
         response = stream.response
         self._response = response
@@ -46,10 +94,7 @@ class SentBySDK(Sent):
         self.request_id = request_id_of(response)
 
     def cut(self) -> None:
-        network = self._response.extensions.get("network_stream")
-        connection = network.get_extra_info("socket") if network is not None else None
-        if connection is not None:
-            sockets.shut_down(connection)
+        shut_down(self._response.extensions.get("network_stream"))
 
     def close(self) -> None:
         self._close()
@@ -64,7 +109,7 @@ def is_of_sdk(error: Exception) -> bool:
 
 
 def broken(error: Exception) -> StreamError:
-    """Our error for one in the middle of an answer."""
+    """Our error for an exception in the middle of an answer."""
     if type(error) is openai.APIError and error.body:
         return error_in_body(error.body)
     problem = translate(error)
@@ -72,7 +117,7 @@ def broken(error: Exception) -> StreamError:
 
 
 def _asked(response: httpx2.Response) -> Asked:
-    """Read from the body of the request; what cannot be read is not known."""
+    """Parse the request's body. Fields that cannot be read stay unknown."""
     try:
         body = msgspec.json.decode(response.request.content)
     except (ValueError, RuntimeError):

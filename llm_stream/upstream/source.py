@@ -1,4 +1,4 @@
-"""What a stream is filled from."""
+"""The interface of a source: what a producer drains into the log, and the attempts that it makes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ..events import Usage
 
 
 class Watchable(Protocol):
-    """A connection that an event loop can watch. None of this waits."""
+    """A connection that an event loop can watch. No method blocks."""
 
     def watch(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` whenever there may be something to read, until `unwatch()`; False if no loop is at hand."""
+        """Call `callback` whenever the connection may be readable, until `unwatch()`; False if there is no loop."""
 
     def unwatch(self) -> None: ...
 
     def read_ahead(self) -> bool:
-        """Have what there is ready for the source's next read; False if there is nothing yet.
+        """Buffer the available bytes for the source's next read; False if there are none yet.
 
-        Raises `OSError`, and `EOFError` at the end: the source will find the same.
+        Raises `OSError`, and `EOFError` at the end. The source's own read then meets the same.
         """
 
 
 class Waits:
-    """What a source gives in the place of a batch when it is about to wait: for `connection`, or for anything."""
+    """Yielded by a source in place of a batch before it blocks: on `connection`, or on anything if that is None."""
 
     __slots__ = ("connection",)
 
@@ -42,19 +42,19 @@ class Waits:
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source asks of a model, as far as that is known before it asks. Of an iterable, only its app knows."""
+    """A source's request to a model, as far as it is known beforehand. For an iterable, only the app knows it."""
 
     models: Sequence[str] = ()
-    """The models that may be asked, in this order."""
+    """The models that may be called, in this order."""
     messages: Sequence[Mapping[str, Any]] | None = None
-    """None: not known."""
+    """None if unknown."""
     tools: Sequence[Mapping[str, Any]] | None = None
     options: Mapping[str, Any] | None = None
-    """What else is sent, under the upstream's own names."""
+    """Other request fields, under the upstream's names."""
     max_output_tokens: int | None = None
-    """The most that one attempt may write."""
+    """The limit of one attempt."""
     most_attempts: int = 1
-    """How many attempts may come to write something."""
+    """How many attempts may produce output."""
 
     @property
     def model(self) -> str | None:
@@ -62,7 +62,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def most_output_tokens(self) -> int | None:
-        """The most that all attempts together may write."""
+        """The limit of all attempts together."""
         return None if self.max_output_tokens is None else self.max_output_tokens * self.most_attempts
 
 
@@ -71,54 +71,54 @@ NOTHING = Asked()
 
 @dataclass(eq=False)
 class Attempt:
-    """One call of a model. A source lists it before the call, and fills in what the provider says."""
+    """One call of a model. The source lists it before the call and fills it in during the call."""
 
     model: str | None = None
-    """The model that was asked for."""
+    """The model in the request."""
     asked: Asked = NOTHING
     base_url: str | None = None
     accepted: bool = False
-    """The request reached the provider, which has not refused it: the call has to be paid for."""
+    """The provider received the request and has not refused it, so the call must be paid for."""
     upstream_model: str | None = None
-    """The model that the provider says it used."""
+    """The model that the provider reports."""
     request_id: str | None = None
-    """The provider's own name of the call: its `x-generation-id`, or `x-request-id`."""
+    """The provider's id of the call: its `x-generation-id` or `x-request-id`."""
     service_tier: str | None = None
-    """The class of service that the provider says it gave: `flex`, `priority`, …"""
+    """The service class that the provider reports: `flex`, `priority`, …"""
     figures: Usage | None = None
-    """The provider's token counts, and its price, so far."""
+    """The provider's token counts and cost so far."""
     is_whole: bool = False
-    """The answer came to its end, so that the figures are final."""
+    """The answer is complete, so the figures are final."""
     resets: int = 0
-    """How many attempts of the same answer were voided by a `Reset` before this one."""
+    """How many attempts at the same answer a `Reset` voided before this one."""
     written: list[Event] | None = None
-    """The events of the answer; None where they are in the stream's log, between its resets."""
+    """The events of the answer; None if they are in the stream's log, between its resets."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names under which this call may have a price."""
+        """The model names to look up a price by."""
         return tuple(name for name in (self.model, self.upstream_model) if name)
 
 
 class SourceOfEvents(Protocol):
-    """What a producer drains. One thread at a time runs `batches()`, `interrupt()` may come from another."""
+    """What a producer drains. One thread at a time runs `batches()`; any thread may call `interrupt()`."""
 
     def batches(self) -> Iterable[Any]:
-        """The events that came together, as a list; or `Waits`."""
+        """Lists of events, one per read; `Waits` in between; at last the `Ending`."""
 
     def interrupt(self) -> None:
-        """End the call that is being made, whatever it waits for."""
+        """Cancel the current call, whatever it is blocked on."""
 
     @property
     def asked(self) -> Asked: ...
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """The calls made so far, in their order. What they cost is the sum over those that were accepted."""
+        """The calls made so far, in order. The cost is the sum over the accepted ones."""
 
     @property
     def base_url(self) -> str | None:
-        """Where the models are asked; None where that is not known."""
+        """The upstream's URL; None if unknown."""
 
     @property
     def last_refusal(self) -> StreamError | None:
@@ -126,4 +126,4 @@ class SourceOfEvents(Protocol):
 
     @property
     def wrapping_up(self) -> bool:
-        """The answer is whole; what is still awaited are its figures, and the end of the body."""
+        """Whether the answer is complete and only its figures and the end of the body are awaited."""

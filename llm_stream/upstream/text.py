@@ -1,9 +1,16 @@
-"""The text of an answer: in a form that can be sent, and as far as it has been said."""
+"""Text and JSON as servers write them: content in parts, broken UTF-16 pairs, several values in one body."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
+
+_value_at = json.JSONDecoder().raw_decode
+_begin_at = re.compile(r"\s*(?=[{\[])").match
 
 
 def text_of(content: Any) -> str:
@@ -16,7 +23,7 @@ def text_of(content: Any) -> str:
 
 
 def whole(text: str) -> str:
-    """The text, without halves of UTF-16 pairs: they cannot be sent to anybody."""
+    """Replace lone surrogates (halves of UTF-16 pairs), which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -28,7 +35,7 @@ class Said(list[str]):
     """The pieces of a text that were passed on so far."""
 
     def missing_from(self, text: str) -> str | None:
-        """The end of `text` that was not passed on yet; None if `text` does not begin with what was.
+        """Return the part of `text` after what was passed on; None if `text` does not begin with that.
 
         Providers trim the whole text but not its pieces, so blanks around what was passed on do not count.
         """
@@ -36,3 +43,36 @@ class Said(list[str]):
         if not text.startswith(said):
             said, text = said.strip(), text.lstrip()
         return text[len(said) :] if text.startswith(said) else None
+
+
+def decode_json(text: bytes | str) -> Any:
+    """Decode a single JSON value. Raises `ValueError` and `RecursionError`."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return json.loads(text)  # accepts lone surrogates, which some servers send
+
+
+def is_json(text: bytes | str) -> bool:
+    """Whether the text is exactly one JSON value."""
+    try:
+        decode_json(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def split_json(body: bytes) -> tuple[list[bytes], bytes]:
+    """Split off the objects and arrays at the start of a body; return them and the rest."""
+    if is_json(body):
+        return [body], b""
+    text, at = body.decode(errors="replace"), 0
+    values = []
+    while begin := _begin_at(text, at):
+        try:
+            _, end = _value_at(text, begin.end())
+        except (ValueError, RecursionError):
+            break
+        values.append(text[at:end].encode())
+        at = end
+    return values, text[at:].encode()

@@ -1,8 +1,8 @@
-"""Fragments of tool calls, in the ways that servers number them, become the calls of one answer.
+"""Assembles the tool calls of one answer from fragments, however the server numbers them.
 
-By OpenAI's reference the index says to which call a fragment belongs, and the first fragment of a call has its id and
-name. Others leave out the index, give all calls the same one (Gemini), give no ids, repeat id and name on every
-fragment, send the name after the id, or write the arguments as an object.
+In OpenAI's reference, the index says which call a fragment belongs to, and the first fragment of a call has its id and
+name. Other servers leave out the index, give all calls the same one (Gemini), send no ids, repeat id and name on every
+fragment, send the name after the id, or send the arguments as an object.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import ToolCall
-from . import json_values
+from .text import is_json
 from .text import whole
 
 
 class _Fragment:
-    """What a fragment says. Empty strings count as absent."""
+    """One parsed fragment. Empty strings count as absent."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        function = given.get("function")
+    def __init__(self, fragment: Mapping[str, Any]) -> None:
+        function = fragment.get("function")
         function = function if isinstance(function, (dict, Mapping)) else {}
-        name, index = function.get("name"), given.get("index")
-        self.id = whole(str(given["id"])) if given.get("id") else None
+        name, index = function.get("name"), fragment.get("index")
+        self.id = whole(str(fragment["id"])) if fragment.get("id") else None
         self.name = whole(name) if name and isinstance(name, str) else None
         self.index = index if isinstance(index, int) else None
         self.arguments = _as_json(function.get("arguments"))
 
 
 class _Call:
-    """A call as far as it has come."""
+    """A call as received so far."""
 
     def __init__(self, fragment: _Fragment) -> None:
         self.id = fragment.id
         self.name = fragment.name
         self.has_index = fragment.index is not None
         self.number: int | None = None
-        """Ours. None until readers are told of the call, which needs its name."""
+        """Our own number. None until the call is sent to readers, which needs its name."""
         self.is_named_again = False
         self._pieces: list[str] = []
 
@@ -53,64 +53,64 @@ class _Call:
 
     @property
     def is_whole(self) -> bool:
-        """Whether its arguments are an object that is closed."""
-        return bool(self._pieces) and self._pieces[-1].rstrip().endswith("}") and json_values.is_value(self.arguments)
+        """Whether its arguments are a complete object."""
+        return bool(self._pieces) and self._pieces[-1].rstrip().endswith("}") and is_json(self.arguments)
 
 
 class ToolCalls:
-    """The tool calls of one answer. Our numbers count them in the order in which they are told of, from 0."""
+    """The tool calls of one answer. Our numbers count from 0, in the order in which calls are sent to readers."""
 
     def __init__(self) -> None:
-        self._told = 0
+        self._next_number = 0
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
 
     def events_of(self, fragments: Iterable[Any]) -> list[ToolCall]:
-        """The events of the fragments that came together."""
+        """The events of the fragments in one chunk."""
         events: list[ToolCall] = []
-        seen: list[_Call] = []
-        for fragment in _read(fragments):
-            call = self._call_of(fragment, seen)
-            seen.append(call)
-            events += self._told_of(call, fragment)
+        in_chunk: list[_Call] = []
+        for fragment in _parse(fragments):
+            call = self._call_of(fragment, in_chunk)
+            in_chunk.append(call)
+            events += self._events_of(call, fragment)
         return events
 
     def missing_from(self, calls: Iterable[Any]) -> list[ToolCall]:
-        """What the calls of a whole message have beyond the fragments that came before."""
+        """The events for the parts of a whole message's calls that no fragment has sent."""
         events: list[ToolCall] = []
-        for position, fragment in enumerate(_read(calls)):
-            call = self._same(fragment, position)
+        for position, fragment in enumerate(_parse(calls)):
+            call = self._repeated(fragment, position)
             if call is None:
                 call = self._begin(fragment)
             else:
-                said = call.arguments
-                fragment.arguments = fragment.arguments[len(said) :] if fragment.arguments.startswith(said) else ""
-            events += self._told_of(call, fragment)
+                sent, arguments = call.arguments, fragment.arguments
+                fragment.arguments = arguments[len(sent) :] if arguments.startswith(sent) else ""
+            events += self._events_of(call, fragment)
         return events
 
     def end(self) -> list[ToolCall]:
-        """The calls whose name never came."""
-        return [self._first_of(call) for call in self._calls if call.number is None]
+        """The events of calls whose name never came."""
+        return [self._first_event_of(call) for call in self._calls if call.number is None]
 
-    def _call_of(self, fragment: _Fragment, seen: list[_Call]) -> _Call:
-        """The call that a fragment belongs to, or begins."""
-        if fragment.id and (known := self._by_id.get(fragment.id)):
-            return known
+    def _call_of(self, fragment: _Fragment, in_chunk: list[_Call]) -> _Call:
+        """The call that a fragment continues, or a new one."""
+        if fragment.id and (call := self._by_id.get(fragment.id)):
+            return call
         last = self._last_at(fragment)
         if last and last.is_named_again and not fragment.id:
             fragment.name = fragment.name or last.name
-        if last is None or _begins(fragment, last, last in seen):
+        if last is None or _begins(fragment, last, last in in_chunk):
             return self._begin(fragment)
         if fragment.name and fragment.name == last.name and last.is_whole:
-            last.is_named_again = True  # or another call of the same function begins: its arguments will tell
+            last.is_named_again = True  # or a second call of the same function begins: its arguments will show it
         if fragment.id:  # the id came after the name
             last.id = fragment.id
             self._by_id[fragment.id] = last
         return last
 
     def _last_at(self, fragment: _Fragment) -> _Call | None:
-        """The call that the fragment continues, unless it begins a new one."""
+        """The call that the fragment would continue, by its index or else by order."""
         last = self._calls[-1] if self._calls else None
         if (index := fragment.index) is None:
             return last
@@ -121,10 +121,10 @@ class ToolCalls:
             self._by_index[index] = last if by_order.has_index else by_order
         return self._by_index[index]
 
-    def _same(self, fragment: _Fragment, position: int) -> _Call | None:
-        """The call that a whole message repeats: the one with its id, else the one at its place."""
-        if fragment.id and (known := self._by_id.get(fragment.id)):
-            return known
+    def _repeated(self, fragment: _Fragment, position: int) -> _Call | None:
+        """The call that a whole message repeats: the one with its id, else the one at its position."""
+        if fragment.id and (call := self._by_id.get(fragment.id)):
+            return call
         call = self._calls[position] if position < len(self._calls) else None
         if call is None or (
             fragment.id and call.id and (fragment.name, fragment.arguments) != (call.name, call.arguments)
@@ -141,32 +141,32 @@ class ToolCalls:
             self._by_index[fragment.index] = call
         return call
 
-    def _told_of(self, call: _Call, fragment: _Fragment) -> list[ToolCall]:
+    def _events_of(self, call: _Call, fragment: _Fragment) -> list[ToolCall]:
         call.add(fragment.arguments)
         call.name = call.name or fragment.name
         if call.number is not None:
             return [ToolCall(call.number, fragment.arguments)] if fragment.arguments else []
-        return [self._first_of(call)] if call.name else []
+        return [self._first_event_of(call)] if call.name else []
 
-    def _first_of(self, call: _Call) -> ToolCall:
-        call.number, self._told = self._told, self._told + 1
-        # a client answers a call by its id
+    def _first_event_of(self, call: _Call) -> ToolCall:
+        call.number, self._next_number = self._next_number, self._next_number + 1
+        # clients need an id to answer a call
         return ToolCall(call.number, call.arguments, call.id or f"call_{secrets.token_hex(12)}", call.name)
 
 
-def _begins(fragment: _Fragment, last: _Call, came_together: bool) -> bool:
-    """Whether a fragment begins a call instead of continuing `last`; its id, if it has one, is a new one."""
+def _begins(fragment: _Fragment, last: _Call, in_same_chunk: bool) -> bool:
+    """Whether a fragment begins a call instead of continuing `last`. Its id, if any, is a new one."""
     if fragment.id:
         return bool(fragment.name or last.id or last.is_whole)
     if not fragment.name or not last.name:
         return False
     if fragment.name != last.name or (fragment.arguments.lstrip().startswith("{") and last.is_whole):
         return True
-    return came_together and fragment.index is None  # nobody cuts a call in two and sends both at once
+    return in_same_chunk and fragment.index is None  # no server sends two fragments of a call in one chunk
 
 
-def _read(given: Iterable[Any]) -> list[_Fragment]:
-    return [_Fragment(each) for each in given if isinstance(each, Mapping)]
+def _parse(fragments: Iterable[Any]) -> list[_Fragment]:
+    return [_Fragment(each) for each in fragments if isinstance(each, Mapping)]
 
 
 def _as_json(arguments: Any) -> str:

@@ -1,8 +1,8 @@
-"""A lean HTTP/1.1 transport for httpx: what a stream of tokens needs, and nothing per token beside it.
+"""A lean HTTP/1.1 transport for httpx, with little overhead per token.
 
-It does what httpx's own does for a request with a body of known length: TLS with verification, timeouts, a pool of kept
-connections, and another try where a kept connection turns out to be dead. What it does not do goes to httpx's own:
-see `LeanTransport._can_do`. https://www.rfc-editor.org/rfc/rfc9112
+For requests with a body of known length it does what httpx's own does: TLS with verification, timeouts, a connection
+pool, and a retry if a kept connection turns out to be dead. Other requests go to httpx's own transport: see
+`LeanTransport._can_do`. https://www.rfc-editor.org/rfc/rfc9112
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .lifeline import current as current_lifeline
 
 
 class LeanTransport(httpx2.BaseTransport):
-    """`httpx2.Client(transport=LeanTransport())`. May be used from any number of threads or greenlets."""
+    """Use it as `httpx2.Client(transport=LeanTransport())`, from any number of threads or greenlets."""
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, keep_alive: int = 100, keep_alive_s: float = 60.0):
         self._ssl_context = ssl_context
@@ -41,7 +41,7 @@ class LeanTransport(httpx2.BaseTransport):
         return self.send(Prepared(request), b"".join(request.stream))  # type: ignore[arg-type]
 
     def prepare(self, request: httpx2.Request) -> Prepared | None:
-        """What to `send()` with other bodies; None for a request that goes to httpx's own transport."""
+        """The head to `send()` with other bodies; None for a request that goes to httpx's own transport."""
         return Prepared(request) if self._can_do(request) else None
 
     def send(self, prepared: Prepared, body: bytes) -> httpx2.Response:
@@ -51,11 +51,11 @@ class LeanTransport(httpx2.BaseTransport):
             try:
                 return self._exchange(kept, prepared, message)
             except DeadConnection:
-                continue  # it was closed before it saw this request: nothing has been answered, or bought
+                continue  # closed before it took this request, so nothing was bought
         return self._exchange(self._connect(prepared), prepared, message)
 
     def close(self) -> None:
-        """Connections that are in use are closed when they are given back."""
+        """Close the idle connections. Those in use are closed when they are given back."""
         self._closed = True
         for connections in self._idle.values():
             while connections:
@@ -64,7 +64,7 @@ class LeanTransport(httpx2.BaseTransport):
             self._stock.close()
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose last response was read to its end."""
+        """Keep a connection whose last response was read to the end."""
         if self._closed:
             connection.close()
             return
@@ -95,9 +95,9 @@ class LeanTransport(httpx2.BaseTransport):
         while idle:
             try:
                 connection = idle.pop()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread took it
                 break
-            if connection.idle_since >= oldest and not connection.has_something_to_say():
+            if connection.idle_since >= oldest and not connection.is_readable():
                 return connection
             connection.close()
         return None
@@ -144,9 +144,9 @@ class Prepared:
 
 
 class BodyStream(httpx2.SyncByteStream):
-    """The body of one response: iterate it to the end, and the connection is kept; close it before, and it is not.
+    """The body of one response. Reading it to the end keeps the connection; closing it earlier closes the connection.
 
-    An empty piece says that what comes next has to be waited for.
+    An empty piece means that the next read may block.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class BodyStream(httpx2.SyncByteStream):
                 if body.done:
                     break
                 if connection.may_be_watched:
-                    yield b""  # nothing yet
+                    yield b""
                 if not (data := connection.read()):
                     body.at_end()
                     break
@@ -186,7 +186,7 @@ class BodyStream(httpx2.SyncByteStream):
             self.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """As httpcore's network streams have it; nothing once the connection belongs to others."""
+        """The method of httpcore's network streams; None once the connection may serve another call."""
         connection = self._connection
         return None if connection is None else connection.get_extra_info(info)
 
