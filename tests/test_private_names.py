@@ -79,7 +79,7 @@ def test_call_is_made_without_a_private_name_of_its_client(
     module: Any,
     name: str,
 ) -> None:
-    private._told.clear()
+    private._reported.clear()
     if name in sdk.CREDENTIALS:
         renamed = tuple(f"{each}_renamed" if each == name else each for each in sdk.CREDENTIALS)
         monkeypatch.setattr(module, "CREDENTIALS", renamed)

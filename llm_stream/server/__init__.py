@@ -1,1 +1,1 @@
-"""What we know of gevent, gunicorn and sockets."""
+"""What we know of the internals of Flask, gevent, gunicorn and sockets."""

@@ -1,7 +1,7 @@
-"""What we know of gevent: its sockets, its event loop, its native threads. It is never imported here.
+"""Uses gevent's sockets, event loop and native threads, without importing gevent.
 
-Each function has a portable way beside it: what is not one of gevent's sockets gets None, and so does a socket of a
-version whose private names are others.
+The functions for sockets return None if the socket is not gevent's, or if its private names have changed. The caller
+then falls back to portable code.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 from typing import TypeVar
 
-from .private import first_missing
-from .private import missing
+from .private import SLOW_TOKENS
+from .private import has_names
 
 Result = TypeVar("Result")
 
@@ -22,20 +22,21 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gevent._socket3": ("hub", "_sock", "_read_event"),
     "gevent.ssl": ("hub", "_sock", "_read_event", "_sslobj"),
 }
-"""The modules of gevent's sockets, and what we use of each."""
+"""The private attributes that we use, by the module of the socket's class."""
 
 PLAIN = "gevent._socket3"
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> None:
-    """Run it in a greenlet of its own; for the event loop, where the start of a `threading.Thread` would block."""
+    """Run a function in a new greenlet. For use in the event loop, where `threading.Thread.start()` would block."""
     _thread.start_new_thread(function, args)
 
 
 def off_loop(function: Callable[..., Result], *args: Any) -> Result:
-    """Call what waits in C, where gevent cannot see it: in a native thread, while the other greenlets run on.
+    """Call a function that blocks in C in a native thread, so that the other greenlets keep running.
 
-    Without gevent, a direct call. What it touches must not be shared with greenlets: their locks are not for threads.
+    Without gevent it is called directly. It must not touch data shared with greenlets: their locks do not work across
+    threads.
     """
     monkey, hub = sys.modules.get("gevent.monkey"), sys.modules.get("gevent.hub")
     if monkey is None or hub is None or not monkey.is_module_patched("threading"):
@@ -44,7 +45,7 @@ def off_loop(function: Callable[..., Result], *args: Any) -> Result:
     def attempt() -> tuple[Result | None, BaseException | None]:
         try:
             return function(*args), None
-        except BaseException as error:  # gevent would print it, as if nobody were waiting for it
+        except BaseException as error:  # gevent would print it as unhandled
             return None, error
 
     result, error = hub.get_hub().threadpool.apply(attempt)
@@ -54,7 +55,7 @@ def off_loop(function: Callable[..., Result], *args: Any) -> Result:
 
 
 class Watch:
-    """The event loop's eye on a socket, kept open: to open and close it costs more than a look."""
+    """Watches a socket in the event loop. It stays open between reads, because reopening costs more than a poll."""
 
     def __init__(self, connection: Any, callback: Callable[[], None]) -> None:
         self._loop = connection.hub.loop
@@ -65,7 +66,7 @@ class Watch:
         self._watcher.start(callback)
 
     def read(self, size: int) -> bytes | None:
-        """What there is; None if there is nothing. Raises `OSError`."""
+        """The available bytes; None if there are none yet, empty at the end. Raises `OSError`."""
         if self._tls is not None:
             return self._read_records(size)
         try:
@@ -75,7 +76,7 @@ class Watch:
         return data
 
     def _read_records(self, size: int) -> bytes | None:
-        """A record of TLS after another. The loop cannot see on the socket what is decrypted already, nor an end."""
+        """Read all TLS records: the loop does not see data that is already decrypted, nor a TLS close."""
         records: list[bytes] = []
         try:
             while size > 0 and (record := self._tls.read(size)):
@@ -87,7 +88,7 @@ class Watch:
             if not records:
                 raise
         if records:
-            self._loop.run_callback(self._callback)  # there may be more, or the end: look again
+            self._loop.run_callback(self._callback)  # poll again: there may be more, or the end
         return b"".join(records)
 
     def stop(self) -> None:
@@ -96,16 +97,16 @@ class Watch:
 
 
 def watch(connection: Any, callback: Callable[[], None]) -> Watch | None:
-    """Have the event loop call `callback` whenever there may be something to read."""
-    return Watch(connection, callback) if _is_known(connection) else None
+    """Have the event loop call `callback` whenever the socket may be readable."""
+    return Watch(connection, callback) if _has_names(connection) else None
 
 
 def read_of(connection: Any) -> Callable[[int], bytes] | None:
-    """A `recv` that waits first, then reads: gevent's own tries, waits and tries again, a system call more per token.
+    """A `recv` that waits first, then reads. gevent's own tries, waits and retries: one more system call per token.
 
-    As it waits even where there is data, the other greenlets get their turn before each read.
+    It waits even if there is data, so the other greenlets run before each read.
     """
-    if type(connection).__module__ != PLAIN or not _is_known(connection):
+    if type(connection).__module__ != PLAIN or not _has_names(connection):
         return None
     wait, readable, recv = connection.hub.wait, connection._read_event, connection._sock.recv
 
@@ -122,16 +123,13 @@ def read_of(connection: Any) -> Callable[[int], bytes] | None:
 
 
 def send_of(connection: Any) -> Callable[[bytes], int] | None:
-    """A `send` that does not wait, but raises `BlockingIOError`."""
-    if type(connection).__module__ != PLAIN or not _is_known(connection):
+    """A non-blocking `send`, which may raise `BlockingIOError`."""
+    if type(connection).__module__ != PLAIN or not _has_names(connection):
         return None
     send: Callable[[bytes], int] = connection._sock.send
     return send
 
 
-def _is_known(connection: Any) -> bool:
-    kind = type(connection)
-    lacking = first_missing(connection, NAMES.get(kind.__module__, ()))
-    if lacking is not None:
-        missing("gevent", f"socket.{lacking}", "tokens take the portable way, which costs more CPU")
-    return kind.__module__ in NAMES and lacking is None
+def _has_names(connection: Any) -> bool:
+    names = NAMES.get(type(connection).__module__)
+    return names is not None and has_names(connection, names, "gevent", "socket", SLOW_TOKENS)

@@ -1,4 +1,4 @@
-"""What we know of gunicorn's gevent worker: the frame that iterates a response, and how it writes to the client."""
+"""Writes to a client's socket past gunicorn's gevent worker, found by the frame that iterates the response."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 
 from . import flask
 from .gevent import send_of
-from .private import first_missing
-from .private import missing
+from .private import SLOW_TOKENS
+from .private import has_names
+from .private import warn_missing
 
 MODULE = "gunicorn.workers.base_async"
 HANDLER = "AsyncWorker.handle_request"
 LOCALS = ("respiter", "resp", "sock")
-"""Of the handler: what it iterates, the response that it writes to, and the client's socket."""
+"""The handler's local variables: the iterated response, the response object, the client's socket."""
 
 RESPONSE = ("chunked", "headers_sent", "response_length", "sent")
 
 
 class Writer:
-    """Writes to a client's socket as gunicorn would, but from any greenlet, and never waits."""
+    """Writes to a client's socket like gunicorn, but from any greenlet and without blocking."""
 
     def __init__(self, response: Any, connection: Any, send: Callable[[bytes], int]) -> None:
         self._response = response
@@ -33,9 +34,9 @@ class Writer:
         self._rest = b""
 
     def write(self, data: bytes) -> bool:
-        """Whether the kernel has taken all of it; if not, the response's own greenlet must `flush()`.
+        """Whether the kernel took all of it. If not, the response's own greenlet must `flush()`.
 
-        Raises `OSError` where the client has gone.
+        Raises `OSError` if the client has disconnected.
         """
         self._response.sent += len(data)  # for the access log
         if self._chunked:
@@ -52,13 +53,13 @@ class Writer:
         return bool(self._rest)
 
     def flush(self) -> None:
-        """Wait until the client has taken what is left. Raises `OSError`."""
+        """Block until the rest is written. Raises `OSError`."""
         rest, self._rest = self._rest, b""
         self._connection.sendall(rest)
 
 
 class Pieces:
-    """The iterable of a response: an iterator of its pieces, and what is to be closed with it."""
+    """The iterable of a response: a generator of pieces, and a function to call when it is closed."""
 
     def __init__(self, pieces: GeneratorType[bytes, None, None], close: Callable[[], None]) -> None:
         self.pieces = pieces
@@ -69,15 +70,15 @@ class Pieces:
 
     def close(self) -> None:
         self.pieces.close()
-        self._close()  # a generator that was never begun has no `finally`
+        self._close()  # a generator that was never started does not run its `finally`
 
 
 def writer_past(generator: FrameType) -> Writer | None:
-    """A writer to the client that `generator`, the frame of a running response, is written to.
+    """A writer to the client of a running response, given the frame of its generator.
 
-    None, unless gunicorn's gevent worker iterates exactly our generator, through Flask's usual wrapper and nothing
-    else: middleware that compresses, counts or rewrites must see every byte. So each link is compared with the next by
-    identity, not by name.
+    None, unless gunicorn's gevent worker iterates our generator through Flask's usual wrapper and nothing else:
+    middleware that compresses, counts or rewrites must see every byte. So the links are compared by identity, not by
+    name.
     """
     wrapper = flask.wrapper_around(generator)
     server = wrapper.f_back if wrapper else None
@@ -87,7 +88,7 @@ def writer_past(generator: FrameType) -> Writer | None:
     if not isinstance(iterated, Pieces) or iterated.pieces.gi_frame is not wrapper:
         return None
     send = send_of(connection)
-    if send is None or response is None or not _is_known(response):
+    if send is None or response is None or not has_names(response, RESPONSE, "gunicorn", "Response", SLOW_TOKENS):
         return None
     return Writer(response, connection, send) if response.headers_sent and response.response_length is None else None
 
@@ -100,15 +101,8 @@ def caller() -> FrameType:
 def _is_handler(frame: FrameType) -> bool:
     if frame.f_globals.get("__name__") != MODULE:
         return False
-    lacking = next((name for name in LOCALS if name not in frame.f_code.co_varnames), None)
-    if frame.f_code.co_qualname != HANDLER or lacking:
-        missing("gunicorn", lacking or HANDLER, "tokens take the portable way, which costs more CPU")
+    name = next((name for name in LOCALS if name not in frame.f_code.co_varnames), None)
+    if frame.f_code.co_qualname != HANDLER or name:
+        warn_missing("gunicorn", name or HANDLER, SLOW_TOKENS)
         return False
     return True
-
-
-def _is_known(response: Any) -> bool:
-    lacking = first_missing(response, RESPONSE)
-    if lacking is not None:
-        missing("gunicorn", f"Response.{lacking}", "tokens take the portable way, which costs more CPU")
-    return lacking is None

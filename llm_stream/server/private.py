@@ -1,4 +1,4 @@
-"""Private names of other libraries: what is said where one is missing."""
+"""Warns about missing private names of other libraries, which a new version may have renamed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import logging
 
 logger = logging.getLogger("llm_stream")
 
-_told: set[tuple[str, str]] = set()
+SLOW_TOKENS = "tokens take the portable path, which costs more CPU"
+
+_reported: set[tuple[str, str]] = set()
 
 
-def missing(library: str, name: str, consequence: str) -> None:
-    """Write one line to the log, however often it is found out. The caller takes its portable way."""
-    if (library, name) not in _told:
-        _told.add((library, name))
+def warn_missing(library: str, name: str, consequence: str) -> None:
+    """Log one warning per name, however often this is called. The caller falls back to portable code."""
+    if (library, name) not in _reported:
+        _reported.add((library, name))
         logger.warning("%s has no %s any more, so %s", library, name, consequence)
 
 
-def first_missing(thing: object, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if not hasattr(thing, name)), None)
+def has_names(thing: object, names: tuple[str, ...], library: str, owner: str, consequence: str) -> bool:
+    """Whether the object has all these attributes. Warns about the first missing one as `owner.name`."""
+    name = next((name for name in names if not hasattr(thing, name)), None)
+    if name is not None:
+        warn_missing(library, f"{owner}.{name}", consequence)
+    return name is None

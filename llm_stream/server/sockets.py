@@ -1,6 +1,6 @@
-"""Looking at a socket, and shutting it down, from a thread that is not the one blocked on it.
+"""Polls a socket, or shuts it down, from another thread than the one blocked on it.
 
-Both go to the descriptor itself: the methods of gevent's sockets would wait for data where we only want to look.
+Everything works on the file descriptor, because the methods of gevent's sockets would wait for data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ESTABLISHED = 1  # of the states in linux/tcp_states.h
 
 
 def peek(connection: Any) -> bytes | None:
-    """What a socket has to say, without taking it: None if nothing yet, and nothing if it has ended."""
+    """The next byte, without consuming it; None if there is none yet, empty if the connection has ended."""
     plain = _plain(connection)
     if plain is None:
         return b""
@@ -28,7 +28,7 @@ def peek(connection: Any) -> bytes | None:
 
 
 def has_ended(connection: Any) -> bool:
-    """Whether the other side has closed a TCP connection, even if it left something unread before."""
+    """Whether the other side has closed a TCP connection, even if there is unread data before the end."""
     plain = _plain(connection)
     if plain is None:
         return True
@@ -41,21 +41,21 @@ def has_ended(connection: Any) -> bool:
 
 
 def shut_down(connection: Any) -> None:
-    """End a socket in both directions, which wakes whoever is blocked on it; closing it is left to them."""
+    """Shut a socket down in both directions. That wakes the thread blocked on it, which then closes it."""
     plain = _plain(connection)
     if plain is None:
         return
     try:
         plain.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # it has ended by itself
+        pass  # already ended
     finally:
         plain.detach()
 
 
 def _plain(connection: Any) -> _socket.socket | None:
-    """A second object for the same descriptor, to be detached; None for a socket that is closed."""
+    """A second object for the same descriptor, which the caller must detach; None if the socket is closed."""
     descriptor = connection.fileno()
     if descriptor < 0:
         return None
-    return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, descriptor)  # the family is of no account here
+    return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, descriptor)  # the family does not matter here

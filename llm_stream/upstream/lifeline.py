@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..server import sockets
-from ..server.private import missing
+from ..server.private import warn_missing
 
 TRANSPORTS = ("_transport", "_mounts")
 HTTP_TRANSPORT = "HTTPTransport"
@@ -75,7 +75,7 @@ def watch(http_client: Any) -> None:
     """Make the connections of an httpx client report to lifelines. Transports that are not httpx's are left alone."""
     default, mounts = (getattr(http_client, name, None) for name in TRANSPORTS)
     if default is None:
-        missing("httpx", f"Client.{TRANSPORTS[0]}", SLOW_STOP)
+        warn_missing("httpx", f"Client.{TRANSPORTS[0]}", SLOW_STOP)
     for transport in [default, *(mounts or {}).values()]:
         _watch_pool(transport)
 
@@ -85,7 +85,7 @@ def _watch_pool(transport: Any) -> None:
     backend = getattr(pool, BACKEND, None)
     if pool is None or backend is None:
         if type(transport).__name__ == HTTP_TRANSPORT:
-            missing("httpx", f"HTTPTransport.{POOL}" if pool is None else f"ConnectionPool.{BACKEND}", SLOW_STOP)
+            warn_missing("httpx", f"HTTPTransport.{POOL}" if pool is None else f"ConnectionPool.{BACKEND}", SLOW_STOP)
     elif not isinstance(backend, WatchedBackend):
         setattr(pool, BACKEND, WatchedBackend(backend))
         for connection in pool.connections:  # made before, so they do not report

@@ -15,8 +15,8 @@ from openai import _base_client
 from ..errors import StreamError
 from ..errors import UpstreamCut
 from ..errors import UpstreamUnreachable
-from ..server.private import first_missing
-from ..server.private import missing
+from ..server.private import has_names
+from ..server.private import warn_missing
 from .lifeline import shut_down
 from .refusals import error_in_body
 from .refusals import translate
@@ -40,7 +40,7 @@ def http_client_of(client: OpenAI) -> Any:
     """None if it cannot be found; then it is neither watched nor replaced."""
     http_client = getattr(client, HTTP_CLIENT, None)
     if http_client is None:
-        missing("openai", f"OpenAI.{HTTP_CLIENT}", SLOW_CALLS)
+        warn_missing("openai", f"OpenAI.{HTTP_CLIENT}", SLOW_CALLS)
     return http_client
 
 
@@ -48,7 +48,7 @@ def has_default_http_client(client: OpenAI) -> bool:
     """Whether the SDK made the HTTP client, because the app did not pass one."""
     default = getattr(_base_client, DEFAULT_HTTP_CLIENT, None)
     if default is None:
-        missing("openai", DEFAULT_HTTP_CLIENT, SLOW_CALLS)
+        warn_missing("openai", DEFAULT_HTTP_CLIENT, SLOW_CALLS)
         return False
     return type(http_client_of(client)) is default
 
@@ -58,8 +58,7 @@ def has_constant_headers(client: OpenAI) -> bool:
 
     A missing attribute may have been renamed, so it proves nothing: an old key must not be sent.
     """
-    if name := first_missing(client, CREDENTIALS):
-        missing("openai", f"OpenAI.{name}", SLOW_CALLS)
+    if not has_names(client, CREDENTIALS, "openai", "OpenAI", SLOW_CALLS):
         return False
     return type(client) is OpenAI and all(getattr(client, name) is None for name in CREDENTIALS)
 
