@@ -1,1 +1,1 @@
-"""What a ledger says: as a page, as data, in a terminal, and beside what a provider says."""
+"""Usage reports on a ledger: as a page, as JSON and CSV, in a terminal, and reconciled with a provider's export."""

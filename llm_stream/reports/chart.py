@@ -1,4 +1,4 @@
-"""Plots of a report, as plain shapes: a template draws them, a browser stretches them to its width."""
+"""Computes the shapes of a report's charts. The template draws them; the browser scales them to its width."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .filters import Filters
 WIDTH, HEIGHT = 1000, 100
 GAP = 0.15
 DAYS_PER_BAR = ((62, 1), (430, 7))
-"""Up to so many days there is a bar for each, then one for each week, then for every thirty days."""
+"""(days, size): a report of at most so many days has bars of that many days; a longer one of thirty."""
 SERIES = 6
-"""More than these are drawn as one: nobody can tell more colours apart."""
+"""The rest is merged into one series, because more colours cannot be told apart."""
 OTHERS = "others"
 
 Values = Mapping[str, Mapping[str, float]]
@@ -54,7 +54,7 @@ class Piece:
 
 @dataclass
 class Bar:
-    """One place on the time axis: what is drawn there, and what is said of it."""
+    """One position on the time axis: its shapes, and the text of its tooltip."""
 
     x: float
     width: float
@@ -67,11 +67,11 @@ class Bar:
 class Chart:
     title: str
     top: str
-    """What the upper edge stands for."""
+    """The value at the upper edge."""
     bars: list[Bar]
     legend: list[str]
     lines: list[str] = field(default_factory=list)
-    """Of a line chart: the points of each series' line; a gap begins a new one."""
+    """In a line chart: the points of each line. A gap in a series begins a new line."""
     series_of: list[int] = field(default_factory=list)
     step: float = WIDTH
 
@@ -83,18 +83,18 @@ def spans(filters: Filters) -> list[Span]:
     return [Span(filters.since + timedelta(days=first), filters.since + timedelta(days=last)) for first, last in ends]
 
 
-def stacked(title: str, values: Values, over: Sequence[Span], say: Callable[[float], str]) -> Chart:
-    """Bars of one series on another, the first at the bottom."""
-    shown = _at_most(values)
-    sums = {name: [sum(days.get(day, 0) for day in span.days) for span in over] for name, days in shown.items()}
+def stacked(title: str, values: Values, over: Sequence[Span], show: Callable[[float], str]) -> Chart:
+    """Stacked bars, the first series at the bottom."""
+    series_values = _limited(values)
+    sums = {name: [sum(days.get(day, 0) for day in span.days) for span in over] for name, days in series_values.items()}
     heights = [sum(column) for column in zip(*sums.values(), strict=True)] if sums else [0.0] * len(over)
     top = _round_up(max(heights, default=0))
     step = WIDTH / max(len(over), 1)
     bars = []
     for at, span in enumerate(over):
-        lines = [f"{name}: {say(column[at])}" for name, column in sums.items() if column[at]]
+        lines = [f"{name}: {show(column[at])}" for name, column in sums.items() if column[at]]
         if len(lines) > 1:
-            lines.append(f"together: {say(heights[at])}")
+            lines.append(f"together: {show(heights[at])}")
         bar = Bar(round(at * step, 2), round(step * (1 - GAP), 2), str(span), lines or ["nothing"])
         below = 0.0
         for series, column in enumerate(sums.values()):
@@ -103,25 +103,24 @@ def stacked(title: str, values: Values, over: Sequence[Span], say: Callable[[flo
             if height:
                 bar.pieces.append(Piece(series, round(HEIGHT - below, 2), round(height, 2)))
         bars.append(bar)
-    return Chart(title, say(top), bars, list(shown), step=round(step, 2))
+    return Chart(title, show(top), bars, list(series_values), step=round(step, 2))
 
 
 def lined(
-    title: str, values: Mapping[str, Sequence[float | None]], over: Sequence[Span], say: Callable[[float], str]
+    title: str, values: Mapping[str, Sequence[float | None]], over: Sequence[Span], show: Callable[[float], str]
 ) -> Chart:
-    """A line for each series, with a value or None for each span."""
+    """One line per series, with a value or None for each span."""
     top = _round_up(max((value for column in values.values() for value in column if value), default=0))
     step = WIDTH / max(len(over), 1)
     bars = []
     for at, span in enumerate(over):
-        said = [(name, column[at]) for name, column in values.items()]
-        lines = [f"{name}: {say(value)}" for name, value in said if value is not None]
+        lines = [f"{name}: {show(value)}" for name, column in values.items() if (value := column[at]) is not None]
         bars.append(Bar(round(at * step, 2), round(step, 2), str(span), lines or ["nothing"]))
-    chart = Chart(title, say(top), bars, list(values), step=round(step, 2))
+    chart = Chart(title, show(top), bars, list(values), step=round(step, 2))
     for series, column in enumerate(values.values()):
         for run in _runs(column):
             points = [((at + 0.5) * step, HEIGHT * (1 - value / top)) for at, value in run]
-            if len(points) == 1:  # a line of one point would not be seen
+            if len(points) == 1:  # a line of one point would be invisible
                 (x, y) = points[0]
                 points = [(x - step * 0.4, y), (x + step * 0.4, y)]
             chart.lines.append(" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
@@ -141,8 +140,8 @@ def _runs(column: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
         yield run
 
 
-def _at_most(values: Values) -> Values:
-    """The first ones by name, the rest together."""
+def _limited(values: Values) -> Values:
+    """At most `SERIES` series: the first ones, and the sum of the rest."""
     if len(values) <= SERIES:
         return values
     names = list(values)
@@ -155,7 +154,7 @@ def _at_most(values: Values) -> Values:
 
 
 def _round_up(value: float) -> float:
-    """To 1, 2 or 5 and zeros."""
+    """Round up to 1, 2, 2.5 or 5 times a power of ten."""
     if value <= 0:
         return 1
     unit: float = 10.0 ** floor(log10(value))

@@ -1,9 +1,9 @@
-"""What the streams of each day come to, and the memory of it for days that are over.
+"""Sums the ledger by day, and caches the sums of past days.
 
-A report over a million rows takes a database many seconds. The rows of a day that is over do not change any more, so
-their sums are written down in `llm_stream_usage_days`, and believed as long as the ledger has as many rows of the day.
-One kind of row does change: a worker that was taken for gone corrects what others settled for it. So these rows are
-counted, too.
+Summing a million rows takes a database many seconds. The rows of a past day do not change any more, so their sums are
+cached in `llm_stream_usage_days`. A cached day is valid while the ledger has as many rows of that day. One kind of row
+does change: a worker whose lease expired may come back and correct the rows that others settled for it. So these rows
+are counted too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ..server import gevent
 from .filters import Filters
 
 FEW = 50_000
-"""So many rows are summed as they are; of more, the days that are over are remembered."""
+"""Up to so many rows are summed directly. For more, past days are cached."""
 STEPS = (
     (0.01, 2000),
     (0.02, 1000),
@@ -53,16 +53,16 @@ STEPS = (
     (20, 1),
     (50, 0.5),
 )
-"""Below so many seconds, a time is rounded to the so many'th part of one."""
+"""(limit, parts): a time below `limit` seconds is rounded to 1/`parts` of a second."""
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 SUMMED = ("cost", "unread_cost", *TOKENS)
 HALF = 10**6
 DAYS_AT_ONCE = 31
-"""Days whose sums are made, and written down, together."""
+"""How many days are summed and cached together."""
 
 
 class Sum(msgspec.Struct, frozen=True, array_like=True):
-    """Streams of one day, one currency, and either one model and status or one owner; costs in 10^-12."""
+    """The streams of one day, one currency, and either one model and status or one owner. Costs are in 10^-12."""
 
     day: str
     model: str | None
@@ -72,7 +72,7 @@ class Sum(msgspec.Struct, frozen=True, array_like=True):
     streams: int
     running: int
     unpriced: int
-    """Streams that bought something of which nobody knows the price."""
+    """Streams that bought something whose price is unknown."""
     uncounted: int
     cost: int
     unread_cost: int
@@ -83,7 +83,7 @@ class Sum(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Times(msgspec.Struct, frozen=True, array_like=True):
-    """How often a time was seen, to the first token or to the end."""
+    """Histograms: how often each time to the first token, and to the end, occurred."""
 
     model: str
     status: str
@@ -101,28 +101,28 @@ class Day(msgspec.Struct, array_like=True):
 
 
 def days(ledger: Ledger, filters: Filters) -> list[Day]:
-    """The days of a report, those without a stream left out; times are kept to within 5 % where rows are many."""
+    """The days of a report, without empty ones. Times are rounded to within 5 % if there are many rows."""
     counts = ledger.read(lambda connection: streams_by_day(connection, filters))
     if not counts:
         return []
-    is_few = sum(counts.values()) <= FEW
-    if is_few or filters.owners:
-        return ledger.read(lambda connection: list(_summed(connection, where(filters), is_exact=is_few)))
-    kept = ledger.read(lambda connection: _kept(connection, filters, counts))
-    missing = sorted(counts.keys() - kept.keys())
-    found = list(gevent.off_loop(_decoded, kept.values()))
+    is_exact = sum(counts.values()) <= FEW
+    if is_exact or filters.owners:
+        return ledger.read(lambda connection: list(_summed(connection, where(filters), is_exact=is_exact)))
+    cached = ledger.read(lambda connection: _cached(connection, filters, counts))
+    missing = sorted(counts.keys() - cached.keys())
+    result = gevent.off_loop(_decode, cached.values())
     for at in range(0, len(missing), DAYS_AT_ONCE):
-        found += _sum_and_keep(ledger, missing[at : at + DAYS_AT_ONCE], filters.today)
+        result += _sum_and_cache(ledger, missing[at : at + DAYS_AT_ONCE], filters.today)
     if filters.models or filters.statuses:
-        found = [_filtered(day, filters) for day in found]
+        result = [_filtered(day, filters) for day in result]
         owners = ledger.read(lambda connection: list(_sums(connection, where(filters), usage.c.owner)))
-        _replace_owners(found, owners)
-    return sorted(found, key=lambda day: day.day)
+        _replace_owners(result, owners)
+    return sorted(result, key=lambda day: day.day)
 
 
 def where(filters: Filters) -> ColumnElement[bool]:
     c = usage.c
-    clauses = [_between(filters.since.isoformat(), filters.until.isoformat())]
+    clauses = [_between(filters.since, filters.until)]
     for column, values in ((c.model, filters.models), (c.owner, filters.owners), (c.status, filters.statuses)):
         if values:
             clauses.append(column.in_(values))
@@ -130,90 +130,81 @@ def where(filters: Filters) -> ColumnElement[bool]:
 
 
 def streams_by_day(connection: Connection, filters: Filters) -> dict[str, int]:
-    """Of all owners and models where no owner is asked for: what is remembered is of all."""
+    """Counts all models, and all owners unless the filters name some, because cached days hold all of them."""
     if not inspect(connection).has_table(usage.name):
-        return {}  # no stream yet
-    asked = where(filters) if filters.owners else _between(filters.since.isoformat(), filters.until.isoformat())
-    counted = connection.execute(select(usage.c.day, func.count().label("streams")).where(asked).group_by(usage.c.day))
-    return {row.day: row.streams for row in counted}
+        return {}  # no streams yet
+    return _count_by_day(connection, where(filters) if filters.owners else _between(filters.since, filters.until))
 
 
-def _between(since: str, until: str) -> ColumnElement[bool]:
-    return and_(usage.c.day >= since, usage.c.day <= until)
+def _between(since: date | str, until: date | str) -> ColumnElement[bool]:
+    return and_(usage.c.day >= str(since), usage.c.day <= str(until))
 
 
-def _kept(connection: Connection, filters: Filters, counts: Mapping[str, int]) -> dict[str, str]:
-    """Nothing where the tables are another version's still: reading migrates nothing."""
+def _count_by_day(connection: Connection, *clauses: ColumnElement[bool]) -> dict[str, int]:
+    counts = select(usage.c.day, func.count().label("number")).where(*clauses).group_by(usage.c.day)
+    return {row.day: row.number for row in connection.execute(counts)}
+
+
+def _cached(connection: Connection, filters: Filters, counts: Mapping[str, int]) -> dict[str, str]:
+    """The valid cached days. Empty if the tables have another version: reading does not migrate them."""
     if schema.version_of(connection) != len(schema.STEPS):
         return {}
     since, until = filters.since.isoformat(), filters.until.isoformat()
-    lost = _lost_by_day(connection, _between(since, until))
+    lost = _count_by_day(connection, _between(since, until), *is_lost())
     stored = connection.execute(select(usage_days).where(usage_days.c.day >= since, usage_days.c.day <= until))
     return {
         row.day: row.sums for row in stored if (counts.get(row.day), lost.get(row.day, 0)) == (row.streams, row.lost)
     }
 
 
-def _lost_by_day(connection: Connection, asked: ColumnElement[bool]) -> dict[str, int]:
-    counted = connection.execute(
-        select(usage.c.day, func.count().label("lost")).where(asked, *is_lost()).group_by(usage.c.day)
-    )
-    return {row.day: row.lost for row in counted}
+def _decode(cached: Iterable[str]) -> list[Day]:
+    return [msgspec.json.decode(sums, type=Day) for sums in cached]
 
 
-def _decoded(kept: Iterable[str]) -> list[Day]:
-    return [msgspec.json.decode(sums, type=Day) for sums in kept]
-
-
-def _sum_and_keep(ledger: Ledger, missing: Sequence[str], today: date) -> list[Day]:
-    asked = and_(_between(missing[0], missing[-1]), usage.c.day.in_(missing))
+def _sum_and_cache(ledger: Ledger, missing: Sequence[str], today: date) -> list[Day]:
+    clause = and_(_between(missing[0], missing[-1]), usage.c.day.in_(missing))
 
     def read(connection: Connection) -> tuple[dict[str, int], list[Day]]:
-        return _lost_by_day(connection, asked), list(_summed(connection, asked, is_exact=False))
+        return _count_by_day(connection, clause, *is_lost()), list(_summed(connection, clause, is_exact=False))
 
     lost, summed = ledger.read(read)
-    over = [day for day in summed if day.day < today.isoformat() and not any(kind.running for kind in day.kinds)]
+    past = [day for day in summed if day.day < today.isoformat() and not any(kind.running for kind in day.kinds)]
     rows: list[dict[str, Any]] = [
-        {
-            "day": day.day,
-            "streams": day.streams,
-            "lost": lost.get(day.day, 0),
-            "sums": msgspec.json.encode(day).decode(),
-        }
-        for day in over
+        {"day": d.day, "streams": d.streams, "lost": lost.get(d.day, 0), "sums": msgspec.json.encode(d).decode()}
+        for d in past
     ]
 
-    def keep(connection: Connection) -> None:
+    def store(connection: Connection) -> None:
         connection.execute(delete(usage_days).where(usage_days.c.day.in_([row["day"] for row in rows])))
         connection.execute(insert(usage_days), rows)
 
     if rows:
-        ledger.write_soon(keep)
+        ledger.write_soon(store)
     return summed
 
 
-def _summed(connection: Connection, asked: ColumnElement[bool], *, is_exact: bool) -> Iterator[Day]:
-    found: dict[str, Day] = {}
-    for kind in _sums(connection, asked, usage.c.model, usage.c.status):
-        day = found.setdefault(kind.day, Day(kind.day))
+def _summed(connection: Connection, clause: ColumnElement[bool], *, is_exact: bool) -> Iterator[Day]:
+    by_day: dict[str, Day] = {}
+    for kind in _sums(connection, clause, usage.c.model, usage.c.status):
+        day = by_day.setdefault(kind.day, Day(kind.day))
         day.kinds.append(kind)
         day.streams += kind.streams
-    for owner in _sums(connection, asked, usage.c.owner):
-        found.setdefault(owner.day, Day(owner.day)).owners.append(owner)
+    for owner in _sums(connection, clause, usage.c.owner):
+        by_day.setdefault(owner.day, Day(owner.day)).owners.append(owner)
     times: dict[tuple[str, str, str], Times] = {}
     for name, column in (("ttft", usage.c.ttft_s), ("duration", usage.c.duration_s)):
-        for day_, model, status, value, count in connection.execute(_seen(asked, column, is_exact=is_exact)):
+        for day_, model, status, value, count in connection.execute(_histogram(clause, column, is_exact=is_exact)):
             key = (day_, model, status)
             if key not in times:
                 times[key] = Times(model, status, {}, {})
-                found.setdefault(day_, Day(day_)).times.append(times[key])
+                by_day.setdefault(day_, Day(day_)).times.append(times[key])
             getattr(times[key], name)[float(value)] = count
-    yield from (day for _, day in sorted(found.items()))
+    yield from (day for _, day in sorted(by_day.items()))
 
 
-def _sums(connection: Connection, asked: ColumnElement[bool], *keys: ColumnElement[Any]) -> Iterator[Sum]:
+def _sums(connection: Connection, clause: ColumnElement[bool], *keys: ColumnElement[Any]) -> Iterator[Sum]:
     columns = [usage.c.day, usage.c.currency, *keys]
-    statement = select(*columns, *_figures()).where(asked).group_by(*columns)
+    statement = select(*columns, *_figures()).where(clause).group_by(*columns)
     for row in connection.execute(statement).mappings():
         whole = {name: HALF * int(row[f"{name}_high"] or 0) + int(row[f"{name}_low"] or 0) for name in SUMMED}
         figures = whole | {name: int(row[name]) for name in Sum.__struct_fields__[5:] if name not in SUMMED}
@@ -241,18 +232,18 @@ def _figures() -> list[ColumnElement[Any]]:
 
 
 def _in_halves(name: str, column: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """The sum of a column, as two whole numbers: SQLite adds up to 64 bits, which two rows of the largest exceed.
+    """The sum of a column as two integers, because two of the largest rows exceed the 64 bits of SQLite's sums.
 
-    `//` is SQL's `/` of whole numbers; SQLAlchemy's `/` would make fractions, which nobody may round.
+    `//` is SQL's integer division; SQLAlchemy's `/` would make fractions, and lose digits.
     """
     return [func.sum(column // HALF).label(f"{name}_high"), func.sum(column % HALF).label(f"{name}_low")]
 
 
-def _seen(asked: ColumnElement[bool], column: ColumnElement[Any], *, is_exact: bool) -> Select[Any]:
+def _histogram(clause: ColumnElement[bool], column: ColumnElement[Any], *, is_exact: bool) -> Select[Any]:
     c = usage.c
     value = column if is_exact else _rounded(column)
-    seen = select(c.day, c.model, c.status, value.label("value")).where(asked, column.is_not(None)).subquery()
-    return select(*seen.c, func.count()).group_by(*seen.c)
+    times = select(c.day, c.model, c.status, value.label("value")).where(clause, column.is_not(None)).subquery()
+    return select(*times.c, func.count()).group_by(*times.c)
 
 
 def _rounded(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -272,10 +263,10 @@ def _filtered(day: Day, filters: Filters) -> Day:
     return Day(day.day, streams, kinds, day.owners, list(filter(passes, day.times)))
 
 
-def _replace_owners(found: list[Day], owners: Iterable[Sum]) -> None:
-    by_day = {day.day: day for day in found}
-    for day in found:
+def _replace_owners(days: list[Day], owners: Iterable[Sum]) -> None:
+    by_day = {day.day: day for day in days}
+    for day in days:
         day.owners = []
     for owner in owners:
-        if owner.day in by_day:  # the others have begun since
+        if owner.day in by_day:  # the others began after the days were counted
             by_day[owner.day].owners.append(owner)

@@ -1,4 +1,4 @@
-"""The ledger's rows as CSV, a piece at a time."""
+"""Exports the ledger's rows as CSV, in pieces."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .filters import Filters
 
 ROWS_AT_ONCE = 2000
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet would run what begins so. https://owasp.org/www-community/attacks/CSV_Injection"""
+"""A spreadsheet would run cells that begin so. https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
 def csv_of(ledger: Ledger, filters: Filters, *, is_for_all: bool = True) -> Iterator[bytes]:
-    """All rows that pass, oldest day first, with a line of names; a piece is read when the last one is sent.
+    """All rows that pass, oldest day first, after a header line. Each piece is read once the last one is sent.
 
-    Raises `LedgerUnavailable` at once. `is_for_all`: whether the operator's own matters are told, the workers.
+    Raises `LedgerUnavailable` at once. `is_for_all`: whether to include the column of workers, for operators only.
     """
     columns = [column for column in usage.c if is_for_all or column is not usage.c.worker]
     days = sorted(ledger.read(lambda connection: streams_by_day(connection, filters)))
@@ -43,10 +43,10 @@ def _pieces(
 ) -> Iterator[bytes]:
     yield _lines([[column.key or "" for column in columns]])
     for day in days:
-        asked = select(*columns).where(where(filters), usage.c.day == day)
+        statement = select(*columns).where(where(filters), usage.c.day == day)
         after: tuple[datetime, str] | None = None
         while True:
-            rows = ledger.read(partial(_rows, asked=asked, after=after))
+            rows = ledger.read(partial(_rows, statement=statement, after=after))
             if rows:
                 yield _lines([_cells(row) for row in rows])
             if len(rows) < ROWS_AT_ONCE:
@@ -54,8 +54,7 @@ def _pieces(
             after = rows[-1].started, rows[-1].id
 
 
-def _rows(connection: Connection, asked: Select[Any], after: tuple[datetime, str] | None) -> list[Any]:
-    statement = asked
+def _rows(connection: Connection, statement: Select[Any], after: tuple[datetime, str] | None) -> list[Any]:
     if after is not None:
         statement = statement.where(tuple_(usage.c.started, usage.c.id) > after)
     return list(connection.execute(statement.order_by(usage.c.started, usage.c.id).limit(ROWS_AT_ONCE)))

@@ -1,4 +1,4 @@
-"""Which streams a report is of."""
+"""The filters of a report, parsed from a query string or a command line."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 DEFAULT_SINCE = "30d"
 MOST_DAYS = 3660
-"""Ten years: a plot has so many places, and a page is made while others wait for their tokens."""
+"""Ten years. Making the page takes CPU time from the streams."""
 AGO = re.compile(r"(\d{1,5})([dwmy])")
 DAYS_IN = {"d": 1, "w": 7, "m": 30, "y": 365}
 
 
 class FilterError(ValueError):
-    """The message says what may be given instead."""
+    """The message says which values are allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Days are UTC's, and both ends are part of the report. An empty tuple lets all pass.
+    """Days are in UTC, and both ends are included. An empty tuple means no filter.
 
-    `today` is the day of the question: the clock is read once, so that a report is the same before and after midnight.
+    `today` is the day of the request. The clock is read once, so that a report is consistent around midnight.
     """
 
     today: date
@@ -44,11 +44,11 @@ class Filters:
     statuses: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, given: Callable[[str], Sequence[str]], today: date) -> Filters:
-        """From a query string or a command line: `given` returns what stands under a name. Raises `FilterError`."""
-        until = _day(_last(given("until")) or today.isoformat(), today, "until")
-        asked = _last(given("since"))
-        since = _day(asked, today, "since") if asked else _day(DEFAULT_SINCE, until, "since")
+    def read(cls, get_all: Callable[[str], Sequence[str]], today: date) -> Filters:
+        """`get_all` returns the values of a parameter. Raises `FilterError`."""
+        until = _day(_last(get_all("until")) or today.isoformat(), today, "until")
+        first = _last(get_all("since"))
+        since = _day(first, today, "since") if first else _day(DEFAULT_SINCE, until, "since")
         if since > until:
             raise FilterError(f"'since' is {since}, after 'until', which is {until}.")
         if (until - since).days > MOST_DAYS:
@@ -57,13 +57,13 @@ class Filters:
             today=today,
             since=since,
             until=until,
-            models=_all(given("model")),
-            owners=_all(given("owner")),
-            statuses=_all(given("status")),
+            models=_all(get_all("model")),
+            owners=_all(get_all("owner")),
+            statuses=_all(get_all("status")),
         )
 
     def as_query(self) -> Mapping[str, Any]:
-        """The same again, as the query of a URL."""
+        """The filters as the query of a URL."""
         lists = {"model": list(self.models), "owner": list(self.owners), "status": list(self.statuses)}
         days = {"since": self.since.isoformat(), "until": self.until.isoformat()}
         return days | {name: values for name, values in lists.items() if values}
@@ -71,9 +71,9 @@ class Filters:
 
 def dimension(text: str | None, default: Dimension = "day") -> Dimension:
     """Raises `FilterError`."""
-    for known in DIMENSIONS:
-        if (text or default) == known:
-            return known
+    for name in DIMENSIONS:
+        if (text or default) == name:
+            return name
     raise FilterError(f"'by' must be one of: {', '.join(DIMENSIONS)}.")
 
 
@@ -86,7 +86,7 @@ def _all(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _day(text: str, today: date, name: str) -> date:
-    """`2026-11-01`, or `7d`: the day that was seven days before `today`, so that the last 168 hours are all in it."""
+    """Parse `2026-11-01`, or `7d`: seven days before `today`, so that all of the last 168 hours are included."""
     try:
         if ago := AGO.fullmatch(text):
             return today - timedelta(days=int(ago[1]) * DAYS_IN[ago[2]])

@@ -1,4 +1,4 @@
-"""The usage page: a report, drawn. It needs no script; one makes the plots easier to read."""
+"""Renders the usage page. It works without its script, which only adds tooltips to the charts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from .report import percentile
 from .report import report
 
 ROWS = 100
-"""Of a table; the rest is in the CSV and the JSON."""
+"""Limit for a table. The CSV and the JSON have all rows."""
 RANGES = {"7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
 NAMES: dict[Dimension, str] = {"day": "Day", "model": "Model", "owner": "Owner", "status": "Ending"}
 
-# of its own, so that it does not matter how the host app has set up Jinja
+# our own environment, independent of how the host app configures Jinja
 templates = jinja2.Environment(
     loader=jinja2.PackageLoader("llm_stream.reports"),
     autoescape=True,
@@ -45,7 +45,7 @@ templates = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Links:
-    """The page again, with something changed."""
+    """Links to the page with other filters."""
 
     filters: Filters
     by: Dimension
@@ -70,20 +70,19 @@ FIELDS: dict[Dimension, str] = {"model": "models", "owner": "owners", "status": 
 
 
 def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str, str], *, is_for_all: bool) -> str:
-    """HTML. `is_for_all`: whether owners may be told apart."""
-    made = report(ledger, filters, by)
+    """The page's HTML. `is_for_all`: whether to show owners."""
+    data = report(ledger, filters, by)
     links = Links(filters, by, files)
     today = filters.today
     template = templates.get_template("usage.html")
-    drawn = gevent.off_loop(charts, made, by)
-    draw = partial(
+    render = partial(
         template.render,
-        report=made,
+        report=data,
         filters=filters,
         by=by,
         names=NAMES,
         links=links,
-        charts=drawn,
+        charts=gevent.off_loop(charts, data, by),
         dimensions=[dimension for dimension in DIMENSIONS if is_for_all or dimension != "owner"],
         ranges={name: links.to(since=today - timedelta(days=days), until=today) for name, days in RANGES.items()},
         range_now=next(
@@ -95,8 +94,8 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
             for value in getattr(filters, name)
             if is_for_all or dimension != "owner"
         ],
-        rows=_rows(made, by),
-        left_out=max(0, len(made.groups[by]) - ROWS),
+        rows=_rows(data, by),
+        left_out=max(0, len(data.groups[by]) - ROWS),
         money=money,
         exact=exact,
         count=count,
@@ -106,44 +105,44 @@ def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str
         width=chart.WIDTH,
         height=chart.HEIGHT,
     )
-    return gevent.off_loop(draw)
+    return gevent.off_loop(render)
 
 
-def charts(made: Report, by: Dimension) -> list[Chart]:
-    over = chart.spans(made.filters)
-    days = made.groups["day"]
-    series: Mapping[str, Mapping[str, Figures]] = made.by_day[by] if by != "day" else {"all": days}
-    ranked = [name for name in made.groups[by] if name in series] if by != "day" else ["all"]
-    found = []
-    for currency in made.currencies:
+def charts(data: Report, by: Dimension) -> list[Chart]:
+    over = chart.spans(data.filters)
+    days = data.groups["day"]
+    series: Mapping[str, Mapping[str, Figures]] = data.by_day[by] if by != "day" else {"all": days}
+    ranked = [name for name in data.groups[by] if name in series] if by != "day" else ["all"]
+    result = []
+    for currency in data.currencies:
         spend = {n: {day: f.spend.get(currency, 0) for day, f in series[n].items()} for n in ranked}
         spend = {name: values for name, values in spend.items() if any(values.values())}
         title = f"Spend in {currency}" if by == "day" else f"Spend in {currency} by {NAMES[by].lower()}"
-        found.append(chart.stacked(title, spend, over, lambda value, c=currency: money(value, c)))  # type: ignore[misc]
+        result.append(chart.stacked(title, spend, over, lambda value, c=currency: money(value, c)))  # type: ignore[misc]
     tokens = {
         "in": {day: figures.input_tokens for day, figures in days.items()},
         "out": {day: figures.output_tokens for day, figures in days.items()},
     }
-    found.append(chart.stacked("Tokens", tokens, over, count))
+    result.append(chart.stacked("Tokens", tokens, over, count))
     ttft: dict[str, list[float | None]] = {"p50": [], "p95": []}
     for span in over:
-        seen: dict[float, int] = {}
+        times: dict[float, int] = {}
         for day in span.days:
             for value, number in days[day].ttft.items() if day in days else ():
-                seen[value] = seen.get(value, 0) + number
-        ttft["p50"].append(percentile(seen, 0.5))
-        ttft["p95"].append(percentile(seen, 0.95))
-    found.append(chart.lined("Time to first token", ttft, over, seconds))
-    return found
+                times[value] = times.get(value, 0) + number
+        ttft["p50"].append(percentile(times, 0.5))
+        ttft["p95"].append(percentile(times, 0.95))
+    result.append(chart.lined("Time to first token", ttft, over, seconds))
+    return result
 
 
-def _rows(made: Report, by: Dimension) -> Sequence[tuple[str, Figures]]:
-    rows = list(made.groups[by].items())
+def _rows(data: Report, by: Dimension) -> Sequence[tuple[str, Figures]]:
+    rows = list(data.groups[by].items())
     return rows[::-1][:ROWS] if by == "day" else rows[:ROWS]
 
 
 def money(fractions: float, currency: str) -> str:
-    """Two digits after the point, or as many as it takes to see two that are not zeros."""
+    """With two decimals, or as many as it takes to show two significant digits."""
     amount = amount_of(int(fractions))
     places = 2 if amount == 0 or amount >= 1 else min(12, 1 - amount.adjusted())
     figure = f"{amount:,.{places}f}"

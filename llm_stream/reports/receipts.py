@@ -1,9 +1,9 @@
-"""A provider's usage export: CSV, its columns found by their names.
+"""Parses a provider's usage export: CSV with known column names.
 
 OpenRouter's activity export has a row per request (`generation_id`, `created_at`, `tokens_prompt`, `tokens_completion`,
 `cost_total`). OpenAI's have no request ids: its usage export has sums by minute, hour or day (`start_time_iso`,
 `input_tokens`, `output_tokens`, `num_model_requests`), its cost export sums by day (`amount_value`, `amount_currency`).
-Anything else is understood if it says `request_id` or a day, and `input_tokens`, `output_tokens` or `cost`.
+Any other file needs a `request_id` or a day, and `input_tokens`, `output_tokens` or `cost`.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 }
 DELIMITERS = ",;\t"
 GROUPED = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
-"""1,234,567.89: any other comma may be a decimal one."""
+"""1,234,567.89. Any other comma may be a decimal comma."""
 FIGURES = ("input_tokens", "output_tokens", "cost")
 
 
 class ReceiptError(ValueError):
-    """The message says what is wrong with the file, and in which line."""
+    """The message says what is wrong with the file, and on which line."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a provider says of one request, or of all of some time. What it does not say is None."""
+    """A provider's figures for one request, or for all requests of a period. Missing ones are None."""
 
     request_id: str | None
     day: str | None
@@ -58,7 +58,7 @@ class Receipt:
 
 
 def read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
-    """The receipts, and which column each of their fields was found in. Raises `ReceiptError`."""
+    """The receipts, and the column of each of their fields. Raises `ReceiptError`."""
     try:
         return _read(file, currency)
     except csv.Error as error:
@@ -71,7 +71,7 @@ def _read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
         raise ReceiptError("The file is empty.")
     lines = csv.reader(chain([first], file), delimiter=max(DELIMITERS, key=first.count), strict=True)
     header = [name.strip().lower().replace(" ", "_").lstrip("\ufeff") for name in next(lines)]
-    places = {name: header.index(found) for name, found in _found(header)}
+    places = dict(_places(header))
     if not places.keys() & set(FIGURES) or not places.keys() & {"request_id", "when"}:
         raise ReceiptError(
             "No columns here that could be compared: there must be a request id or a day, and tokens or a cost."
@@ -80,17 +80,16 @@ def _read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
     receipts = []
     for number, line in enumerate(lines, 2):
         fields = {name: line[at].strip() if at < len(line) else "" for name, at in places.items()}
-        if any(fields.get(name) for name in FIGURES):  # OpenAI's exports have a line also for times without a request
+        if any(fields.get(name) for name in FIGURES):  # OpenAI's exports have lines for periods without requests too
             receipts.append(_receipt(fields, number, currency))
     return receipts, {name: header[at] for name, at in places.items()}
 
 
-def _found(header: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _places(header: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Our fields, and the index of the first known column for each."""
     for name, candidates in COLUMNS.items():
-        for candidate in candidates:
-            if candidate in header:
-                yield name, candidate
-                break
+        if column := next((candidate for candidate in candidates if candidate in header), None):
+            yield name, header.index(column)
 
 
 def _receipt(fields: Mapping[str, str], number: int, currency: str) -> Receipt:
@@ -110,7 +109,7 @@ def _receipt(fields: Mapping[str, str], number: int, currency: str) -> Receipt:
 
 
 def _day(text: str) -> str:
-    """UTC's, of an ISO time with or without a zone, or of seconds since 1970."""
+    """The UTC day of an ISO time, with or without a zone, or of seconds since 1970."""
     if text.replace(".", "", 1).isdigit() and len(text.partition(".")[0]) >= 9:
         when = datetime.fromtimestamp(float(text), UTC)
     else:

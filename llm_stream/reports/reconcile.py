@@ -1,4 +1,4 @@
-"""The ledger beside a provider's usage export: what is missing on either side, and what differs."""
+"""Compares the ledger with a provider's usage export: what is missing on either side, and what differs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ..usage.record import amount_of
 from .receipts import Receipt
 
 MICRO = Decimal("0.000001")
-"""Exports are rounded, to this at the coarsest."""
+"""The coarsest rounding in exports."""
 MIDNIGHT = timedelta(days=1)
-"""A request may begin on one day by our clock, and on another by the provider's."""
+"""A request near midnight may be on different days by our clock and the provider's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Difference:
 
 @dataclass
 class Total:
-    """Of a day, on one side. A figure is None where nobody says it."""
+    """The sums of a day on one side."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -62,18 +62,18 @@ class Total:
 @dataclass
 class Comparison:
     said: frozenset[str]
-    """The figures that the provider says; others are not compared."""
+    """The figures in the provider's export. Others are not compared."""
     differences: list[Difference] = field(default_factory=list)
     days: dict[str, tuple[Total, Total]] = field(default_factory=dict)
-    """Here, and there."""
+    """(ours, the provider's)"""
     matched: int = 0
     without_id: int = 0
-    """Streams of these days that bought something, and have no request id: compared in the totals only."""
+    """Streams of these days that bought something but have no request id: compared in the totals only."""
 
     def differing_days(self) -> list[str]:
-        return [day for day, (here, there) in sorted(self.days.items()) if any(self.unlike(here, there))]
+        return [day for day, (here, there) in sorted(self.days.items()) if any(self.differing(here, there))]
 
-    def unlike(self, here: Total, there: Total) -> Iterator[str]:
+    def differing(self, here: Total, there: Total) -> Iterator[str]:
         for name in ("requests", "input_tokens", "output_tokens"):
             if name in self.said and getattr(here, name) != getattr(there, name):
                 yield name
@@ -95,53 +95,51 @@ def compare(ledger: Ledger, receipts: Sequence[Receipt]) -> Comparison:
     has_ids = any(receipt.request_id for receipt in receipts)
     if has_ids or any(receipt.requests is not None for receipt in receipts):
         said.add("requests")
-    made = Comparison(frozenset(said))
+    comparison = Comparison(frozenset(said))
     days = sorted({receipt.day for receipt in receipts if receipt.day})
     undated = [r.request_id for r in receipts if r.request_id and not r.day]
     rows = ledger.read(lambda connection: _rows(connection, days, undated))
     if has_ids:
-        _by_request(made, rows, _by_id(receipts), days)
-        receipts = [receipt for receipt in receipts if not receipt.request_id]
-        for receipt in receipts:
-            _add_there(made, receipt.day or "", receipt)
+        _by_request(comparison, rows, _by_id(receipts), days)
     else:
         for row in rows:
             if days[0] <= row.day <= days[-1]:
-                _add_here(made, row.day, row)
-        for receipt in receipts:
-            _add_there(made, receipt.day or "", receipt)
-    return made
+                _add_here(comparison, row.day, row)
+    for receipt in receipts:
+        if not receipt.request_id:
+            _add_there(comparison, receipt.day or "", receipt)
+    return comparison
 
 
 def _rows(connection: Connection, days: Sequence[str], ids: Sequence[str]) -> list[Any]:
-    """What was bought around the days, and what has these ids."""
+    """Rows of purchases on and around these days, and those with these ids."""
     if not inspect(connection).has_table(usage.name):
-        return []  # no stream yet
+        return []  # no streams yet
     c = usage.c
     bought = select(c.id, c.request_id, c.day, c.model, c.input_tokens, c.output_tokens, c.cost, c.currency).where(
         c.status != RUNNING, func.coalesce(c.source, "unknown") != "none"
     )
-    found: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for at in range(0, len(ids), 500):
-        found |= {row.id: row for row in connection.execute(bought.where(c.request_id.in_(ids[at : at + 500])))}
+        rows |= {row.id: row for row in connection.execute(bought.where(c.request_id.in_(ids[at : at + 500])))}
     if days:
         first, last = date.fromisoformat(days[0]) - MIDNIGHT, date.fromisoformat(days[-1]) + MIDNIGHT
         around = bought.where(c.day >= first.isoformat(), c.day <= last.isoformat())
-        found |= {row.id: row for row in connection.execute(around)}
-    return list(found.values())
+        rows |= {row.id: row for row in connection.execute(around)}
+    return list(rows.values())
 
 
 def _by_id(receipts: Iterable[Receipt]) -> dict[str, Receipt]:
-    """A request that is billed in several lines is one."""
-    found: dict[str, Receipt] = {}
+    """Merges the lines of a request that is billed in several."""
+    by_id: dict[str, Receipt] = {}
     for receipt in receipts:
         if receipt.request_id:
-            known = found.get(receipt.request_id)
-            found[receipt.request_id] = receipt if known is None else _together(known, receipt)
-    return found
+            earlier = by_id.get(receipt.request_id)
+            by_id[receipt.request_id] = receipt if earlier is None else _merged(earlier, receipt)
+    return by_id
 
 
-def _together(one: Receipt, other: Receipt) -> Receipt:
+def _merged(one: Receipt, other: Receipt) -> Receipt:
     return Receipt(
         one.request_id,
         one.day,
@@ -158,35 +156,37 @@ def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None and other is None else (one or 0) + (other or 0)
 
 
-def _by_request(made: Comparison, rows: Iterable[Any], receipts: Mapping[str, Receipt], days: Sequence[str]) -> None:
+def _by_request(
+    comparison: Comparison, rows: Iterable[Any], receipts: Mapping[str, Receipt], days: Sequence[str]
+) -> None:
     unmatched = dict(receipts)
     for row in rows:
         receipt = unmatched.pop(row.request_id, None) if row.request_id else None
         if receipt is not None:
-            made.matched += 1
-            _add_here(made, row.day, row)
-            _add_there(made, row.day, receipt)  # by our clock, so that midnight is no difference
-            if what := "; ".join(_unlike(row, receipt, made.said)):
-                made.differences.append(Difference("differs", row.request_id, row.day, what))
+            comparison.matched += 1
+            _add_here(comparison, row.day, row)
+            _add_there(comparison, row.day, receipt)  # by our clock, so that midnight makes no difference
+            if what := "; ".join(_differing_figures(row, receipt, comparison.said)):
+                comparison.differences.append(Difference("differs", row.request_id, row.day, what))
         elif days and days[0] <= row.day <= days[-1]:
-            _add_here(made, row.day, row)
+            _add_here(comparison, row.day, row)
             if row.request_id:
-                made.differences.append(
+                comparison.differences.append(
                     Difference("missing there", row.request_id, row.day, f"{row.model}, stream {row.id}")
                 )
             else:
-                made.without_id += 1
+                comparison.without_id += 1
     for request_id, receipt in unmatched.items():
-        _add_there(made, receipt.day or "", receipt)
-        made.differences.append(Difference("missing here", request_id, receipt.day or "", receipt.model or ""))
-    made.differences.sort(key=lambda difference: (difference.day, difference.kind, difference.request_id))
+        _add_there(comparison, receipt.day or "", receipt)
+        comparison.differences.append(Difference("missing here", request_id, receipt.day or "", receipt.model or ""))
+    comparison.differences.sort(key=lambda difference: (difference.day, difference.kind, difference.request_id))
 
 
-def _unlike(row: Any, receipt: Receipt, said: frozenset[str]) -> Iterator[str]:
+def _differing_figures(row: Any, receipt: Receipt, said: frozenset[str]) -> Iterator[str]:
     for name in ("input_tokens", "output_tokens"):
         here, there = getattr(row, name), getattr(receipt, name)
         if there is not None and here != there:
-            yield f"{name.replace('_', ' ')}: {_known(here)} here, {there} there"
+            yield f"{name.replace('_', ' ')}: {'unknown' if here is None else here} here, {there} there"
     if receipt.cost is not None:
         cost = _cost(row)
         if cost is None or row.currency != receipt.currency or abs(cost - receipt.cost) > MICRO:
@@ -194,13 +194,13 @@ def _unlike(row: Any, receipt: Receipt, said: frozenset[str]) -> Iterator[str]:
             yield f"cost: {ours} here, {receipt.cost.normalize(EXACT):f} {receipt.currency} there"
 
 
-def _add_here(made: Comparison, day: str, row: Any) -> None:
-    here, _ = made.days.setdefault(day, (Total(), Total()))
+def _add_here(comparison: Comparison, day: str, row: Any) -> None:
+    here, _ = comparison.days.setdefault(day, (Total(), Total()))
     here.add(1, row.input_tokens, row.output_tokens, _cost(row), row.currency or "")
 
 
-def _add_there(made: Comparison, day: str, receipt: Receipt) -> None:
-    _, there = made.days.setdefault(day, (Total(), Total()))
+def _add_there(comparison: Comparison, day: str, receipt: Receipt) -> None:
+    _, there = comparison.days.setdefault(day, (Total(), Total()))
     there.add(
         1 if receipt.requests is None else receipt.requests,
         receipt.input_tokens,
@@ -212,7 +212,3 @@ def _add_there(made: Comparison, day: str, receipt: Receipt) -> None:
 
 def _cost(row: Any) -> Decimal | None:
     return None if row.cost is None else amount_of(row.cost)
-
-
-def _known(count: int | None) -> str:
-    return "unknown" if count is None else str(count)

@@ -1,14 +1,14 @@
-"""What a report says: plain figures, by day, model, owner and status."""
+"""Builds a report: figures by day, model, owner and status."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from itertools import accumulate
+from itertools import chain
 from typing import Any
 
 from ..ledger.ledger import Ledger
@@ -36,10 +36,10 @@ COUNTS = (
 
 @dataclass
 class Figures:
-    """What some streams come to. Amounts are by currency, and never added across.
+    """The sums of some streams. Amounts are by currency, and never added across currencies.
 
-    `unread` is the part of `spend` that bought answers which nobody read to their end. `unpriced` counts the streams
-    whose cost nobody knows, `uncounted` those whose tokens nobody knows: the sums are without them.
+    `unread` is the part of `spend` for answers that were not read to the end. `unpriced` counts streams with an unknown
+    cost, `uncounted` those with unknown tokens. The sums do not include them.
     """
 
     streams: int = 0
@@ -77,9 +77,9 @@ class Report:
     filters: Filters
     totals: Figures = field(default_factory=Figures)
     groups: dict[Dimension, dict[str, Figures]] = field(default_factory=dict)
-    """By dimension, then by its values: days in their order, the others by what was spent."""
+    """By dimension, then by value: days in order, the others by spend."""
     by_day: dict[Dimension, dict[str, dict[str, Figures]]] = field(default_factory=dict)
-    """By dimension, then by its values, then by day. Times are not known of owners."""
+    """By dimension, then by value, then by day. Owners have no times."""
 
     @property
     def currencies(self) -> list[str]:
@@ -88,41 +88,35 @@ class Report:
 
 def report(ledger: Ledger, filters: Filters, by: Dimension = "day") -> Report:
     """Raises SQLAlchemy's errors."""
-    return gevent.off_loop(_folded, filters, by, days(ledger, filters))
+    return gevent.off_loop(_fold, filters, by, days(ledger, filters))
 
 
-def _folded(filters: Filters, by: Dimension, found: Iterable[Day]) -> Report:
-    made = Report(filters)
-    made.groups = {dimension: defaultdict(Figures) for dimension in DIMENSIONS}
-    made.by_day = {by: defaultdict(lambda: defaultdict(Figures))}
-    for day in found:
-        for part in _parts(day):
-            _add(made, day.day, part, by)
-    for figures in made.groups["status"].values():
-        _count(made.totals.ttft, figures.ttft)
-        _count(made.totals.duration, figures.duration)
+def _fold(filters: Filters, by: Dimension, days: Iterable[Day]) -> Report:
+    result = Report(filters)
+    result.groups = {dimension: defaultdict(Figures) for dimension in DIMENSIONS}
+    result.by_day = {by: defaultdict(lambda: defaultdict(Figures))}
+    for day in days:
+        for part in chain[Sum | Times](day.kinds, day.owners, day.times):
+            _add(result, day.day, part, by)
+    for figures in result.groups["status"].values():
+        _count(result.totals.ttft, figures.ttft)
+        _count(result.totals.duration, figures.duration)
     for dimension in DIMENSIONS[1:]:
-        made.groups[dimension] = dict(sorted(made.groups[dimension].items(), key=lambda item: _weight(item[1])))
-    return made
+        result.groups[dimension] = dict(sorted(result.groups[dimension].items(), key=lambda item: _weight(item[1])))
+    return result
 
 
-def _parts(day: Day) -> Iterator[Sum | Times]:
-    yield from day.kinds
-    yield from day.owners
-    yield from day.times
-
-
-def _add(made: Report, day: str, part: Sum | Times, by: Dimension) -> None:
+def _add(result: Report, day: str, part: Sum | Times, by: Dimension) -> None:
     values: dict[Dimension, str]
     if isinstance(part, Sum) and part.owner is not None:
         values = {"owner": part.owner}
     else:
         values = {"day": day, "model": str(part.model), "status": str(part.status)}
         if isinstance(part, Sum):
-            made.totals.add(part)
-    places = [made.groups[dimension][value] for dimension, value in values.items()]
+            result.totals.add(part)
+    places = [result.groups[dimension][value] for dimension, value in values.items()]
     if by in values and by != "day":
-        places.append(made.by_day[by][values[by]][day])
+        places.append(result.by_day[by][values[by]][day])
     for place in places:
         if isinstance(part, Sum):
             place.add(part)
@@ -134,13 +128,13 @@ def _weight(figures: Figures) -> tuple[int, int]:
     return (-max(figures.spend.values(), default=0), -figures.streams)
 
 
-def percentile(seen: Mapping[float, int], share: float) -> float | None:
+def percentile(times: Mapping[float, int], share: float) -> float | None:
     """The smallest time that `share` of the streams did not exceed."""
-    if not seen:
+    if not times:
         return None
-    values = sorted(seen)
-    needed = share * sum(seen.values())
-    for value, count in zip(values, accumulate(seen[value] for value in values), strict=True):
+    values = sorted(times)
+    needed = share * sum(times.values())
+    for value, count in zip(values, accumulate(times[value] for value in values), strict=True):
         if count >= needed:
             return value
     return values[-1]
@@ -151,18 +145,18 @@ def unread_share(figures: Figures, currency: str) -> float | None:
     return figures.unread[currency] / spent if spent else None
 
 
-def as_plain(made: Report, by: Dimension) -> dict[str, Any]:
-    """What `/usage.json` and `flask llm usage --json` say: amounts as strings, seconds as numbers."""
+def as_plain(result: Report, by: Dimension) -> dict[str, Any]:
+    """The JSON of `/usage.json` and `flask llm usage --json`: amounts as strings, seconds as numbers."""
     return {
-        "filters": dict(made.filters.as_query()),
+        "filters": dict(result.filters.as_query()),
         "by": by,
-        "totals": _plain(made.totals),
-        "groups": [{by: value} | _plain(figures) for value, figures in made.groups[by].items()],
+        "totals": _plain(result.totals),
+        "groups": [{by: value} | _plain(figures) for value, figures in result.groups[by].items()],
         **{
-            f"{name}s": [{name: v} | _plain(f) for v, f in made.groups[name].items()]
+            f"{name}s": [{name: v} | _plain(f) for v, f in result.groups[name].items()]
             for name in ("day", "model", "owner")
         },
-        "statuses": [{"status": value} | _plain(figures) for value, figures in made.groups["status"].items()],
+        "statuses": [{"status": value} | _plain(figures) for value, figures in result.groups["status"].items()],
     }
 
 
@@ -171,6 +165,6 @@ def _plain(figures: Figures) -> dict[str, Any]:
     plain["spend"] = {currency: exact(amount) for currency, amount in sorted(figures.spend.items())}
     plain["unread"] = {currency: exact(amount) for currency, amount in sorted(figures.unread.items())}
     plain["unread_share"] = {currency: unread_share(figures, currency) for currency in sorted(figures.spend)}
-    for name, seen in (("ttft_s", figures.ttft), ("duration_s", figures.duration)):
-        plain[name] = {"p50": percentile(seen, 0.5), "p95": percentile(seen, 0.95)}
+    for name, times in (("ttft_s", figures.ttft), ("duration_s", figures.duration)):
+        plain[name] = {"p50": percentile(times, 0.5), "p95": percentile(times, 0.95)}
     return plain

@@ -1,13 +1,13 @@
-"""An OpenAI-compatible server on loopback that does what a script says, well or badly.
+"""An OpenAI-compatible server on loopback that answers by script, including every kind of failure.
 
     with Upstream() as upstream:
-        upstream.answer("Hel", "lo")                            # the next request gets this
+        upstream.answer("Hel", "lo")                            # the answer to the next request
         upstream.answer("Hel", Cut())                           # the one after it breaks off
         upstream.answer(status=429, headers={"Retry-After": "1"})
         client = OpenAI(base_url=upstream.base_url, api_key="none")
 
-It is a real server, reached through the real client; the demo app answers from it where there is no key.
-`python -m llm_stream.testing` runs one in a process of its own.
+It is a real server, reached through the real client. The demo app uses it if no API key is configured.
+`python -m llm_stream.testing` runs it as a separate process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A scripted upstream in a process of its own: prints its address, and answers until it is stopped."""
+"""Run the scripted upstream as a process: print its address, and answer until stopped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .upstream import Upstream
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m llm_stream.testing", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--tokens", type=int, help="answer with so many tokens, in place of the stand-in text")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds before each of them")
+    parser.add_argument("--tokens", type=int, help="answer with this many tokens instead of the stand-in text")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds before each token")
     options = parser.parse_args()
 
     def paced(request: Any) -> Script:

@@ -1,4 +1,4 @@
-"""What a test wants to see of a response."""
+"""Parses the events of a response, for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_events(body: bytes) -> list[tuple[str, str, dict[str, Any]]]:
-    """The events of a native stream, as (id, type, data): what a test wants to see."""
+    """The events of a native stream, as (id, type, data)."""
     events = []
     for block in body.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":") and ": " in line)

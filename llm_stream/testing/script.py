@@ -1,4 +1,4 @@
-"""What the scripted upstream is told to do, and the chunks that come of it."""
+"""Scripts for the scripted upstream, and the chunks that they produce."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Pause:
-    """Say nothing for so many seconds."""
+    """Send nothing for this many seconds."""
 
     seconds: float
 
 
 class Gate:
-    """Say nothing until the test opens it. `reached` is set when a request stands before it."""
+    """Send nothing until the test opens the gate. `reached` is set when a request waits at it."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -33,48 +33,48 @@ class Gate:
 
 @dataclass(frozen=True)
 class Stall:
-    """Say nothing until the client goes away; with `before_headers`, not even the status."""
+    """Send nothing until the client disconnects; with `before_headers`, not even the status."""
 
     before_headers: bool = False
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Close the connection in the middle: by a reset, or by an end that comes too early."""
+    """Break the connection: by a reset, or by a clean close before the end of the body."""
 
     reset: bool = True
 
 
 Step = str | bytes | Mapping[str, Any] | Pause | Gate | Stall | Cut
-"""A string is a piece of the answer, a mapping a whole chunk, bytes go out as they are."""
+"""A string is a piece of the answer, a mapping a whole chunk. Bytes are sent unchanged."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """One answer. Unless it is cut, it ends with `finish_reason`, the usage if it was asked for, and `[DONE]`."""
+    """One answer. Unless cut, it ends with `finish_reason`, the usage if requested, and `[DONE]`."""
 
     steps: Iterable[Step]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    """In place of all else."""
+    """Replaces everything else."""
     finish_reason: str | None = "stop"
     usage: Mapping[str, Any] | bool = True
-    """False: none, though it was asked for."""
+    """False: none, even if requested."""
     done: bool = True
     segment: int | None = None
-    """Send so many bytes at a time."""
+    """Send this many bytes at a time."""
 
 
 class Chunks:
-    """Writes the chunks of one answer."""
+    """Encodes the chunks of one answer."""
 
     def __init__(self, model: str) -> None:
         self.count = 0
         self._frame = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": int(time())}
         self._frame["model"] = model
 
-    def written(self, step: Step) -> bytes:
+    def encode(self, step: Step) -> bytes:
         if isinstance(step, bytes):
             return step
         if isinstance(step, str):

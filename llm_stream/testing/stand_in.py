@@ -1,4 +1,4 @@
-"""What the demo answers while there is no model."""
+"""The demo's answer if no model is configured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ export OPENAI_BASE_URL=…  # if your provider is not OpenAI
 
 
 def stand_in(request: Any) -> Script:
-    """What the demo says while there is no model."""
     messages = request.get("messages") or [{}]
     question = " ".join(str(messages[-1].get("content", "")).split())[:80]
     words = STAND_IN.format(question=question).replace(" ", " \0").split("\0")

@@ -1,4 +1,4 @@
-"""The scripted upstream: a real HTTP server."""
+"""The scripted upstream, a real HTTP server."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from .script import ending
 from .script import to_json
 from .stand_in import stand_in
 
-LOOK_EVERY_S = 0.01
+POLL_EVERY_S = 0.01
 MOST_REQUESTS = 20_000
-"""That are remembered: a demo runs for weeks."""
+"""How many requests are kept: a demo runs for weeks."""
 PATIENCE_S = 10.0
 
 
 @dataclass
 class Asked:
-    """A request that came in."""
+    """A received request."""
 
     path: str
     headers: Mapping[str, str]
     json: Any
     connection: int
-    """The number of the TCP connection it came by, from 1."""
+    """The number of its TCP connection, from 1."""
     left: threading.Event = field(default_factory=threading.Event)
-    """Set when the client went away before the end."""
+    """Set when the client disconnects before the end."""
     ended: threading.Event = field(default_factory=threading.Event)
-    """Set when the request is over, one way or the other."""
+    """Set when the request is over, however it ended."""
 
 
 class ClientLeft(Exception):
-    """The other side closed the connection before the answer was whole."""
+    """The client disconnected before the answer was complete."""
 
 
 class Upstream:
-    """The server. `otherwise` makes the script of a request for which none is waiting."""
+    """The server. `otherwise` makes the script for a request if none is queued."""
 
     def __init__(self, otherwise: Callable[[Any], Script] | None = None, *, port: int = 0) -> None:
         self.requests: list[Asked] = []
@@ -63,7 +63,7 @@ class Upstream:
         self._scripts: deque[Script] = deque()
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._came = threading.Condition(self._lock)
+        self._arrived = threading.Condition(self._lock)
         self._server = _Server(("127.0.0.1", port), _Handler, self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -80,14 +80,14 @@ class Upstream:
 
     @property
     def open(self) -> int:
-        """How many requests are being answered at this moment."""
+        """How many requests are being answered now."""
         return sum(not asked.ended.is_set() for asked in self.requests)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more requests, also on connections that were kept."""
+        """Accept no more requests, not even on kept connections."""
         self._server.shutdown()
         self._server.server_close()
         with self._lock:
@@ -95,24 +95,24 @@ class Upstream:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    pass  # the client was first
+                    pass  # the client closed it first
 
     def answer(self, *steps: Step, **options: Any) -> None:
         """Queue a script for one request; `options` are `Script`'s."""
         self._scripts.append(Script(steps, **options))
 
     def request(self, number: int) -> Asked:
-        """The request of that number, from 0; it may be on its way yet. Raises `TimeoutError` after `PATIENCE_S`."""
-        with self._came:
-            if not self._came.wait_for(lambda: len(self.requests) > number, PATIENCE_S):
+        """Wait for the request with this number, from 0. Raises `TimeoutError` after `PATIENCE_S`."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self.requests) > number, PATIENCE_S):
                 raise TimeoutError(f"{len(self.requests)} requests came, not {number + 1}")
             return self.requests[number]
 
     def next_script(self, asked: Asked) -> Script:
-        with self._came:
+        with self._arrived:
             self.requests.append(asked)
             del self.requests[:-MOST_REQUESTS]
-            self._came.notify_all()
+            self._arrived.notify_all()
             return self._scripts.popleft() if self._scripts else self._otherwise(asked.json)
 
 
@@ -125,7 +125,7 @@ class _Server(ThreadingHTTPServer):
         self.upstream = upstream
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is what this server is for."""
+        """Ignore disconnects, which tests cause on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -179,8 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         chunks = Chunks(str(request.get("model", "scripted")))
-        whole = itertools.chain([] if first is None else [first], steps, ending(script, request, chunks))
-        for step in whole:
+        for step in itertools.chain([] if first is None else [first], steps, ending(script, request, chunks)):
             if isinstance(step, Cut):
                 self._cut(step)
                 return
@@ -196,10 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(step, Stall):
             self._wait(None)
         else:
-            self._send(chunks.written(step), segment)
+            self._send(chunks.encode(step), segment)
 
     def _send(self, data: bytes, segment: int | None) -> None:
-        if self._client_left():
+        if self._has_client_left():
             raise ClientLeft()
         for at in range(0, len(data), segment or len(data)):
             piece = data[at : at + (segment or len(data))]
@@ -214,15 +213,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _wait(self, event: threading.Event | None) -> None:
-        while not self._client_left():
+        while not self._has_client_left():
             if event is None:
-                sleep(LOOK_EVERY_S)
-            elif event.wait(LOOK_EVERY_S):
+                sleep(POLL_EVERY_S)
+            elif event.wait(POLL_EVERY_S):
                 return
         raise ClientLeft()
 
-    def _client_left(self) -> bool:
-        before = self.connection.gettimeout()
+    def _has_client_left(self) -> bool:
+        timeout = self.connection.gettimeout()
         self.connection.settimeout(0)
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)
@@ -231,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return True
         finally:
-            self.connection.settimeout(before)
+            self.connection.settimeout(timeout)
 
     def _cut(self, cut: Cut) -> None:
         self.close_connection = True

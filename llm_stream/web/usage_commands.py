@@ -157,7 +157,7 @@ def _print_comparison(comparison: Comparison) -> None:
         pairs = [_pair(str(getattr(here, name)), str(getattr(there, name))) for name in names]
         if "cost" in comparison.said:
             pairs.append(_pair(_amounts(here.cost), _amounts(there.cost)))
-        return [day or "no day", *pairs, "differs" if any(comparison.unlike(here, there)) else ""]
+        return [day or "no day", *pairs, "differs" if any(comparison.differing(here, there)) else ""]
 
     head = ["day", *(name.replace("_", " ") for name in names), *(["cost"] if "cost" in comparison.said else []), ""]
     _print_table(head, [cells(day) for day in sorted(comparison.days)])
