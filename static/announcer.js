@@ -1,17 +1,17 @@
 /**
- * Reads an answer out to a screen reader by whole sentences. The answer itself is not live: a reader that is told of
- * every token says nothing but beginnings.
+ * Announces an answer to screen readers in whole sentences. The answer itself is not a live region: with an update per
+ * token, a screen reader would only speak beginnings.
  */
 
 const PACE_MS = 1000;
-const KEPT = 20; // a live region is heard when something is added; what was heard may go
+const KEPT = 20; // spoken paragraphs stay in the live region; older ones are removed
 
 const FENCE = /^ *(?:```|~~~)/gm;
 const SENTENCES = new Intl.Segmenter(document.documentElement.lang, { granularity: "sentence" });
 
 export class Announcer {
   #region;
-  #said = 0; // how much of the text
+  #said = 0; // characters of the text
   #text = "";
   #timer = null;
 
@@ -19,7 +19,7 @@ export class Announcer {
     this.#region = region;
   }
 
-  /** Forget what was being said: another answer begins, or none. */
+  /** Drop the current text, because its answer is over or replaced. */
   hush() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -27,9 +27,9 @@ export class Announcer {
     this.#text = "";
   }
 
-  /** The text so far; its whole sentences are said in a moment, many at once if it is fast. */
+  /** Take the text so far. Its new whole sentences are announced together, at most once per `PACE_MS`. */
   follow(text) {
-    if (text.length < this.#said) this.#said = 0; // written anew
+    if (text.length < this.#said) this.#said = 0; // rewritten from the start
     this.#text = text;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
@@ -40,14 +40,14 @@ export class Announcer {
     }, PACE_MS);
   }
 
-  /** Say what is left, and how it ended. */
+  /** Announce the rest, and how the answer ended. */
   end(text, ending) {
     this.say(spoken(text.slice(this.#said)));
     this.say(ending);
     this.hush();
   }
 
-  /** Now. */
+  /** Announce now. */
   say(text) {
     if (!text) return;
     this.#region.append(Object.assign(document.createElement("p"), { textContent: text }));
@@ -55,7 +55,7 @@ export class Announcer {
   }
 }
 
-/** Where the last whole sentence ends: the one after it has begun. A block of code is said as a whole, too. */
+/** Where the last whole sentence ends, given that the next one has begun. A code block counts as one sentence. */
 function endOfSentences(text) {
   const fences = [...text.matchAll(FENCE)];
   if (fences.length % 2) return fences.at(-1).index;
@@ -64,7 +64,7 @@ function endOfSentences(text) {
   return end;
 }
 
-/** Markdown without its marks; code is to be read on the page. */
+/** Markdown without its marks, and without code. */
 function spoken(markdown) {
   return markdown
     .replace(/^ *(```|~~~)[\s\S]*?(^ *\1 *$|$(?![\s\S]))/gm, "Code. ")

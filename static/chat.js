@@ -1,4 +1,4 @@
-/** The chat page: asking, stopping, editing, asking again. */
+/** The chat page: ask, stop, edit, regenerate. */
 import { stop } from "../llm/static/llm-stream.js";
 import { Announcer } from "./announcer.js";
 import { answer, keep, messages, newTurn, recall } from "./conversation.js";
@@ -11,7 +11,7 @@ const announcer = new Announcer(page("announcer"));
 
 let turns = [];
 let views = [];
-let running = null; // the turn that is being answered, and how to give it up
+let running = null; // the turn that is being answered, with its AbortController
 
 function show(turn) {
   const again = (view) => askFrom(view, view.turn.question);
@@ -30,14 +30,14 @@ function ask(question) {
   read(view);
 }
 
-/** Ask in place of an earlier turn; what came after it is gone. */
+/** Replace an earlier turn, and remove those after it. */
 function askFrom(view, question) {
   leave();
   const at = views.indexOf(view);
   for (const gone of views.splice(at)) gone.element.remove();
   turns.length = at;
   ask(question);
-  focusComposer(); // what had the focus is gone
+  focusComposer(); // the focused element was removed
 }
 
 async function read(view) {
@@ -55,7 +55,7 @@ async function read(view) {
     },
     save: () => keep(turns),
   });
-  if (running !== reading) return; // it was left
+  if (running !== reading) return; // another turn replaced it
   running = null;
   keep(turns);
   view.change();
@@ -63,15 +63,15 @@ async function read(view) {
   announcer.end(turn.text, ending(turn) || "The answer is complete.");
 }
 
-/** Stop; what was used until then will still be told. Without a connection, a second time does not wait for that. */
+/** Stop, and wait for the usage. The second time, and before there is a URL, do not wait. */
 function halt() {
   const { turn, giveUp, stopped } = running;
   if (turn.url) stop(turn.url);
-  if (!turn.url || stopped) giveUp.abort(); // what may have been started all the same is abandoned, as nobody reads it
+  if (!turn.url || stopped) giveUp.abort(); // if a stream was started anyway, the server abandons it
   running.stopped = true;
 }
 
-/** Stop, and do not wait for anything. */
+/** Stop without waiting for the usage. */
 function leave() {
   if (!running) return;
   if (running.turn.url) stop(running.turn.url);
@@ -87,7 +87,7 @@ function drawComposer() {
   page("prompt").required = !running;
 }
 
-/** Without bringing up a phone's keyboard. */
+/** Focus the composer, but do not open a phone's keyboard. */
 function focusComposer() {
   if (matchMedia("(pointer: fine)").matches) page("prompt").focus();
   else document.querySelector("main").focus();
@@ -119,7 +119,7 @@ page("new").addEventListener("click", () => {
   page("turns").replaceChildren();
   focusComposer();
 });
-addEventListener("pagehide", () => keep(turns)); // with what there is of an answer that is being written
+addEventListener("pagehide", () => keep(turns)); // including a partial answer
 
 turns = recall();
 turns.forEach(show);

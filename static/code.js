@@ -1,18 +1,18 @@
-/** A block of code: its language, a button that copies it, and colours, which follow the text at their own pace. */
+/** A code block: its language, a copy button, and syntax highlighting, which is delayed and throttled. */
 import { spans } from "./sanitizer.js";
 
 const PAUSE_MS = 200;
 const BUSY_PAUSE_MS = 1000;
-const REST = 8; // colouring takes a part in so many of the time, at most
-const PIECE = 4000; // characters that are coloured at once; what has its colours keeps them
+const REST = 8; // highlighting takes at most 1/REST of the time
+const PIECE = 4000; // characters that are highlighted at once; highlighted pieces are not redone
 
 export class Code {
   #text = "";
   #language = "";
   #timer = null;
   #cost = 0;
-  #settled = 0; // characters in pieces that will not be coloured again
-  #last = null; // the last node of those
+  #settled = 0; // characters in finished pieces
+  #last = null; // the last node of the finished pieces
 
   constructor() {
     this.element = document.getElementById("code").content.firstElementChild.cloneNode(true);
@@ -42,11 +42,11 @@ export class Code {
 
   async #colour() {
     const { default: highlighter } = await import("./vendor/highlight.min.js");
-    await new Promise((resolve) => setTimeout(resolve)); // the first time, that was work enough
+    await new Promise((resolve) => setTimeout(resolve)); // the first import is slow; let the page draw
     this.#timer = null;
     if (!highlighter.getLanguage(this.#language)) return;
     if (isSelected(this.code)) {
-      this.#colourIn(BUSY_PAUSE_MS); // new nodes would take the selection away
+      this.#colourIn(BUSY_PAUSE_MS); // new nodes would clear the selection
       return;
     }
     const began = performance.now();
@@ -69,12 +69,12 @@ export class Code {
 
   #settle(length) {
     this.#settled += length;
-    this.#last = this.code.lastChild.previousSibling; // the one after it is the rest, as plain text
+    this.#last = this.code.lastChild.previousSibling; // the last child is the rest, as plain text
     this.#colourIn(0);
   }
 }
 
-/** Between two paragraphs of the code, if there are any: colours begin anew after it. */
+/** Prefer a blank line, then a line end: highlighting restarts there. */
 function endOfPiece(text) {
   if (text.length <= PIECE) return text.length;
   return [text.lastIndexOf("\n\n", PIECE), text.lastIndexOf("\n", PIECE), PIECE].find((end) => end > 0);
@@ -85,7 +85,7 @@ function isSelected(node) {
   return !selection.isCollapsed && selection.containsNode(node, true);
 }
 
-/** Copy, and say so on the button. */
+/** Copy, and confirm it on the button. */
 export async function copy(text, button) {
   const label = button.textContent;
   if (button.dataset.copied) return;

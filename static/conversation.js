@@ -1,12 +1,12 @@
-/** The turns of a conversation, kept for this tab across reloads, and how one of them is answered. */
-// where wsgi.py registers the blueprint
-import { follow, newKey, start, StreamError } from "../llm/static/llm-stream.js";
+/** Stores the turns of a conversation for this tab across reloads, and reads the answer of a turn. */
+import { Answer, follow, newKey, start, StreamError } from "../llm/static/llm-stream.js";
 
+// where wsgi.py registers the blueprint
 const PREFIX = new URL("../llm", import.meta.url).pathname;
 const KEPT = "llm-stream.conversation";
 const LONGEST_TASK_MS = 12;
 
-/** What was kept, or nothing if that was written by an older version. */
+/** The stored turns; none if an older version wrote them in another format. */
 export function recall() {
   try {
     const turns = JSON.parse(sessionStorage.getItem(KEPT)) ?? [];
@@ -20,7 +20,7 @@ export function keep(turns) {
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(turns));
   } catch {
-    // full, or forbidden: the conversation goes on without it
+    // full or forbidden: go on without storage
   }
 }
 
@@ -28,7 +28,7 @@ export function newTurn(question) {
   return { question, text: "", reasoning: "", state: "thinking", asked: Date.now(), key: newKey() };
 }
 
-/** The request's messages: what was said before, and this question. */
+/** The request's messages: the answered turns before this one, and its question. */
 export function messages(turns, turn) {
   const answered = turns.slice(0, turns.indexOf(turn)).filter(({ text }) => text);
   const before = answered.flatMap(({ question, text }) => [
@@ -39,8 +39,8 @@ export function messages(turns, turn) {
 }
 
 /**
- * Read the answer to its end, into `turn`; `changed` is called after each event, `save` when there is news to keep.
- * The key was kept before the question is sent: asked again, after a reload, it finds the answer that it bought.
+ * Read the answer to its end, into `turn`. Calls `changed` after each event, and `save` when the turn must be stored.
+ * The key is stored before the question is sent, so that the same request after a reload finds the paid answer.
  */
 export async function answer(turn, { history, signal, changed, save }) {
   const options = { signal, onState: (state) => changed(Object.assign(turn, { state: stateOf(turn, state) })) };
@@ -57,16 +57,15 @@ export async function answer(turn, { history, signal, changed, save }) {
 }
 
 async function read(turn, options, changed, save) {
-  let fresh = true;
+  const whole = new Answer(); // from its start, also after a reload
   let began = performance.now();
-  for await (const { type, data } of follow(turn.url, options)) {
-    if (fresh) turn.text = turn.reasoning = ""; // it is read from its start
-    fresh = false;
-    if (type === "delta" && !turn.ttft) {
+  for await (const event of follow(turn.url, options)) {
+    whole.take(event);
+    if (event.type === "delta" && !turn.ttft) {
       turn.ttft = Date.now() - turn.asked;
       save();
     }
-    take(turn, type, data);
+    show(turn, whole);
     changed();
     if (performance.now() - began > LONGEST_TASK_MS) { // a thousand events may come at once
       await new Promise((resolve) => setTimeout(resolve));
@@ -75,15 +74,11 @@ async function read(turn, options, changed, save) {
   }
 }
 
-function take(turn, type, data) {
-  if (type === "delta" || type === "refusal") {
-    turn.state = "writing";
-    turn.text += data.text;
-  } else if (type === "reasoning") turn.reasoning += data.text;
-  else if (type === "reset") turn.text = turn.reasoning = "";
-  else if (type === "failure") Object.assign(turn, { message: data.message, retryable: data.retryable });
-  else if (type === "usage") turn.usage = data;
-  else if (type === "done") turn.status = data.status;
+function show(turn, { text, refusal, reasoning, failure, usage, status }) {
+  Object.assign(turn, { text: text + refusal, reasoning, usage });
+  if (turn.text) turn.state = "writing";
+  if (failure) Object.assign(turn, { message: failure.message, retryable: failure.retryable });
+  if (status !== "running") turn.status = status;
 }
 
 function stateOf(turn, connection) {

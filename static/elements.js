@@ -1,29 +1,29 @@
-/** What should be on the page, as plain objects, and the fewest changes that bring it there. */
+/** A minimal virtual DOM: descriptions of nodes as plain objects, and the fewest changes that realize them. */
 
-/** `attributes` with an undefined value are absent. `children` are wishes and strings. */
+/** Attributes with an undefined value are absent. `children` are descriptions and strings. */
 export function element(name, attributes = {}, children = []) {
   return { name, attributes, children };
 }
 
-/** Something that draws itself: `kind.create()` makes it, and `show(...state)` is called whenever it is wished for. */
+/** A component: `new kind()` makes it, and `show(...state)` is called on each update. */
 export function part(kind, ...state) {
   return { kind, state };
 }
 
 const parts = new WeakMap();
 
-/** Bring the nodes of `parent` from `first` on to what is wished for. What is right already is not touched: a growing
- * answer keeps the reader's selection and focus, and costs what has changed. */
-export function bring(parent, wishes, first = parent.firstChild) {
+/** Update the nodes of `parent`, from `first` on, to the descriptions. Nodes that match are not touched, so a growing
+ * answer keeps the reader's selection and focus, and an update costs only what has changed. */
+export function reconcile(parent, wanted, first = parent.firstChild) {
   let node = first;
-  for (const wish of wishes) {
-    if (!node || !fits(node, wish)) {
-      const fresh = made(wish);
+  for (const item of wanted) {
+    if (!node || !fits(node, item)) {
+      const fresh = create(item);
       if (node) node.replaceWith(fresh);
       else parent.append(fresh);
       node = fresh;
     }
-    update(node, wish);
+    update(node, item);
     node = node.nextSibling;
   }
   while (node) {
@@ -33,28 +33,28 @@ export function bring(parent, wishes, first = parent.firstChild) {
   }
 }
 
-function fits(node, wish) {
-  if (typeof wish === "string") return node.nodeType === Node.TEXT_NODE;
-  if (wish.kind) return parts.get(node) instanceof wish.kind;
-  return node.localName === wish.name && !parts.has(node);
+function fits(node, item) {
+  if (typeof item === "string") return node.nodeType === Node.TEXT_NODE;
+  if (item.kind) return parts.get(node) instanceof item.kind;
+  return node.localName === item.name && !parts.has(node);
 }
 
-function made(wish) {
-  if (typeof wish === "string") return document.createTextNode(wish);
-  if (!wish.kind) return document.createElement(wish.name);
-  const fresh = new wish.kind();
+function create(item) {
+  if (typeof item === "string") return document.createTextNode(item);
+  if (!item.kind) return document.createElement(item.name);
+  const fresh = new item.kind();
   parts.set(fresh.element, fresh);
   return fresh.element;
 }
 
-function update(node, wish) {
-  if (typeof wish === "string") {
-    if (node.data !== wish) write(node, wish);
-  } else if (wish.kind) {
-    parts.get(node).show(...wish.state);
+function update(node, item) {
+  if (typeof item === "string") {
+    if (node.data !== item) write(node, item);
+  } else if (item.kind) {
+    parts.get(node).show(...item.state);
   } else {
-    setAttributes(node, wish.attributes);
-    bring(node, wish.children);
+    setAttributes(node, item.attributes);
+    reconcile(node, item.children);
   }
 }
 
@@ -65,7 +65,7 @@ function setAttributes(node, attributes) {
   }
 }
 
-/** Setting `data` whole would lose a selection in it. */
+/** Append if possible, because replacing `data` would clear a selection in it. */
 function write(node, text) {
   if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
   else node.data = text;

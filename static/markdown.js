@@ -1,13 +1,13 @@
 /**
- * Markdown on the page, while it is being written.
+ * Renders Markdown while it is being written.
  *
- * The parser only tells what a text consists of; the elements are made here, by name, from a fixed set. There is no way
- * from the text to markup, to an attribute other than a link's checked address, or to anything that loads by itself.
- * A block that has ended is left alone: each time, only the last one is parsed and compared.
+ * The parser only returns tokens. The elements are created here, by name, from a fixed set. So the text cannot produce
+ * markup, an attribute other than a link's checked address, or anything that loads by itself. Finished blocks are left
+ * alone: each update parses and compares only the last one.
  */
 import { Lexer } from "./vendor/marked.esm.js";
 import { Code } from "./code.js";
-import { bring, element, part } from "./elements.js";
+import { element, part, reconcile } from "./elements.js";
 import { withCharacters } from "./sanitizer.js";
 import { mended } from "./mend.js";
 
@@ -17,30 +17,30 @@ const SCHEMES = ["http:", "https:", "mailto:"];
 
 export class Markdown {
   #element;
-  #settled = ""; // the text of the blocks that have ended
-  #last = null; // the last of their nodes
-  #links = Object.create(null); // addresses that were given in them: [1]: https://…
+  #settled = ""; // the text of the finished blocks
+  #last = null; // their last node
+  #links = Object.create(null); // link definitions in them: [1]: https://…
 
-  #givesAddresses = false;
-  length = 0; // of the text that is shown
+  #hasDefinitions = false;
+  length = 0; // of the shown text
 
   constructor(element) {
     this.#element = element;
   }
 
   /**
-   * Show all of the text so far. `complete`: nothing will be added to it. Then it is parsed once more as a whole: what
-   * was said later may change what came before, as the address of a link does. Long texts are spared that if possible.
+   * Show all of the text so far. If it is `complete`, it is parsed once more as a whole, because a link definition at
+   * the end may change what came before. Long texts without link definitions are not parsed again.
    */
   show(text, complete = false) {
     this.length = text.length;
     text = text.replaceAll("\r\n", "\n").replaceAll("\r", "\n");
-    const again = complete && (text.length < LONG || this.#givesAddresses);
+    const again = complete && (text.length < LONG || this.#hasDefinitions);
     if (again || !text.startsWith(this.#settled)) this.#restart();
     const rest = text.slice(this.#settled.length);
     const tokens = parse(complete ? rest : mended(rest), this.#links);
-    this.#givesAddresses ||= Object.keys(tokens.links ?? {}).length > 0;
-    bring(this.#element, blocks(tokens), this.#next());
+    this.#hasDefinitions ||= Object.keys(tokens.links ?? {}).length > 0;
+    reconcile(this.#element, blocks(tokens), this.#next());
     if (!complete) this.#settle(tokens, rest);
   }
 
@@ -50,12 +50,12 @@ export class Markdown {
     this.#links = Object.create(null);
   }
 
-  /** The node after those that are settled. */
+  /** The node after the finished ones. */
   #next() {
     return this.#last ? this.#last.nextSibling : this.#element.firstChild;
   }
 
-  /** What comes before an empty line and a line that is not indented, has ended. */
+  /** Mark blocks as finished if a blank line and a line without indentation follow. */
   #settle(tokens, rest) {
     let end = tokens.findLastIndex(({ type }) => type !== "space");
     while (end > 0 && !isBoundary(tokens[end - 1], tokens[end])) end--;
@@ -80,7 +80,7 @@ function parse(text, links) {
     Object.assign(lexer.tokens.links, links);
     return lexer.lex(text);
   } catch {
-    return [{ type: "html", raw: text, text }]; // nested deeper than the parser's stack
+    return [{ type: "html", raw: text, text }]; // nested too deeply for the parser's stack
   }
 }
 
@@ -132,12 +132,12 @@ function inline(tokens) {
   return joined(tokens.map((token) => (token.type in INLINE ? INLINE[token.type](token) : token.raw)));
 }
 
-/** Neighbouring texts as one. */
-function joined(wishes) {
+/** Merge adjacent strings. */
+function joined(items) {
   const all = [];
-  for (const wish of wishes) {
-    if (typeof wish === "string" && typeof all.at(-1) === "string") all.push(all.pop() + wish);
-    else all.push(wish);
+  for (const item of items) {
+    if (typeof item === "string" && typeof all.at(-1) === "string") all.push(all.pop() + item);
+    else all.push(item);
   }
   return all;
 }
@@ -155,8 +155,8 @@ function tableCell(name, { tokens, align }) {
   return element(name, { class: align ?? undefined, scope: name === "th" ? "col" : undefined }, inline(tokens));
 }
 
-/** A link, if it leads where links may lead. A picture is one, too: an address that loads by itself could carry what
- * was said here to anybody. */
+/** A link, if its scheme is allowed. Images become links too: an address that loads by itself could leak the
+ * conversation. */
 function anchor(address, children, kind) {
   const url = URL.canParse(address) ? new URL(address) : null;
   if (!url || !SCHEMES.includes(url.protocol)) return null;

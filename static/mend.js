@@ -1,7 +1,6 @@
 /**
- * A text that is still being written, with its end as it will probably go on: a mark that was opened is closed, and
- * what is nothing yet is held back. Otherwise asterisks would flash up before each bold word, and a list after a line
- * of text would begin its life as a heading.
+ * Completes unfinished Markdown at the end of a growing text: closes open marks, and holds back ambiguous ones.
+ * Otherwise asterisks would flash before each bold word, and a list after a line of text would first show as a heading.
  */
 
 const FENCE = /^ *(?:(?:[-*+>]|\d+[.)]) +)*(`{3,}|~{3,})/;
@@ -12,19 +11,19 @@ const HALF_LINK = /(^|[\s(*_])!?\[([^\]\n]*)(?:\](?:\([^)\s]*)?)?$/;
 const OPENING_MARK = /(^|[\s("“])[*_~`]+$/;
 const CODE_SPAN = /(`+)(?:(?!\1).)*\1/gs;
 
-const MOST = 2_000; // characters from the end: a mark is rarely further from what closes it
+const MOST = 2_000; // characters from the end; marks rarely span more
 
 export function mended(text) {
   const whole = text.replace(HALF_FENCE, "");
   if (isInFence(whole)) return whole;
   const from = Math.max(0, text.lastIndexOf("\n", text.length - MOST));
   const end = text.slice(from);
-  return end.length > 2 * MOST ? text : text.slice(0, from) + withEnd(end); // no line of text is as long as that
+  return end.length > 2 * MOST ? text : text.slice(0, from) + withEnd(end); // too long for a line of prose
 }
 
 function withEnd(text) {
   text = text.replace(TABLE_HEAD, "");
-  if (isInFence(withoutLastLine(text))) return text; // that line's mark begins nothing: it is the end of the code
+  if (isInFence(withoutLastLine(text))) return text; // the last line's fence closes the code
   const bare = text.replace(BARE_MARKER, "");
   const paragraph = bare.lastIndexOf("\n\n") + 1;
   return bare.slice(0, paragraph) + closed(bare.slice(paragraph));

@@ -1,6 +1,6 @@
 /**
- * The only place where a string becomes markup. What a model says is never parsed as HTML: `markdown.js` builds its
- * elements one by one. Left over are what the highlighter returns, and character references.
+ * The only place where a string is parsed as HTML: the highlighter's output, and character references. A model's text
+ * never is: `markdown.js` creates its elements one by one.
  */
 import DOMPurify from "./vendor/purify.es.mjs";
 
@@ -10,12 +10,12 @@ const REFERENCE = /&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[a-zA-Z]\w{1,31});/g;
 
 const known = new Map();
 
-/** Spans with classes, and text; whatever else was in the markup is gone. */
+/** Keep only text and spans with classes. */
 export function spans(markup) {
   return DOMPurify.sanitize(markup, NOTHING_BUT_SPANS);
 }
 
-/** The text with `&copy;` and its like as the characters that they stand for. */
+/** Decode character references such as `&copy;`. */
 export function withCharacters(text) {
   return text.includes("&") ? text.replace(REFERENCE, character) : text;
 }

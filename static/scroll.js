@@ -1,4 +1,4 @@
-/** Keeps the end of a growing page in view, until the reader looks at something else. */
+/** Keeps the end of a growing page in view until the reader scrolls away or selects text. */
 
 const NEAR_PX = 24;
 
@@ -12,7 +12,7 @@ export class Scroll {
     this.#box = box;
     this.#button = button;
     box.addEventListener("scroll", () => this.#moved(), { passive: true });
-    // before the page has moved at all: the next frame would pull it back
+    // before the page has scrolled, or the next frame would pull it back
     box.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#yield(), { passive: true });
     box.addEventListener("touchmove", () => this.#yield(), { passive: true });
     document.addEventListener("selectionchange", () => isSelecting(box) && this.#yield());
@@ -20,7 +20,7 @@ export class Scroll {
     new ResizeObserver(() => this.grown()).observe(box);
   }
 
-  /** The page has changed. */
+  /** Call this when the page has changed. */
   grown() {
     if (this.#follows) this.#box.scrollTop = this.#box.scrollHeight;
     this.#top = this.#box.scrollTop;

@@ -1,4 +1,4 @@
-/** A question and its answer on the page. */
+/** Shows a question and its answer on the page. */
 import { copy } from "./code.js";
 import { Markdown } from "./markdown.js";
 
@@ -16,10 +16,10 @@ const ENDINGS = {
 const SYMBOLS = { INR: "₹", USD: "$", EUR: "€", GBP: "£" };
 const HIDDEN_PAGE_MS = 250;
 const FRAME_MS = 16;
-const REST = 2; // drawing takes a third of the time, at most
-const BITE = 4000; // characters that are drawn at once, at most: a page that is busy for longer feels stuck
+const REST = 2; // drawing takes at most a third of the time
+const BITE = 4000; // characters drawn at once, so that the page stays responsive
 
-/** How the answer ended, in words; nothing, if it ended well. */
+/** How the answer ended, in words; empty if it is complete. */
 export function ending(turn) {
   return turn.message || ENDINGS[turn.status];
 }
@@ -27,11 +27,11 @@ export function ending(turn) {
 export class TurnView {
   #answer;
   #reasoning;
-  #soon = false;
+  #isScheduled = false;
   #cost = 0;
   #drawn;
 
-  /** `drawn` is called after each change; `edit` and `again` when the reader wants that. */
+  /** Calls `drawn` after each update, and `edit` or `again` when the reader asks for it. */
   constructor(turn, { drawn, edit, again }) {
     this.turn = turn;
     this.element = document.getElementById("turn").content.firstElementChild.cloneNode(true);
@@ -46,10 +46,10 @@ export class TurnView {
     this.change();
   }
 
-  /** Draw it soon: once per frame, however much has come, and less often when that takes long. */
+  /** Schedule an update: at most once per frame, and less often if drawing is slow. */
   change() {
-    if (this.#soon) return;
-    this.#soon = true;
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
     const wait = document.hidden ? HIDDEN_PAGE_MS : this.#cost * REST; // a hidden page has no frames
     if (wait > FRAME_MS) setTimeout(() => this.#draw(), wait);
     else requestAnimationFrame(() => this.#draw());
@@ -58,7 +58,7 @@ export class TurnView {
   #draw() {
     const began = performance.now();
     const { turn, element } = this;
-    this.#soon = false;
+    this.#isScheduled = false;
     const isWhole = [this.#write(this.#reasoning, turn.reasoning), this.#write(this.#answer, turn.text)].every(Boolean);
     this.part("reasoning").hidden = !turn.reasoning;
     if (isWhole) {
@@ -70,7 +70,7 @@ export class TurnView {
     this.#cost = performance.now() - began;
   }
 
-  /** Write some more; true, when that is all there is. */
+  /** Draw the next piece. Returns whether all of the text is drawn. */
   #write(markdown, text) {
     const end = Math.min(text.length, markdown.length + BITE);
     markdown.show(text.slice(0, end), Boolean(this.turn.status) && end === text.length);
@@ -120,7 +120,7 @@ export class TurnView {
   }
 }
 
-/** Enter sends; with Shift it is a new line, and while an input method composes it belongs to that. */
+/** Whether Enter should send. Not with Shift, which makes a new line, nor while an input method composes. */
 export function isEnter(event) {
   return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.target.localName === "textarea";
 }
