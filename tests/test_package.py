@@ -53,7 +53,7 @@ def is_listening(port: int) -> bool:
 
 def test_wheel_holds_the_package_its_types_and_its_static_files_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"llm_stream/py.typed", "llm_stream/static/llm-stream.js", "llm_stream/upstream/sse.py"} <= names
+    assert {"llm_stream/py.typed", "llm_stream/static/llm-stream.js", "llm_stream/upstream/payloads.py"} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"llm_stream", "flask_llm_stream"}
 
 

@@ -1,4 +1,4 @@
-/** Types of llm-stream.js: the events of the native wire, and what the module exports. */
+/** Types of llm-stream.js: the native wire's events, and the module's exports. */
 
 export interface ErrorBody {
   code?: string;
@@ -7,7 +7,7 @@ export interface ErrorBody {
   error_id?: string;
 }
 
-/** What `POST /streams` takes: `prompt` or `messages`. */
+/** The body of `POST /streams`, with `prompt` or `messages`. */
 export interface ChatRequest {
   prompt?: string;
   messages?: readonly object[];
@@ -15,7 +15,7 @@ export interface ChatRequest {
   temperature?: number;
   max_output_tokens?: number;
   tools?: readonly object[];
-  /** A name for this question, made by `newKey()`. */
+  /** Identifies this question; made by `newKey()`. */
   key?: string;
 }
 
@@ -56,7 +56,7 @@ export interface Failure {
   retry_after?: number;
 }
 
-/** What is not known is absent. */
+/** Unknown figures are absent. */
 export interface Usage {
   input_tokens?: number;
   output_tokens?: number;
@@ -90,32 +90,32 @@ export type StreamEvent =
   | Event<"usage", Usage>
   | Event<"done", Done>;
 
-/** Of the connection. */
+/** The state of the connection. */
 export type State = "connecting" | "open" | "reconnecting";
 
 export interface FollowOptions {
-  /** Stop reading; `follow()` then throws its reason. The stream itself goes on, if others read it: see `stop()`. */
+  /** Stops reading; `follow()` then throws its reason. The stream goes on if others read it: see `stop()`. */
   signal?: AbortSignal;
   headers?: Record<string, string>;
   credentials?: RequestCredentials;
   onState?: (state: State) => void;
-  /** The id of the last event that is known already. */
+  /** The id of the last event that is already known. */
   after?: string;
-  /** Makes `follow()` ask by POST, for views of your own. */
+  /** Makes `follow()` send a POST, for your own views. */
   body?: BodyInit;
   /**
-   * Stop the stream when the page goes. Off by default: a reload, and a walk to the next page and back, go too, and
-   * the server waits for them (`LLM_STREAM_DISCONNECT_GRACE_S`) before it stops what nobody reads.
+   * Stops the stream when the page is left. Off by default, because a reload leaves the page too: the server waits
+   * `LLM_STREAM_DISCONNECT_GRACE_S` for a reader to come back before it stops an unread stream.
    */
   stopOnLeave?: boolean;
-  /** Off: a connection for this stream alone, not shared with the other tabs. */
+  /** False: a separate connection for this stream, not shared with other tabs. */
   share?: boolean;
 }
 
 export interface Stream extends AsyncIterable<StreamEvent> {
   readonly id: string;
   readonly url: string;
-  /** The upstream is closed at once, for all who read it. */
+  /** Closes the upstream at once, for all readers. */
   stop(): void;
 }
 
@@ -136,7 +136,7 @@ export interface ToolCall {
   arguments: string;
 }
 
-/** A whole answer, as far as its events have come. A `reset` makes what was said before it void. */
+/** An answer, assembled from the events so far. A `reset` discards the text and tool calls before it. */
 export declare class Answer {
   id?: string;
   model?: string;
@@ -151,14 +151,14 @@ export declare class Answer {
   take(event: StreamEvent): void;
 }
 
-/** Start a stream; read it by `for await`, or later by `follow(stream.url)`. */
+/** Start a stream. Read it with `for await`, or later with `follow(stream.url)`. */
 export declare function start(prefix: string, request: ChatRequest, options?: FollowOptions): Promise<Stream>;
 
 /** The events of a stream, each once and in order, across any number of connections. */
 export declare function follow(url: string, options?: FollowOptions): AsyncGenerator<StreamEvent, void, undefined>;
 
-/** Stop a stream; the upstream is closed at once. */
+/** Stop a stream. Closes the upstream at once. */
 export declare function stop(url: string, options?: Pick<FollowOptions, "headers" | "credentials">): void;
 
-/** A name for a question. Kept, and sent again with it, it finds the answer that was bought. */
+/** A new key for a question. Sending the question again with the same key finds the paid answer. */
 export declare function newKey(): string;

@@ -1,31 +1,31 @@
 // @ts-check
 /**
- * Starts streams of a flask-llm-stream blueprint and follows them, through lost connections, to their end.
+ * Starts streams of a flask-llm-stream blueprint and follows them to their end, reconnecting as needed.
  *
  *     const stream = await start("/llm", { prompt: "Why is the sky blue?" });
  *     for await (const { type, data } of stream) {
  *       if (type === "delta") page.textContent += data.text;
  *     }
  *
- * An event is `{ id, type, data }`; the last one is `done`, always. `Answer` puts a whole answer together from events.
+ * An event is `{ id, type, data }`. The last one is always `done`. `Answer` assembles an answer from its events.
  *
- * A browser opens six connections to a site by HTTP/1.1, over all its tabs. So all streams that the tabs of an origin
- * follow at one blueprint come through one connection: the tab that holds a Web Lock leads, reads for all, and passes
- * events on by a BroadcastChannel. When it goes, the lock goes to the next. No tab keeps events for another: each asks
- * for what comes after its own number, the server's log has it, and what a tab has had before it drops.
+ * Over HTTP/1.1 a browser opens at most six connections to a site, in all tabs together. So the tabs of an origin share
+ * one connection per blueprint. The tab that holds a Web Lock is the leader: it reads for all tabs and forwards events on
+ * a BroadcastChannel. If it closes, another tab gets the lock. No tab buffers events for another: each asks for the
+ * events after its last number, which the server's log has, and drops those that it already has.
  *
  * @import * as types from "./llm-stream.d.ts"
  */
 
-const FIRST_WAIT_MS = 1_000; // until the server has said what it wants, by `retry:`
+const FIRST_WAIT_MS = 1_000; // until the server sends `retry:`
 const LONGEST_WAIT_MS = 30_000;
-const SILENCE_MS = 45_000; // three heartbeats: such a connection is dead, though nobody has closed it
-const MOST_TOGETHER = 100; // streams in one response, which is the server's limit too
-const PATIENCE_MS = 4_000; // with a leader that says nothing, before it is asked whether it is there, and again after
-const TURN_MS = 1_000; // with a connection, where there are more tabs than connections
-const CROWD = 4; // tabs that may each keep a connection, where they cannot share one
+const SILENCE_MS = 45_000; // three heartbeats: the connection is dead, even if not closed
+const MOST_TOGETHER = 100; // streams in one response; the server's limit too
+const PATIENCE_MS = 4_000; // with a silent leader, before it is pinged, and again after the ping
+const TURN_MS = 1_000; // how long a tab keeps its connection if there are more tabs than connections
+const CROWD = 4; // tabs that may each keep a connection if they cannot share one
 
-/** What a server refused, or answered in a way that makes no sense to ask again. */
+/** The server refused the request, or sent a response that a retry would not improve. */
 export class StreamError extends Error {
   /**
    * @param {number} status
@@ -45,9 +45,8 @@ export class StreamError extends Error {
 }
 
 /**
- * Start a stream; read it by `for await`, or later by `follow(stream.url)`. The key that goes with the request makes it
- * safe to send it again: whatever happens on the way, one answer is bought. Give a `key` of your own to find the answer
- * again after a reload.
+ * Start a stream. Read it with `for await`, or later with `follow(stream.url)`. The request has a key, so that retrying
+ * it never buys a second answer. Pass your own `key` to find the answer again after a reload.
  *
  * @param {string} prefix where the blueprint is registered
  * @param {types.ChatRequest} request
@@ -63,11 +62,11 @@ export async function start(prefix, request, options = {}) {
       const response = await fetch(`${prefix}/streams`, init(options, { method: "POST", headers, body }));
       if (!response.ok) throw await refusal(response);
       const { id, url } = await response.json();
-      const isElsewhere = /^(https?:)?\/\//i.test(prefix); // on another server than the page, which has told a path only
+      const isElsewhere = /^(https?:)?\/\//i.test(prefix); // on another origin than the page, and the server returns a path
       return new Stream({ id, url: isElsewhere ? new URL(url, response.url).href : url }, options);
     } catch (error) {
-      // 429 is told at once: somebody waits for this answer, and a place may be long in coming
-      if (options.signal?.aborted || !isPassing(error) || statusOf(error) === 429) throw error;
+      // report 429 at once: a user is waiting, and a free slot may take long
+      if (options.signal?.aborted || !isTransient(error) || statusOf(error) === 429) throw error;
       options.onState?.("reconnecting");
       await pause(backoff.next(error), options.signal);
     }
@@ -96,9 +95,9 @@ class Stream {
 /**
  * The events of a stream, each once and in order, across any number of connections.
  *
- * `url` is a stream's, or a view of your own that answers with `llm.respond()`; with `body` it is asked by POST. Such a
- * view is not asked a second time before its first event has come, unless the request holds a `key`: it would buy again.
- * Throws `StreamError` if the server refuses, or knows the stream no more.
+ * `url` is a stream's, or your own view's that returns `llm.respond()`. With `body`, the request is a POST. A request to
+ * such a view is not retried before its first event, unless it has a `key`: it would buy a second answer. Throws
+ * `StreamError` if the server refuses the request or does not know the stream any more.
  *
  * @param {string} url
  * @param {types.FollowOptions} [options]
@@ -118,24 +117,24 @@ export async function* follow(url, options = {}) {
 }
 
 /**
- * Stop a stream; the upstream is closed at once. Works while the page is being closed, too.
+ * Stop a stream. Closes the upstream at once. Also works while the page is being closed.
  *
  * @param {string} url
  * @param {Pick<types.FollowOptions, "headers" | "credentials">} [options]
  */
 export function stop(url, options = {}) {
-  const isPlain = !options.headers && !options.credentials; // a beacon takes no headers
+  const isPlain = !options.headers && !options.credentials; // beacons cannot have headers
   if (isPlain && globalThis.navigator?.sendBeacon?.(`${url}/cancel`)) return;
   fetch(url, { ...init(options, { method: "DELETE", headers: options.headers }), keepalive: true }).catch(() => {});
 }
 
-/** A name for a question. Kept, and sent again with it, it finds the answer that was bought, wherever that was lost. */
+/** A new key for a question. Sending the question again with the same key finds the paid answer. */
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID() wants https
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** A whole answer, as far as its events have come. A `reset` makes what was said before it void. */
+/** An answer, assembled from the events so far. A `reset` discards the text and tool calls before it. */
 export class Answer {
   /** @type {string | undefined} */ id;
   /** @type {string | undefined} */ model;
@@ -163,13 +162,13 @@ export class Answer {
 
   /** @param {types.ToolCallFragment} fragment */
   #takeToolCall({ index, id, name, arguments: more }) {
-    const call = this.toolCalls.find((known) => known.index === index);
+    const call = this.toolCalls.find((other) => other.index === index);
     if (call) call.arguments += more;
     else this.toolCalls.push({ index, id, name, arguments: more });
   }
 }
 
-// One connection, made anew as often as it takes…
+// One connection, with reconnects…
 
 /**
  * @param {string} url
@@ -196,7 +195,7 @@ async function* followAlone(url, options) {
   }
 }
 
-/** Reads one response after the other, until there is nothing more to ask for. */
+/** Makes requests and reads their responses, until there is nothing left to request. */
 class Line {
   #request;
   #signal;
@@ -204,15 +203,15 @@ class Line {
   #backoff = new Backoff();
   #turn = new AbortController();
 
-  /** Whether what is asked for may be asked for again, where nobody knows what became of the first time. */
+  /** Whether a request may be retried if its outcome is unknown. */
   mayRepeat = () => true;
 
-  /** Whether others wait for a connection. */
+  /** Whether other tabs wait for a connection. */
   isCrowded = () => false;
 
   /**
-   * @param {() => [url: string, init: RequestInit] | undefined} request is asked before each connection; the line ends
-   *   where there is none
+   * @param {() => [url: string, init: RequestInit] | undefined} request is called before each connection; without a
+   *   request the line ends
    * @param {(state: types.State) => void} tell
    * @param {AbortSignal} [signal]
    */
@@ -222,12 +221,12 @@ class Line {
     this.#signal = signal;
   }
 
-  /** Let go of the connection, and after a rest make another, for what `request` says then. */
+  /** Close the connection. After `restMs`, open another for what `request()` returns then. */
   renew(restMs = 0) {
     this.#turn.abort(restMs);
   }
 
-  /** @returns {AsyncGenerator<types.StreamEvent[], void, undefined>} events that came together */
+  /** @returns {AsyncGenerator<types.StreamEvent[], void, undefined>} the events of each read */
   async *batches() {
     for (;;) {
       this.#signal?.throwIfAborted();
@@ -247,7 +246,7 @@ class Line {
       } catch (error) {
         if (this.#signal?.aborted) throw error;
         if (signal.aborted) wait = signal.reason;
-        else if (isPassing(error) && (statusOf(error) || this.mayRepeat())) wait = this.#backoff.next(error);
+        else if (isTransient(error) && (statusOf(error) || this.mayRepeat())) wait = this.#backoff.next(error);
         else throw error;
       }
       if (!signal.aborted && this.#request()) this.#tell("reconnecting");
@@ -266,7 +265,7 @@ class Line {
     if (!response.ok) throw await refusal(response);
     const kind = response.headers.get("Content-Type") ?? "";
     if (response.status !== 204 && !kind.startsWith("text/event-stream")) {
-      const message = `The server answered with ${kind || "nothing that can be read"}.`; // a login page, perhaps
+      const message = `The server answered with ${kind || "nothing that can be read"}.`; // perhaps a login page
       throw new StreamError(response.status, { code: "not_a_stream", message });
     }
     this.#tell("open");
@@ -300,7 +299,7 @@ class Line {
   }
 }
 
-/** https://html.spec.whatwg.org/multipage/server-sent-events.html, whose data is JSON. */
+/** Parses https://html.spec.whatwg.org/multipage/server-sent-events.html with JSON data. */
 class Parser {
   #line = "";
   #endsInCR = false;
@@ -309,10 +308,10 @@ class Parser {
   /** @type {string[]} */ #data = [];
   /** @type {number | undefined} */ retry;
 
-  /** @param {string} text @returns {types.StreamEvent[]} the events that it completes */
+  /** @param {string} text @returns {types.StreamEvent[]} the completed events */
   push(text) {
     if (this.#endsInCR) text = `\r${text}`;
-    this.#endsInCR = text.endsWith("\r"); // the first half of a CRLF, perhaps
+    this.#endsInCR = text.endsWith("\r"); // perhaps the first half of a CRLF
     if (this.#endsInCR) text = text.slice(0, -1);
     const [first, ...lines] = text.split(/\r\n|\r|\n/);
     this.#line += first;
@@ -357,24 +356,23 @@ class Backoff {
   }
 
   /**
-   * How long to wait, in ms: twice as long each time, and not all clients at the same moment. What the server asked for
-   * by Retry-After it gets.
+   * The next wait in ms: exponential, with jitter, and at least the server's Retry-After.
    *
    * @param {unknown} [error]
    */
   next(error) {
     const most = Math.min(this.first * 2 ** this.#failures++, Math.max(LONGEST_WAIT_MS, this.first));
-    const asked = error instanceof StreamError ? (error.retryAfter ?? 0) * 1000 : 0;
-    return Math.max(most * (0.5 + Math.random() / 2), asked);
+    const least = error instanceof StreamError ? (error.retryAfter ?? 0) * 1000 : 0;
+    return Math.max(most * (0.5 + Math.random() / 2), least);
   }
 }
 
 // One connection for all tabs of an origin…
 
-/** @typedef {{ by: string, tab: string, id: string, after: number }} Want a stream, after an event of it */
-/** @typedef {{ id: string, status: number, error?: types.ErrorBody }} Status why a stream has no (more) events */
+/** @typedef {{ by: string, tab: string, id: string, after: number }} Want a stream, after this event number */
+/** @typedef {{ id: string, status: number, error?: types.ErrorBody }} Status why a stream has no more events */
 /**
- * What tabs tell each other; every tab hears itself, too.
+ * The messages between tabs. Every tab also receives its own.
  * @typedef {{ want?: Want, leave?: string, leader?: true, events?: types.StreamEvent[], state?: types.State,
  *   status?: Status, ping?: true, pong?: true }} Message
  */
@@ -389,18 +387,18 @@ function hubOf(name, base, options) {
   return hub;
 }
 
-/** Tabs share what they ask for in the same words only: another's headers may be another user's. */
+/** Tabs share only identical requests, because other headers may belong to another user. */
 /** @param {string} base @param {types.FollowOptions} options */
 async function nameOf(base, { headers, credentials }) {
   if (!headers && !credentials) return `llm-stream ${base}`;
-  const words = JSON.stringify([base, credentials, ...new Headers(headers)]);
-  const hash = await crypto.subtle?.digest("SHA-256", new TextEncoder().encode(words)); // not a secret in a lock's name
-  return `llm-stream ${hash ? new Uint8Array(hash).join("") : words}`;
+  const text = JSON.stringify([base, credentials, ...new Headers(headers)]);
+  const hash = await crypto.subtle?.digest("SHA-256", new TextEncoder().encode(text)); // a lock's name must not contain secrets
+  return `llm-stream ${hash ? new Uint8Array(hash).join("") : text}`;
 }
 
 /**
- * The streams of one blueprint that this tab follows, from the first to the last of them; and, while it leads, those
- * that the other tabs follow.
+ * The streams of one blueprint that this tab follows. While this tab is the leader, it also reads the streams of the
+ * other tabs. A hub lives as long as the tab follows any stream.
  */
 class Hub {
   #name;
@@ -415,7 +413,7 @@ class Hub {
 
   #isLeading = false;
   /** @type {Map<string, Want>} */ #wants = new Map();
-  /** @type {Map<string, number>} the last event that was read, of each stream that is wanted */ #places = new Map();
+  /** @type {Map<string, number>} the last event read, by wanted stream */ #places = new Map();
   /** @type {string[]} */ #asked = [];
   /** @type {Line | undefined} */ #line;
   /** @type {() => void} */ #wake = () => {};
@@ -427,7 +425,7 @@ class Hub {
     this.#options = { headers, credentials };
     const { signal } = this.#engaged;
     if (globalThis.navigator?.locks && globalThis.BroadcastChannel) this.#share(signal);
-    else this.#lead(signal, crowdOf(name, this.#tab, signal)); // each for itself
+    else this.#lead(signal, crowdOf(name, this.#tab, signal)); // each tab reads for itself
   }
 
   /**
@@ -465,18 +463,18 @@ class Hub {
       channel.close();
       this.#channel = undefined;
     });
-    // the leader waits for the lock of each tab: it gets it when the tab has gone, however that went
+    // the leader requests each tab's lock, and gets it when the tab is gone, for whatever reason
     hold(`${this.#name} ${this.#tab}`, signal, () => {
       this.#isKnown = true;
       for (const following of this.#followings) this.#want(following);
       this.#stand(signal);
       return new Promise((resolve) => onAbort(signal, () => resolve(undefined)));
     }).then(() => {
-      if (!this.#isKnown && !signal.aborted) this.#lead(signal); // a frame that may not hold locks
+      if (!this.#isKnown && !signal.aborted) this.#lead(signal); // a frame that is not allowed to hold locks
     });
   }
 
-  /** Lead when it is this tab's turn, and again after another has taken over. @param {AbortSignal} signal */
+  /** Lead whenever this tab gets the lock, also after another tab took over. @param {AbortSignal} signal */
   async #stand(signal) {
     while (!signal.aborted) {
       const term = new AbortController();
@@ -488,12 +486,12 @@ class Hub {
     }
   }
 
-  /** A leader that says nothing is asked whether it is there; one that is frozen, or hangs, loses its lock. */
+  /** Ping a silent leader. If it is frozen or hangs, steal its lock. */
   #watch() {
     const silence = Date.now() - this.#heard;
     if (this.#isLeading || silence < PATIENCE_MS) return;
     if (silence < 2 * PATIENCE_MS) this.#send({ ping: true });
-    else navigator.locks.request(`${this.#name} leader`, { steal: true }, () => {}).catch(() => {}); // the next has it
+    else navigator.locks.request(`${this.#name} leader`, { steal: true }, () => {}).catch(() => {}); // the next tab gets it
   }
 
   /** @param {Following} following */
@@ -511,7 +509,7 @@ class Hub {
   #receive({ want, leave, leader, events = [], state, status, ping }) {
     if (this.#isLeading) {
       if (want) this.#takeIn(want);
-      if (leave && this.#wants.delete(leave)) this.#letGo();
+      if (leave && this.#wants.delete(leave)) this.#dropUnwanted();
       if (ping) this.#send({ pong: true });
     }
     for (const following of this.#followings) {
@@ -522,14 +520,14 @@ class Hub {
     }
   }
 
-  // …as the leader
+  // As the leader…
 
   /** @param {AbortSignal} signal */
   async #lead(signal, isCrowded = () => false) {
     this.#isLeading = this.#isKnown = true;
     this.#wants.clear();
     this.#places.clear();
-    this.#send({ leader: true }); // and everybody says what it wants
+    this.#send({ leader: true }); // every tab replies with what it wants
     const line = (this.#line = new Line(() => this.#request(), (state) => this.#send({ state }), signal));
     line.isCrowded = isCrowded;
     while (!signal.aborted) {
@@ -553,9 +551,9 @@ class Hub {
     for (const id of this.#asked) this.#finish({ id, ...ending });
   }
 
-  /** One stream by its own route, several by the one for several. @returns {[string, RequestInit] | undefined} */
+  /** A single stream has its own route; several share one. @returns {[string, RequestInit] | undefined} */
   #request() {
-    const places = [...this.#places].slice(0, MOST_TOGETHER); // the others follow when these have ended
+    const places = [...this.#places].slice(0, MOST_TOGETHER); // the others wait until these end
     this.#asked = places.map(([id]) => id);
     if (!places.length) return;
     /** @type {Record<string, string>} */
@@ -573,7 +571,7 @@ class Hub {
       const { type, data } = event;
       if (type === "status") this.#finish(data);
       const [id, number] = placeOf(event.id);
-      if (number - 1 !== this.#places.get(id)) return false; // of a connection that has been renewed since
+      if (number - 1 !== this.#places.get(id)) return false; // from an earlier connection
       if (event.type === "done") this.#places.delete(id);
       else this.#places.set(id, number);
       return true;
@@ -596,20 +594,20 @@ class Hub {
     if (isNew && want.tab !== this.#tab) {
       hold(`${this.#name} ${want.tab}`, this.#engaged.signal, async () => this.#forget(want.tab));
     }
-    if (want.after >= (this.#places.get(want.id) ?? Infinity)) return; // it will hear it
+    if (want.after >= (this.#places.get(want.id) ?? Infinity)) return; // it will receive it
     this.#places.set(want.id, want.after);
     this.#line?.renew();
     this.#wake();
   }
 
-  /** @param {string} tab that has gone */
+  /** @param {string} tab that is gone */
   #forget(tab) {
     for (const want of this.#wants.values()) if (want.tab === tab) this.#wants.delete(want.by);
-    this.#letGo();
+    this.#dropUnwanted();
   }
 
-  /** Nobody is paid to write what nobody wants: the server is shown who is not read any more. */
-  #letGo() {
+  /** Stop reading streams that no tab wants, so that the server can abandon them. */
+  #dropUnwanted() {
     const wanted = new Set([...this.#wants.values()].map(({ id }) => id));
     const unwanted = [...this.#places.keys()].filter((id) => !wanted.has(id));
     for (const id of unwanted) this.#places.delete(id);
@@ -617,7 +615,7 @@ class Hub {
   }
 }
 
-/** What one `for await` follows. */
+/** One `for await` over a stream. */
 class Following {
   key = newKey();
   #signal;
@@ -679,8 +677,8 @@ class Following {
 }
 
 /**
- * Whether more tabs follow streams than may each keep a connection. Without Web Locks, which want https, they cannot
- * agree who leads; each then lets go of its connection after a turn, so that all get theirs, and the site its own.
+ * Whether more tabs follow streams than may each keep a connection. Without Web Locks, which need https, they cannot
+ * elect a leader. Each then closes its connection after a turn, so that all tabs and the site itself get one.
  *
  * @param {string} name
  * @param {string} tab
@@ -706,7 +704,7 @@ function crowdOf(name, tab, signal) {
   return () => others.size >= CROWD;
 }
 
-// Small things…
+// Helpers…
 
 /** @param {string} id @returns {[stream: string, number: number]} */
 function placeOf(id) {
@@ -726,7 +724,7 @@ function changesTo(onState) {
   return (state) => {
     if (state === last) return;
     last = state;
-    if (onState) queueMicrotask(() => onState(state)); // what it throws is not a lost connection
+    if (onState) queueMicrotask(() => onState(state)); // its exceptions must not count as a lost connection
   };
 }
 
@@ -741,7 +739,7 @@ async function refusal(response) {
   return new StreamError(response.status, body.error, secondsOf(response.headers.get("Retry-After")));
 }
 
-/** @param {string | null} retryAfter seconds, or a date */
+/** @param {string | null} retryAfter in seconds, or a date */
 function secondsOf(retryAfter) {
   if (!retryAfter) return;
   const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
@@ -749,12 +747,12 @@ function secondsOf(retryAfter) {
 }
 
 /**
- * Whether to ask again in the same words: after a lost connection, and where something before the blueprint is busy or
- * away. What the blueprint itself has refused it would refuse again, unless it was overloaded for the moment.
+ * Whether to retry: after a lost connection, and if a proxy or server before the blueprint is busy or down. The
+ * blueprint's own refusals are permanent, unless it was temporarily overloaded.
  *
  * @param {unknown} error
  */
-function isPassing(error) {
+function isTransient(error) {
   if (!(error instanceof StreamError)) return true;
   return error.code ? ["overloaded", "ledger_unavailable"].includes(error.code) : [408, 425, 429, 502, 503, 504].includes(error.status);
 }
@@ -764,7 +762,7 @@ function statusOf(error) {
   return error instanceof StreamError ? error.status : undefined;
 }
 
-/** Ends early when the network or the user comes back. @param {number} ms @param {AbortSignal} [signal] */
+/** Wait; shorter if the network or the user comes back. @param {number} ms @param {AbortSignal} [signal] */
 function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
@@ -791,7 +789,7 @@ function onAbort(signal, then) {
   else signal.addEventListener("abort", then, { once: true });
 }
 
-/** Do something while a lock is held; nothing, if `signal` comes first. Ends too when another steals the lock. */
+/** Do work while holding a lock, unless `signal` aborts first. Also returns if another tab steals the lock. */
 /** @param {string} name @param {AbortSignal} signal @param {() => Promise<unknown>} work */
 async function hold(name, signal, work) {
   await navigator.locks.request(name, { signal }, work).catch(() => {});

@@ -1,12 +1,12 @@
-// What a plot says of the place under the pointer, or that the arrow keys are at. Without this, its <title> does.
+// Shows a tooltip for the bar under the pointer, or selected by the arrow keys. Without this script, its <title> does.
 
 const tip = document.getElementById("tip");
 
 for (const svg of document.querySelectorAll(".plot svg")) {
   const places = [...svg.querySelectorAll(".place")];
-  const said = places.map((place) => {
+  const texts = places.map((place) => {
     const text = place.querySelector("title").textContent;
-    place.querySelector("title").remove(); // or the browser would show both
+    place.querySelector("title").remove(); // otherwise the browser shows both
     place.setAttribute("aria-label", text);
     return text;
   });
@@ -19,7 +19,7 @@ for (const svg of document.querySelectorAll(".plot svg")) {
     tip.hidden = !place;
     if (!place) return;
     place.classList.add("here");
-    tip.textContent = said[at];
+    tip.textContent = texts[at];
     const box = place.getBoundingClientRect();
     const { width, height } = tip.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.left + box.width / 2 - width / 2), innerWidth - width - 8);
