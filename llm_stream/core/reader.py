@@ -109,9 +109,8 @@ class Reader:
                     return
                 else:
                     self._is_parked = self._writer is not None
-                    client.bell.wait(
-                        None
-                    )  # no timeout: that would be a timer per event. The clock rings for heartbeats
+                    # no timeout: that would be a timer per event, and the clock rings for heartbeats
+                    client.bell.wait(None)
                     self._is_parked = False
                     if self._writer is not None and self._writer.has_rest:
                         client.writing_since = monotonic()
