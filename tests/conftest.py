@@ -250,7 +250,7 @@ def make_app(upstream: Upstream) -> Iterator[Callable[..., Flask]]:
 
     yield make
     for llm in made:
-        llm._client.close()
+        llm.close()
     for ledger in ledgers.every():
         ledger.close()
 

@@ -217,7 +217,7 @@ OPEN: dict[str, Callable[[], Any]] = {"httpx2": httpx2.Client, "httpx": httpx.Cl
 
 @pytest.fixture(params=["gunicorn", *OPEN])
 def site(request: pytest.FixtureRequest, upstream: Upstream) -> Iterator[Site]:
-    upstream._scripts.clear()
+    upstream.clear()
     with ExitStack() as stack:
         if request.param == "gunicorn":
             yield Site(upstream, server=request.getfixturevalue("server"))

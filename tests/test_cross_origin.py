@@ -455,7 +455,7 @@ def test_beside_others_that_set_such_headers_ours_are_there_once(
         assert is_readable(client.get(path, headers=FROM_FRIEND, buffered=True)), path
     for path in ("/llm/chat", "/ask"):
         assert may_send(preflight(client, path, "POST"), "POST")
-    llm._client.close()
+    llm.close()
 
 
 def test_what_the_app_exposes_and_varies_by_is_kept(app: Flask, client: FlaskClient) -> None:

@@ -126,12 +126,12 @@ def test_refused_before_the_first_byte(server: Server, status: int, code: str, o
     assert "PROVIDER WORDS" not in json.dumps(events)
     attempts = 2 if status in (429, 500, 503) else 1
     assert len(server.upstream.requests) - before == attempts
-    server.upstream._scripts.clear()
+    server.upstream.clear()
 
     for _ in range(attempts):
         server.upstream.answer(status=status, headers={"Retry-After": "7"}, body=b"PROVIDER WORDS")
     response = server.post()
-    server.upstream._scripts.clear()
+    server.upstream.clear()
     assert response.status_code == ours
     assert response.json()["error"]["code"] == code
     assert "PROVIDER WORDS" not in response.text

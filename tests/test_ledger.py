@@ -250,7 +250,7 @@ def close(*apps: Flask) -> None:
     for app in apps:
         for llm in app.blueprints.values():
             if isinstance(llm, LLMStream):
-                llm._client.close()
+                llm.close()
     for ledger in ledgers.every():
         assert ledger.close(10)
 

@@ -490,4 +490,4 @@ def test_second_blueprint_has_its_own_v1(make_app: MakeApp, upstream: Upstream) 
     response = app.test_client().post("/second/v1/chat/completions", json={"messages": HI})
     assert response.json["model"] == "another"
     assert response.headers["x-llm-stream-url"].startswith("/second/streams/")
-    second._client.close()
+    second.close()

@@ -164,7 +164,7 @@ def place(request: pytest.FixtureRequest, upstream: Upstream, tmp_path: Any) -> 
     url = f"sqlite:///{tmp_path / 'usage.db'}"
     place = Place(MOUNTS[request.param], upstream, LLM_STREAM_LEDGER_URL=url)
     yield place
-    place.llm._client.close()
+    place.llm.close()
     for ledger in ledgers.every():
         ledger.close()
 
@@ -296,7 +296,7 @@ def test_variables_that_the_app_takes_out_itself_are_its_own_affair(upstream: Up
     started = place.ask("POST", "streams", json={"prompt": "hi"})
     assert started.headers["Location"].startswith("/t/acme/llm/streams/")
     assert text_of(read_events(place.ask("GET", started.json["url"]).data)) == "Hello"
-    place.llm._client.close()
+    place.llm.close()
 
 
 def test_views_that_an_app_adds_to_the_blueprint_get_what_they_ask_for(upstream: Upstream) -> None:

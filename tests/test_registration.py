@@ -71,7 +71,7 @@ def test_two_on_one_app_have_models_and_clients_of_their_own(make_app: MakeApp, 
             client.post(f"{prefix}/chat", json={"prompt": "hi"}, buffered=True)
         assert upstream.request(0).json["model"] == "small"
         assert other_upstream.request(0).json["model"] == "large"
-        second._client.close()
+        second.close()
 
 
 def test_nothing_is_connected_before_the_first_stream(make_app: MakeApp) -> None:

@@ -138,7 +138,7 @@ def test_two_of_the_same_name_are_two(make_app: MakeApp, upstream: Upstream) -> 
     ask(app, "/second/chat?prompt=hi")
     assert upstream.request(0).json["model"] == "second"
     assert len(records) == 1 and not app.extensions["records"]
-    second._client.close()
+    second.close()
 
 
 def test_finished_stream_keeps_its_log_only(make_app: MakeApp, upstream: Upstream) -> None:
@@ -152,7 +152,7 @@ def test_finished_stream_keeps_its_log_only(make_app: MakeApp, upstream: Upstrea
         urls.append(url)
     with app.app_context():
         streams = llm_of(app).state.streams
-        eventually(lambda: all(stream.source.asked.messages is None for stream in streams._streams.values()))
+        eventually(lambda: all(stream.is_released for stream in streams._streams.values()))
     statuses = [client.get(url, headers={"Accept": "application/json"}).status_code for url in urls]
     assert statuses == [410, 410, 200, 200], "the oldest go first when all together are too large"
 

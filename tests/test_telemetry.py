@@ -412,7 +412,7 @@ with Upstream() as upstream:
     app.register_blueprint(llm)
     upstream.answer("Hello")
     assert b'"text":"Hello"' in app.test_client().get("/chat?prompt=hi").data
-    llm._client.close()
+    llm.close()
 assert not [name for name in sys.modules if name.startswith("opentelemetry.")]
 """
 

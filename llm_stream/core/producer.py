@@ -25,9 +25,11 @@ class Filled(Protocol):
     """The stream, as its producer sees it."""
 
     id: str
-    source: SourceOfEvents
     settings: Settings
     meter: Meter | None
+
+    @property
+    def source(self) -> SourceOfEvents: ...
 
     def take(self, batch: list[Event]) -> bool:
         """Append events. Return False if the stream takes no more. Does not block."""

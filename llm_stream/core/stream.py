@@ -26,7 +26,6 @@ from ..events import Status
 from ..events import Usage
 from ..settings import Settings
 from ..upstream.ending import Ending
-from ..upstream.iterator import IteratorSource
 from ..upstream.source import SourceOfEvents
 from ..usage.bill import NO_USAGE
 from ..usage.meter import Meter
@@ -38,9 +37,6 @@ from .log.memory import size_of
 from .producer import Producer
 
 logger = logging.getLogger("llm_stream")
-
-SPENT = IteratorSource(())
-"""The source of a stream that has ended."""
 
 JOIN_S = 1.0
 """How long after its start a stream may wait for its first reader."""
@@ -82,7 +78,7 @@ class Stream:
         self.owner = owner
         self.key = key
         self.model = model
-        self.source: SourceOfEvents = source
+        self._source: SourceOfEvents | None = source
         self.settings = settings
         self.log = MemoryLog()
         self.size = 0
@@ -125,16 +121,27 @@ class Stream:
             if self._closed:
                 return False
             self._closed = True
-        self.source = SPENT
+        self._source = None
         self.log.append(msgspec.structs.replace(Ending.of(error), usage=NO_USAGE).events())
         self.settled_at = monotonic()
         self.settled.set()
         return True
 
     @property
+    def source(self) -> SourceOfEvents:
+        """Until the stream is released."""
+        assert self._source is not None
+        return self._source
+
+    @property
+    def is_released(self) -> bool:
+        """The stream is settled and its producer done, so that only its log is kept."""
+        return self._source is None
+
+    @property
     def at_rest(self) -> bool:
         """Settled, without readers or a producer: the clock need not tick it."""
-        return self.settled.is_set() and not self.readers and self._producer is None
+        return self.is_released and not self.readers
 
     @property
     def is_open(self) -> bool:
@@ -171,8 +178,13 @@ class Stream:
         """Release the producer and the source. Called last, on success and on failure."""
         if not self._closed:  # it was stopped, or its greenlet was killed
             self._settle(self._verdict or ending_of(Interrupted()))
-        self.source = SPENT  # the log is kept; the prompt and the last response are not
         self._producer = None
+        self._release()
+
+    def _release(self) -> None:
+        """Keep the log, not the prompt and the last response: once the stream is settled and its producer done."""
+        if self.settled.is_set() and self._producer is None:
+            self._source = None
 
     def _fitting(self, batch: list[Event]) -> list[Event]:
         """The events of `batch` that still fit into the log."""
@@ -208,8 +220,8 @@ class Stream:
         for reader in tuple(self.readers):
             reader.tick(now)
         if self.settled_at is not None:
-            if now - self.settled_at > UNWIND_S:
-                self.source.interrupt()  # the upstream has not ended its body
+            if self._source is not None and now - self.settled_at > UNWIND_S:
+                self._source.interrupt()  # the upstream has not ended its body
         elif self._closed:
             pass  # its hooks are running
         elif self._verdict:
@@ -258,6 +270,7 @@ class Stream:
             self.log.append(ending.events())
             self.settled_at = monotonic()
             self.settled.set()
+            self._release()
 
     def _settle_elsewhere(self, ending: Ending) -> None:
         """Settle in another thread, with the producer's context."""

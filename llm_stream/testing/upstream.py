@@ -101,6 +101,15 @@ class Upstream:
         """Queue a script for one request; `options` are `Script`'s."""
         self._scripts.append(Script(steps, **options))
 
+    @property
+    def waiting(self) -> int:
+        """How many scripts no request has taken yet."""
+        return len(self._scripts)
+
+    def clear(self) -> None:
+        """Drop the scripts that no request has taken."""
+        self._scripts.clear()
+
     def request(self, number: int) -> Asked:
         """Wait for the request with this number, from 0. Raises `TimeoutError` after `PATIENCE_S`."""
         with self._arrived:

@@ -31,11 +31,13 @@ class Accounted(Protocol):
     id: str
     owner: str
     model: str | None
-    source: SourceOfEvents
     started: datetime
     started_at: float
     first_content_at: float | None
     last_content_at: float
+
+    @property
+    def source(self) -> SourceOfEvents: ...
 
     @property
     def log(self) -> Log: ...

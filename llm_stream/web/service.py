@@ -68,6 +68,10 @@ class Service(Views):
         """This blueprint's state in the current app."""
         return state.current(self)
 
+    def close(self) -> None:
+        """Close the connections to the upstream. The next stream opens new ones."""
+        self._client.close()
+
     def admit(self) -> str:
         """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
         access.check_processes(request)

@@ -59,7 +59,7 @@ def upstream_starts_afresh(request: pytest.FixtureRequest) -> Iterator[None]:
     upstream: Upstream = request.getfixturevalue("upstream")
     upstream.requests.clear()
     yield
-    assert not upstream._scripts, "a script was not asked for"
+    assert not upstream.waiting, "a script was not asked for"
 
 
 @pytest.fixture
