@@ -38,8 +38,8 @@ def whole() -> Stream | None:
 def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Price]) -> Iterator[Event]:
     """The events of `part`, from `Start` to `Done`. The part is billed to `stream`."""
     yield Start(stream.id, part.asked.model, int(time()))
-    source = stream.source
-    if not stream.is_open or not isinstance(source, IteratorSource):  # the stream was stopped: buy nothing more
+    source = stream.source if stream.is_open else None
+    if not isinstance(source, IteratorSource):  # the stream was stopped: buy nothing more
         yield from Ending(stream.ending or "cancelled", usage=NO_USAGE).events()
         return
     try:

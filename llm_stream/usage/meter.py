@@ -61,6 +61,7 @@ class Meter:
         self._covered_attempts = source.asked.most_attempts
         self._spare = 0
         """What earlier parts have reserved and not used."""
+        self._is_in_part = False
 
     def charge(self, bill: Bill) -> int | None:
         """The amount that `bill` takes from the budget. None: unknown."""
@@ -84,6 +85,7 @@ class Meter:
                 self._spare = amount
         except OverBudget as error:
             raise BudgetReached(str(error), retry_after=error.retry_after) from error
+        self._is_in_part = True
         return Meter(self._budgets, replace(whole, amount=amount), source, self._claim)
 
     def end_part(self, part: Meter, bill: Bill) -> None:
@@ -91,6 +93,8 @@ class Meter:
         cost = part.charge(bill)
         unused = 0 if cost is None else part._held - cost
         self._spare = max(0, self._spare - part._reservation.held + unused)
+        self._is_in_part = False
+        self._figures = self._last_figures()  # the part's meter has covered them
 
     # Batches of events
 
@@ -115,14 +119,14 @@ class Meter:
 
     def _missing(self, batch: Any) -> Sequence[int]:
         """The amounts of which one must be claimed before the stream continues, the preferred one first."""
-        if self._is_off or self._source.wrapping_up:
+        if self._is_off or self._is_in_part or self._source.wrapping_up:
             return ()
         attempts = self._source.attempts
         if len(attempts) != self._attempts:
             self._attempts = len(attempts)
             if amount := self._missing_for_attempts(attempts):
                 return (amount,)
-        figures = attempts[-1].figures if attempts else None
+        figures = self._last_figures()
         if figures is not self._figures and figures is not None:
             self._figures = figures
             amount = (self._price(figures) or 0) - self._held
@@ -131,6 +135,10 @@ class Meter:
             return ()
         overrun = ceil(-self._room)
         return tuple((overrun + ahead) * self._token_price for ahead in STEPS)
+
+    def _last_figures(self) -> Usage | None:
+        attempts = self._source.attempts
+        return attempts[-1].figures if attempts else None
 
     def _missing_for_attempts(self, attempts: Sequence[Attempt]) -> int:
         """The price of the input for one more attempt: each accepted attempt pays for it again."""
