@@ -514,7 +514,8 @@ def test_calls_within_a_stream_share_its_budget(
 ) -> None:
     app = in_rupees(make_app, ledger, 25)
     for _ in range(4):  # with figures in each chunk, as some providers send them
-        upstream.answer(*[word_with_figures(count) for count in (1, 2, 3, 4)], usage=False)
+        words = [step for count in (1, 2, 3, 4) for step in (word_with_figures(count), Pause(0.02))]
+        upstream.answer(*words, usage=False)
 
     def agent() -> Iterator[Any]:
         for _ in range(4):
