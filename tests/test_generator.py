@@ -419,6 +419,22 @@ def test_stopped_stream_buys_no_more_calls(make_app: MakeApp, upstream: Upstream
     answer.close()
 
 
+def test_call_that_is_kept_to_the_generator_is_no_silence(make_app: MakeApp, upstream: Upstream) -> None:
+    """Deadlines are for a model that says nothing, not for an agent that does not pass on what it says."""
+    app = make_app(first_token_s=1, idle_s=1)
+    for _ in range(2):
+        upstream.answer(*[step for _ in range(6) for step in ("word ", Pause(0.3))])
+
+    def agent() -> Iterator[Any]:
+        for _ in range(2):
+            yield "".join(event.text for event in llm_of(app).events(prompt="hi") if isinstance(event, Delta))
+
+    answering(app, agent)
+    events = read(app)
+    assert statuses(events) == ["completed"]
+    assert text_of(events) == 2 * 6 * "word "
+
+
 def test_silence_between_two_calls_is_bounded_like_any(make_app: MakeApp, upstream: Upstream) -> None:
     """The end of the first call is no end of the stream."""
     app = make_app(idle_s=0.5)

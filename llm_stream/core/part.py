@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import closing
+from time import monotonic
 from time import time
 from typing import cast
 
@@ -61,6 +62,7 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
                     yield from events
                     return
                 if isinstance(batch, list):
+                    stream.last_content_at = monotonic()  # the iterable may not pass it on, but the model is at work
                     _keep(batch, part.attempts[-1], own)
                     yield from source.numbered(batch)
     finally:

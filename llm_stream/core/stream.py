@@ -242,7 +242,7 @@ class Stream:
             return
         self._whole_since = None
         if self.first_content_at is None:
-            if now - self.started_at > settings.first_token_s:
+            if now - self.last_content_at > settings.first_token_s:
                 self.fail(self.source.last_refusal or FirstTokenTimeout())
         elif now - self.last_content_at > settings.idle_s:
             self.fail(IdleTimeout())
