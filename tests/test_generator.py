@@ -317,6 +317,21 @@ def test_failure_of_a_part_is_the_streams_unless_another_part_follows(make_app: 
             read_events(app.test_client().get("/llm/chat?prompt=hi").data)  # takes the answer that is left
 
 
+def test_failure_of_ones_own_after_a_whole_part_is_the_streams(make_app: MakeApp, upstream: Upstream) -> None:
+    app = make_app()
+    upstream.answer("Hello")
+
+    def agent() -> Iterator[Any]:
+        yield from llm_of(app).events(prompt="hi")
+        yield Failure("tool_failed", "The tool failed.", retryable=False, error_id="e1")
+
+    answering(app, agent)
+    events = read(app)
+    assert of_kind(events, "failure")["code"] == "tool_failed"
+    assert statuses(events) == ["failed"]
+    assert (record_of(app).status, record_of(app).error_code) == ("failed", "tool_failed")
+
+
 @pytest.mark.parametrize("before_headers", [True, False])
 def test_stop_ends_the_stream_and_the_call_within_it(
     make_app: MakeApp, upstream: Upstream, before_headers: bool

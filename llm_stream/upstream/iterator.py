@@ -104,7 +104,10 @@ class IteratorSource:
             if not self._is_done:
                 raise self._translate(error) from error
             logger.exception("the iterable of a stream failed after its end")
-        yield self._ending or self._answers.end() or self._end_of("failed" if self._failure else "completed")
+        if self._failure and not self._is_done:
+            yield self._end_of("failed")
+        else:
+            yield self._ending or self._answers.end() or self._end_of("completed")
 
     def interrupt(self) -> None:
         """If the current part awaits only the end of its body, interrupt just that part: the iterable may go on."""

@@ -10,7 +10,6 @@ import httpx2
 import msgspec
 import openai
 from openai import OpenAI
-from openai import _base_client
 
 from ..errors import StreamError
 from ..errors import UpstreamCut
@@ -46,7 +45,7 @@ def http_client_of(client: OpenAI) -> Any:
 
 def has_default_http_client(client: OpenAI) -> bool:
     """Whether the SDK made the HTTP client, because the app did not pass one."""
-    default = getattr(_base_client, DEFAULT_HTTP_CLIENT, None)
+    default = getattr(getattr(openai, "_base_client", None), DEFAULT_HTTP_CLIENT, None)
     if default is None:
         warn_missing("openai", DEFAULT_HTTP_CLIENT, SLOW_CALLS)
         return False
