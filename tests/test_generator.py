@@ -317,6 +317,40 @@ def test_failure_of_a_part_is_the_streams_unless_another_part_follows(make_app: 
             read_events(app.test_client().get("/llm/chat?prompt=hi").data)  # takes the answer that is left
 
 
+def test_call_that_breaks_is_not_hidden_by_a_generator_that_passes_on_its_text(
+    make_app: MakeApp, upstream: Upstream
+) -> None:
+    app = make_app()
+    upstream.answer("Hel", Pause(0.1), Cut())
+
+    def agent() -> Iterator[str]:
+        yield from (event.text for event in llm_of(app).events(prompt="hi") if isinstance(event, Delta))
+
+    answering(app, agent)
+    events = read(app)
+    assert text_of(events) == "Hel"
+    assert of_kind(events, "failure")["code"] == "upstream_cut"
+    assert statuses(events) == ["failed"]
+    assert record_of(app).error_code == "upstream_cut"
+
+
+def test_generator_that_copes_with_a_broken_call_says_so_with_a_done_of_its_own(
+    make_app: MakeApp, upstream: Upstream
+) -> None:
+    app = make_app()
+    upstream.answer(Pause(0.1), finish_reason=None)
+
+    def agent() -> Iterator[Any]:
+        if any(isinstance(event, Failure) for event in llm_of(app).events(prompt="hi")):
+            yield "Sorry, I cannot say."
+            yield Done("completed")
+
+    answering(app, agent)
+    events = read(app)
+    assert kinds_of(events) == ["start", "delta", "usage", "done"]
+    assert statuses(events) == ["completed"]
+
+
 def test_failure_of_ones_own_after_a_whole_part_is_the_streams(make_app: MakeApp, upstream: Upstream) -> None:
     app = make_app()
     upstream.answer("Hello")

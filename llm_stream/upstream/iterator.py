@@ -63,7 +63,7 @@ class IteratorSource:
         self._answers = Answers(self._attempt_of_answer)
         self._parts: list[SourceOfEvents] = []
         self._part: SourceOfEvents | None = None
-        self._ends_of_parts: list[tuple[Event, Ending]] = []
+        self._ends_of_parts: list[Event] = []
         self._tool_calls = self._number_tool_calls_from = 0
         self._failure: Failure | None = None
         self._ending: Ending | None = None
@@ -146,7 +146,8 @@ class IteratorSource:
                 self._sent.close()
 
     def _events_of(self, item: Any) -> Iterator[Event]:
-        if self._is_end_of_part(item) or self._is_done or item is None:
+        is_end_of_part = any(item is event for event in self._ends_of_parts)
+        if is_end_of_part or self._is_done or item is None:
             return
         if isinstance(item, str):
             if item:
@@ -201,19 +202,15 @@ class IteratorSource:
             yield event
 
     def end_part(self, events: Sequence[Event] = (), ending: Ending | None = None) -> None:
-        """The part has ended. The iterable may yield the terminal `events` of the part, and may go on."""
+        """The part has ended; `events` are its terminal events, which the iterable may yield.
+
+        The last part's ending is the stream's, also if the iterable yields only the text: a failure must not be lost.
+        An iterable that copes with a failure yields a `Done` of its own.
+        """
         self._part = None
         if ending is not None:
-            self._ends_of_parts += ((event, ending) for event in events)
-
-    def _is_end_of_part(self, item: Any) -> bool:
-        """Whether the item is a part's terminal event, whose ending becomes the stream's. Usage is in the attempts."""
-        for event, ending in self._ends_of_parts:
-            if item is event:
-                if not isinstance(event, Usage):
-                    self._ending = ending
-                return True
-        return False
+            self._ending = ending
+            self._ends_of_parts += events
 
 
 def check_iterable(source: Iterable[Any] | None) -> None:
