@@ -29,6 +29,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Deadline = Annotated[float, msgspec.Meta(gt=0)]
 
+LOG_SCHEMES = ("memory", "redis", "rediss", "valkey", "valkeys", "unix")
+
 LARGEST_BUDGET = 4_000_000
 """The ledger stores amounts as integers of 10^-12. A signed 64-bit integer holds twice this limit."""
 
@@ -137,7 +139,7 @@ class Settings:
 
     # logs
     log_url: str = "memory://"
-    """Where logs are kept; `memory://` is the memory of one worker."""
+    """Where logs are kept: `memory://` is the memory of one worker; `redis://host:6379/0` is shared by many."""
     retention_s: Seconds = 600.0
     """How long the log of a finished stream is kept."""
     max_stream_bytes: Positive = 4_194_304
@@ -178,9 +180,14 @@ class Settings:
             settings = msgspec.convert(values, cls, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(_invalid_value(error)) from error
-        if settings.log_url != "memory://":
-            raise ConfigError(f"LLM_STREAM_LOG_URL is {settings.log_url!r}, and this version knows only 'memory://'.")
+        if settings.log_url.partition("://")[0] not in LOG_SCHEMES:
+            raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: it must begin with {', '.join(LOG_SCHEMES)} and ://.")
         return settings
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the log is one that several workers share."""
+        return self.log_url != "memory://"
 
 
 def _check_amounts(*amounts: Decimal | None) -> None:

@@ -36,6 +36,9 @@ EXTRA_FILES = 256
 SETTLE_S = 1.0
 """Reserved at the end of `graceful_timeout`, before SIGKILL: to notify readers and write records."""
 
+SHIP_S = 0.5
+"""How long a shared log may take for what is left."""
+
 _deadline: float | None = None
 
 
@@ -44,12 +47,17 @@ def post_worker_init(worker: Any) -> None:
 
     Shuts the server down if it has several workers: a reconnecting reader would often reach the wrong one.
     """
-    if worker.cfg.workers > 1 and any(streams.every()):
+    registries = list(streams.every())
+    has_others = worker.cfg.workers > 1 or worker.cfg.reuse_port
+    if has_others and not all(registry.shared for registry in registries):
         _refuse_several_workers(worker)
     _grow_file_table(2 * worker.cfg.worker_connections + EXTRA_FILES)
     estimate.count_tokens("")  # load the vocabulary now: later, it would block every stream for half a second
     for ledger in ledgers.every():
         ledger.begin()
+    for registry in registries:
+        if registry.shared:
+            registry.shared.begin()
     price.load()
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
     _freeze_heap()
@@ -104,6 +112,9 @@ def _interrupt_all() -> None:
     until = monotonic() + SETTLE_S
     for stream in interrupted:
         stream.settled.wait(max(0.0, until - monotonic()))
+    for registry in streams.every():
+        if registry.shared:
+            registry.shared.close(max(SHIP_S, until - monotonic()))
     ledgers.close_all(max(0.0, until - monotonic()))
 
 

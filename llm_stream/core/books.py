@@ -17,6 +17,7 @@ from ..ledger import ledgers
 from ..settings import Settings
 from ..upstream.ending import Ending
 from ..usage.account import account
+from ..usage.bill import Bill
 from ..usage.budget import BudgetOf
 from ..usage.budget import Budgets
 from ..usage.meter import Meter
@@ -59,6 +60,8 @@ class Books:
         self._budgets = Budgets(settings, budget_of, model) if settings.budgets or budget_of else None
         if self.ledger is not None:
             self.ledger.on_swept(name, self._publish)
+            if settings.is_shared:
+                self.ledger.leave_to_others()
         elif self._budgets is not None:
             raise ConfigError(
                 "A budget needs the ledger: set LLM_STREAM_LEDGER_URL, say to sqlite:////var/lib/app/usage.db"
@@ -96,6 +99,18 @@ class Books:
         if is_new:
             self._publish(record, stream)
         return record, bill.usage_event()
+
+    def settle_lost(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
+        """Write the record of another worker's stream, which that worker cannot settle any more, and call the hooks.
+
+        `currency` is the one that its budget is reserved in, if any.
+        """
+        is_new = True
+        if self.ledger is not None:
+            charge = self._budgets.charge(bill, currency) if self._budgets and currency else None
+            is_new = self.ledger.settle_lost(record, charge)
+        if is_new:
+            self._publish(record)
 
     def _publish(self, record: UsageRecord, stream: Stream | None = None) -> None:
         """Send a record to telemetry and to the hooks. `stream` is None for a lost stream of another worker."""

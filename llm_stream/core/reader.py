@@ -17,8 +17,8 @@ from ..server.gunicorn import caller
 from ..server.gunicorn import writer_past
 from ..settings import Settings
 from ..wire import Wire
+from .followed import Followed
 from .log.memory import Bell
-from .stream import Stream
 
 POLL_S = 0.5
 """How often the connection of an idle client is checked."""
@@ -71,7 +71,7 @@ class Reader:
     A reader that never begins, because its response was replaced or dropped, is counted for `EXPECTED_S` only.
     """
 
-    def __init__(self, stream: Stream, client: Client, *, after: int = 0) -> None:
+    def __init__(self, stream: Followed, client: Client, *, after: int = 0) -> None:
         """Readers that share a response share its `client`."""
         self.stream = stream
         self._after = after
@@ -95,13 +95,13 @@ class Reader:
         try:
             while True:
                 ended = log.ended
-                batch = log.after(self._after)
+                first, batch = log.after(self._after)
                 if client.disconnected:
                     raise ConnectionResetError(errno.ECONNRESET, "the client has disconnected")
                 if self._wire is not None and self._wire.is_over:
                     return
                 if batch or client.needs_heartbeat(monotonic()):
-                    first, self._after = self._after + 1, self._after + len(batch)
+                    self._after = first + len(batch) - 1
                     client.writing_since = client.last_write = monotonic()
                     yield first, batch
                     client.writing_since = None
@@ -127,10 +127,10 @@ class Reader:
         self._begin()
         client = self._client
         self._wire = wire
-        if self._after:
-            wire.resume(self.stream.log.after(self._after - 1)[0])
+        if self._after and (last := self.stream.log.at(self._after)):
+            wire.resume(last)
         opening = wire.opening()
-        if len(self.stream.log) <= self._after:
+        if self.stream.log.last <= self._after:
             yield opening
             opening = b""
         last_data = monotonic()
@@ -151,10 +151,10 @@ class Reader:
     def rest(self, wire: Wire) -> tuple[bytes, bool]:
         """All new events, encoded for `wire`, and whether `Done` is among them. For a response with several readers."""
         self._begin()
-        events = self.stream.log.after(self._after)
+        first, events = self.stream.log.after(self._after)
         if not events:
             return b"", False
-        first, self._after = self._after + 1, self._after + len(events)
+        self._after = first + len(events) - 1
         return self._encoded(wire, first, events), isinstance(events[-1], Done)
 
     def _encoded(self, wire: Wire, first: int, events: Sequence[Event]) -> bytes:
@@ -206,7 +206,7 @@ class Reader:
         """Wait for events after `Start` and return them; nothing after `timeout` seconds."""
         until = monotonic() + timeout
         self._expected_until = until + EXPECTED_S
-        while not (events := self.stream.log.after(max(1, self._after))):
+        while not (events := self.stream.log.after(max(1, self._after))[1]):
             left = until - monotonic()
             if left <= 0 or self._client.disconnected:
                 break

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from time import monotonic
 
 from ..wire import Wire
+from .followed import Followed
 from .reader import Client
 from .reader import Reader
-from .stream import Stream
 
 
 class Readers:
@@ -18,7 +18,7 @@ class Readers:
     Each stream counts its reader here like any other, so a client that disconnects leaves all of these streams.
     """
 
-    def __init__(self, places: Sequence[tuple[Stream, int]], client: Client) -> None:
+    def __init__(self, places: Sequence[tuple[Followed, int]], client: Client) -> None:
         self._client = client
         self._readers = [Reader(stream, client, after=after) for stream, after in places]
 

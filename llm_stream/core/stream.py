@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextvars import copy_context
 from copy import copy
 from time import monotonic
-from typing import Protocol
 
 import msgspec
 
@@ -26,13 +26,14 @@ from ..events import Status
 from ..events import Usage
 from ..settings import Settings
 from ..upstream.ending import Ending
+from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
 from ..usage.bill import NO_USAGE
 from ..usage.meter import Meter
 from ..usage.record import UsageRecord
 from ..usage.record import utc_now
+from .followed import Followed
 from .guard import ending_of
-from .log.memory import MemoryLog
 from .log.memory import size_of
 from .producer import Producer
 
@@ -48,14 +49,15 @@ WRAP_UP_S = 5.0
 """How long to wait for the usage figures of a complete answer."""
 
 
-class Follower(Protocol):
-    """A reader, as its stream sees it."""
+class Lost(Exception):
+    """Another worker took this one for dead, and has ended the stream."""
 
-    def tick(self, now: float) -> None:
-        """Check its client."""
+    def __init__(self, end: Sequence[Event]) -> None:
+        super().__init__("the stream was ended by another worker")
+        self.end = end
 
 
-class Stream:
+class Stream(Followed):
     """A log, the producer that fills it, and the readers that follow it.
 
     States: running → stopping (the verdict is set, the producer is returning) → settled. Every stream that has started
@@ -74,28 +76,18 @@ class Stream:
         settings: Settings,
         settle: Callable[[Stream, Ending], tuple[UsageRecord, Usage]],
     ) -> None:
-        self.id = id
-        self.owner = owner
-        self.key = key
-        self.model = model
+        super().__init__(id=id, owner=owner, key=key, model=model, settings=settings)
         self._source: SourceOfEvents | None = source
-        self.settings = settings
-        self.log = MemoryLog()
         self.size = 0
         self.started = utc_now()
         self.started_at = monotonic()
         self.first_content_at: float | None = None
         self.settled_at: float | None = None
-        self.record: UsageRecord | None = None
-        self.settled = threading.Event()
-        self.readers: set[Follower] = set()
         self.meter: Meter | None = None
         """Keeps the stream within its owner's budget. None without a budget."""
-        self.last_written: tuple[type, int, int, bytes] | None = None
-        """The latest encoding, for the next reader: wire, first event, number of events, bytes."""
         self._settle_with = settle
         self.last_content_at = self.started_at
-        self._readerless_since = self.started_at
+        self.readerless_since = self.started_at
         self._whole_since: float | None = None
         self._lock = threading.Lock()
         self._verdict: Ending | None = None
@@ -132,6 +124,12 @@ class Stream:
         """Until the stream is released."""
         assert self._source is not None
         return self._source
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """The calls of the model so far; none once the stream is released."""
+        source = self._source
+        return () if source is None else source.attempts
 
     @property
     def is_released(self) -> bool:
@@ -217,8 +215,7 @@ class Stream:
 
     def tick(self, now: float) -> None:
         """Called by the clock: check deadlines, readers, and whether a stopped producer has returned."""
-        for reader in tuple(self.readers):
-            reader.tick(now)
+        self._tick_readers(now)
         if self.settled_at is not None:
             if self._source is not None and now - self.settled_at > UNWIND_S:
                 self._source.interrupt()  # the upstream has not ended its body
@@ -252,7 +249,7 @@ class Stream:
             return
         settings = self.settings
         patience = settings.finish_s if settings.on_disconnect == "finish" else settings.disconnect_grace_s
-        if now - self._readerless_since > patience:
+        if now - self.readerless_since > patience:
             self.stop("abandoned")
 
     def _settle(self, ending: Ending) -> None:
@@ -263,11 +260,17 @@ class Stream:
             self._closed = True
         attempts = tuple(map(copy, self.source.attempts))
         ending = msgspec.structs.replace(ending, usage=Usage(source="unknown"), attempts=attempts)
+        end_of_lost: Sequence[Event] = ()
         try:
             self.record, usage = self._settle_with(self, ending)
             ending = msgspec.structs.replace(ending, usage=usage)
+        except Lost as lost:
+            self._verdict, end_of_lost = Ending("interrupted"), lost.end
         finally:
-            self.log.append(ending.events())
+            if end_of_lost:
+                self.log.append_end_of_lost(end_of_lost)
+            else:
+                self.log.append(ending.events())
             self.settled_at = monotonic()
             self.settled.set()
             self._release()
@@ -282,18 +285,5 @@ class Stream:
     @property
     def is_read(self) -> bool | None:
         """Whether it has a reader. None while the first reader may still arrive."""
-        has_just_begun = self._readerless_since == self.started_at > monotonic() - JOIN_S
+        has_just_begun = self.readerless_since == self.started_at > monotonic() - JOIN_S
         return None if has_just_begun and not self.readers else bool(self.readers)
-
-    def join(self, reader: Follower) -> None:
-        self.readers.add(reader)
-
-    def leave(self, reader: Follower, since: float | None = None) -> None:
-        self._readerless_since = max(self._readerless_since, since or monotonic())
-        self.readers.discard(reader)
-        if not self.readers:
-            self.last_written = None
-
-    def looked_at(self) -> None:
-        """A snapshot was taken: it counts as reading, for the disconnect grace."""
-        self._readerless_since = monotonic()

@@ -9,9 +9,7 @@ from collections import Counter
 from collections import OrderedDict
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import monotonic
-from time import sleep
 from time import time
 from typing import Any
 from weakref import WeakSet
@@ -29,14 +27,17 @@ from ..upstream.ending import Ending
 from ..upstream.source import SourceOfEvents
 from ..usage.record import UsageRecord
 from .books import Books
+from .clock import Clock
+from .followed import Followed
 from .reader import Client
 from .reader import Reader
 from .readers import Readers
+from .shared.entries import Claim
+from .shared.log import SharedLog
 from .stream import Stream
 
 logger = logging.getLogger("llm_stream")
 
-TICK_S = 0.2
 SETTLE_S = 5.0
 RETRY_AFTER_S = 5.0
 MAX_REMEMBERED = 20_000
@@ -47,22 +48,18 @@ STREAM_BYTES = 4096
 
 SEVERAL_PROCESSES = (
     "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
-    " again: serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)."
+    " again: share them (LLM_STREAM_LOG_URL=redis://…), or serve the app with one worker (WEB_CONCURRENCY=1, or"
+    " gunicorn --workers 1)."
 )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The stream that a client's key stands for."""
-
-    stream_id: str
-    fingerprint: bytes
 
 
 class Streams:
     """Thread-safe: all methods may be called from any thread."""
 
-    def __init__(self, settings: Settings, books: Books) -> None:
+    def __init__(self, name: str, settings: Settings, books: Books) -> None:
+        """Raises `ConfigError`. `name` is that of the `LLMStream`."""
+        self.shared = SharedLog(name, settings, books) if settings.is_shared else None
+        """The log that other workers share; None for `memory://`."""
         self._settings = settings
         self._books = books
         self._lock = threading.Lock()
@@ -73,8 +70,7 @@ class Streams:
         self._forgotten: OrderedDict[str, str] = OrderedDict()
         self._claims: dict[tuple[str, str], Claim] = {}
         self._old_claims: OrderedDict[tuple[str, str], Claim] = OrderedDict()
-        self._watched: dict[str, Stream] = {}
-        self._clock: threading.Thread | None = None
+        self._clock = Clock()
         _every.add(self)
 
     def start(
@@ -85,74 +81,99 @@ class Streams:
         *,
         key: str | None = None,
         fingerprint: bytes = b"",
-    ) -> tuple[Stream, bool]:
+    ) -> tuple[Followed, bool]:
         """Start a stream, or find the one that `key` stands for. Also returns whether it is new.
 
-        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, and whatever `Books.open()` raises.
+        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, `LogUnavailable`, and whatever
+        `Books.open()` raises.
         """
-        with self._lock:
-            self._forget_expired()
-            if key and (claim := self._claim(owner, key)):
-                if claim.fingerprint != fingerprint:
-                    raise KeyConflict()
-                return self._stream(owner, claim.stream_id), False
-            self._check_slots(owner)
-            stream = Stream(
-                id=secrets.token_hex(10),
-                owner=owner,
-                key=key,
-                model=model,
-                created=int(time()),
-                source=source,
-                settings=self._settings,
-                settle=self._settle,
-            )
-            self._streams[stream.id] = stream
-            self._running[owner] += 1
-            if key:
-                self._claims[owner, key] = Claim(stream.id, fingerprint)
+        if key and (claim := self._claim(owner, key)):
+            return self._claimed(owner, claim, fingerprint), False
+        stream = Stream(
+            id=secrets.token_hex(10),
+            owner=owner,
+            key=key,
+            model=model,
+            created=int(time()),
+            source=source,
+            settings=self._settings,
+            settle=self._settle,
+        )
+        if claim := self._take_in(stream, fingerprint):
+            return self._claimed(owner, claim, fingerprint), False
         try:
+            if self.shared and (claim := self.shared.admit(stream, fingerprint)):
+                self._refuse(stream, LLMStreamError())
+                return self._claimed(owner, claim, fingerprint), False
             self._books.open(stream)
         except BaseException as error:
             self._refuse(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
             raise
         stream.start()
-        self._watch(stream)
+        self._clock.watch(stream)
         return stream, True
 
-    def find(self, owner: str, stream_id: str) -> Stream:
-        """Raises `UnknownStream`, also for another owner's stream, and `ExpiredStream`."""
+    def _take_in(self, stream: Stream, fingerprint: bytes) -> Claim | None:
+        """Take a slot and claim the key. Return the claim of the stream that has the key already, if any.
+
+        Raises `TooManyStreams` and `Overloaded`.
+        """
         with self._lock:
             self._forget_expired()
-            return self._stream(owner, stream_id)
+            if stream.key and (claim := self._own_claim(stream.owner, stream.key)):
+                return claim
+            self._check_slots(stream.owner)
+            self._streams[stream.id] = stream
+            self._running[stream.owner] += 1
+            if stream.key:
+                self._claims[stream.owner, stream.key] = Claim(stream.id, fingerprint)
+        return None
 
-    def claimed(self, owner: str, key: str) -> Stream | None:
-        """The stream that `key` stands for, None for a new key. Raises `ExpiredStream`."""
-        with self._lock:
-            self._forget_expired()
-            claim = self._claim(owner, key)
-            return self._stream(owner, claim.stream_id) if claim else None
+    def find(self, owner: str, stream_id: str) -> Followed:
+        """Raises `UnknownStream`, also for another owner's stream, `ExpiredStream` and `LogUnavailable`."""
+        try:
+            with self._lock:
+                self._forget_expired()
+                return self._stream(owner, stream_id)
+        except (UnknownStream, ExpiredStream):
+            if self.shared is None:
+                raise
+            return self.shared.find(owner, stream_id)
 
-    def follow(self, stream: Stream, *, after: int = 0, connection: Any = None) -> Reader:
+    def claimed(self, owner: str, key: str) -> Followed | None:
+        """The stream that `key` stands for, None for a new key. Raises `ExpiredStream` and `LogUnavailable`."""
+        claim = self._claim(owner, key)
+        return self.find(owner, claim.stream_id) if claim else None
+
+    def follow(self, stream: Followed, *, after: int = 0, connection: Any = None) -> Reader:
         """A reader of the events after number `after`. `connection` is the client's socket, if known."""
         reader = Reader(stream, Client(connection, self._settings), after=after)
-        self._watch(stream)
+        self._clock.watch(stream)
         return reader
 
-    def of(self, owner: str) -> list[Stream]:
-        """The streams of one owner that are still kept, the newest first."""
+    def of(self, owner: str) -> list[Followed]:
+        """The streams of one owner that are still kept, the newest first. Raises `LogUnavailable`."""
         with self._lock:
             self._forget_expired()
-            return [stream for stream in reversed(self._streams.values()) if stream.owner == owner]
+            own = {stream.id: stream for stream in reversed(self._streams.values()) if stream.owner == owner}
+        if self.shared is None:
+            return list(own.values())
+        found = []
+        for stream_id in dict.fromkeys((*self.shared.streams_of(owner), *own)):
+            try:
+                found.append(own.get(stream_id) or self.find(owner, stream_id))
+            except (UnknownStream, ExpiredStream):
+                continue
+        return found
 
-    def follow_together(self, places: Sequence[tuple[Stream, int]], *, connection: Any = None) -> Readers:
+    def follow_together(self, places: Sequence[tuple[Followed, int]], *, connection: Any = None) -> Readers:
         """Readers of several streams in one response. Each starts after the number next to its stream."""
         readers = Readers(places, Client(connection, self._settings))
         for stream, _ in places:
-            self._watch(stream)
+            self._clock.watch(stream)
         return readers
 
-    def events_of(self, stream: Stream) -> Iterator[Event]:
+    def events_of(self, stream: Followed) -> Iterator[Event]:
         """All events as they arrive. Closing the generator stops the stream and waits until its record is written."""
         reader = self.follow(stream)
         try:
@@ -172,11 +193,13 @@ class Streams:
     def _check_slots(self, owner: str) -> None:
         if self._running.total() >= self._settings.max_streams:
             raise Overloaded(retry_after=RETRY_AFTER_S)
-        if self._running[owner] >= self._settings.max_streams_per_owner:
+        if self.shared is None and self._running[owner] >= self._settings.max_streams_per_owner:
             raise TooManyStreams(retry_after=RETRY_AFTER_S)
 
     def _settle(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
         try:
+            if self.shared:
+                self.shared.check(stream)
             return self._books.settle(stream, ending)
         finally:
             with self._lock:
@@ -188,6 +211,8 @@ class Streams:
 
     def _refuse(self, stream: Stream, error: LLMStreamError) -> None:
         """Forget the stream as if it had never been requested. Readers that have attached already get the error."""
+        if self.shared:
+            self.shared.withdraw(stream, error)
         if not stream.refuse(error):
             return
         with self._lock:
@@ -203,6 +228,21 @@ class Streams:
     # What is kept
 
     def _claim(self, owner: str, key: str) -> Claim | None:
+        """What this worker knows comes first: that also holds while the shared log is away. Raises `LogUnavailable`."""
+        with self._lock:
+            self._forget_expired()
+            claim = self._own_claim(owner, key)
+        return claim or (self.shared.claim(owner, key) if self.shared else None)
+
+    def _claimed(self, owner: str, claim: Claim, fingerprint: bytes) -> Followed:
+        """Raises `KeyConflict`, `ExpiredStream` and `LogUnavailable`."""
+        _check_fingerprint(claim, fingerprint)
+        try:
+            return self.find(owner, claim.stream_id)
+        except UnknownStream:  # the key outlives the stream
+            raise ExpiredStream() from None
+
+    def _own_claim(self, owner: str, key: str) -> Claim | None:
         return self._claims.get((owner, key)) or self._old_claims.get((owner, key))
 
     def _stream(self, owner: str, stream_id: str) -> Stream:
@@ -228,38 +268,6 @@ class Streams:
                 self._old_claims[stream.owner, stream.key] = claim
                 _trim(self._old_claims)
 
-    # The clock
-
-    def _watch(self, stream: Stream) -> None:
-        """Have the clock tick this stream until it is at rest."""
-        with self._lock:
-            self._watched[stream.id] = stream
-            if self._clock is None or not self._clock.is_alive():  # it does not survive a fork
-                self._clock = threading.Thread(target=self._tick, name="llm_stream clock", daemon=True)
-                try:
-                    self._clock.start()
-                except RuntimeError:  # no more threads; the next stream tries again
-                    logger.exception(
-                        "cannot start the clock's thread: deadlines are not checked until the next stream starts"
-                    )
-                    self._clock = None
-
-    def _tick(self) -> None:
-        """One thread checks all deadlines, readers and connections, so that they cost nothing per event."""
-        while True:
-            sleep(TICK_S)
-            now = monotonic()
-            for stream in list(self._watched.values()):
-                try:
-                    stream.tick(now)
-                except Exception:
-                    logger.exception("the clock failed for stream %s", stream.id)
-            with self._lock:
-                self._watched = {id: stream for id, stream in self._watched.items() if not stream.at_rest}
-                if not self._watched:
-                    self._clock = None
-                    return
-
 
 _every: WeakSet[Streams] = WeakSet()
 
@@ -267,6 +275,11 @@ _every: WeakSet[Streams] = WeakSet()
 def every() -> Iterator[Streams]:
     """All `Streams` in this process."""
     return iter(list(_every))
+
+
+def _check_fingerprint(claim: Claim, fingerprint: bytes) -> None:
+    if claim.fingerprint != fingerprint:
+        raise KeyConflict()
 
 
 def _trim(table: OrderedDict[Any, Any]) -> None:

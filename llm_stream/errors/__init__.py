@@ -17,12 +17,14 @@
 │   ├── NotJSON                   415     not_json
 │   ├── TooManyStreams            429     too_many_streams
 │   ├── Overloaded                503     overloaded
+│   ├── LogUnavailable            503     log_unavailable  Redis or Valkey does not answer
 │   ├── LedgerUnavailable         503     ledger_unavailable
 │   └── SeveralProcesses          503     several_processes  they would not share their streams
 └── StreamError                   500     internal         ends a running stream
     ├── BudgetReached             402     over_budget      during the answer
     ├── StreamTooLarge            502     stream_too_large
     ├── Interrupted               503     interrupted      the server is being restarted
+    │   └── WorkerLost            503     worker_lost      the process that wrote it has died
     ├── TotalTimeout              504     total_timeout
     │   ├── FirstTokenTimeout     504     first_token_timeout
     │   └── IdleTimeout           504     idle_timeout
@@ -51,6 +53,7 @@ from .request import ExpiredStream
 from .request import InvalidField
 from .request import KeyConflict
 from .request import LedgerUnavailable
+from .request import LogUnavailable
 from .request import NoLedger
 from .request import NotJSON
 from .request import OverBudget
@@ -80,6 +83,7 @@ from .stream import UpstreamRejected
 from .stream import UpstreamThrottled
 from .stream import UpstreamTimeout
 from .stream import UpstreamUnreachable
+from .stream import WorkerLost
 
 __all__ = [
     "BudgetHeld",
@@ -95,6 +99,7 @@ __all__ = [
     "KeyConflict",
     "LLMStreamError",
     "LedgerUnavailable",
+    "LogUnavailable",
     "NoLedger",
     "NotJSON",
     "OverBudget",
@@ -119,5 +124,6 @@ __all__ = [
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "UsageClosed",
+    "WorkerLost",
     "new_error_id",
 ]

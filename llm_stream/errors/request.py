@@ -146,6 +146,15 @@ class SeveralProcesses(RequestError):
     message = "The server is not set up to answer this. Please tell the operator of this site."
 
 
+class LogUnavailable(RequestError):
+    """The Redis or Valkey of LLM_STREAM_LOG_URL does not answer in time. Nothing is bought without it."""
+
+    status = 503
+    code = "log_unavailable"
+    message = "The server cannot reach its answers at the moment. Please try again in a moment."
+    retryable = True
+
+
 class LedgerUnavailable(RequestError):
     """The database of LLM_STREAM_LEDGER_URL cannot be written to. Nothing is bought without a record."""
 

@@ -39,6 +39,13 @@ class Interrupted(StreamError):
     ending = "interrupted"
 
 
+class WorkerLost(Interrupted):
+    """The process that wrote the stream died, or did not run for longer than its lease."""
+
+    code = "worker_lost"
+    message = "The server failed while the answer was being written. Please try again."
+
+
 class TotalTimeout(StreamError):
     """LLM_STREAM_TOTAL_S has passed."""
 

@@ -43,6 +43,8 @@ class Lease:
         self._database = database
         self._settle = settle
         self._publish = publish
+        self.patience_s = LEASE_S
+        """The age of a lease after which its worker's streams are settled."""
         self.forget("")
 
     def forget(self, worker: str) -> None:
@@ -125,7 +127,7 @@ class Lease:
 
     def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
         now = self._database.now(connection)
-        alive = select(workers.c.worker).where(workers.c.beat > now - timedelta(seconds=LEASE_S))
+        alive = select(workers.c.worker).where(workers.c.beat > now - timedelta(seconds=self.patience_s))
         lost = (
             select(usage, workers.c.beat)
             .outerjoin(workers, workers.c.worker == usage.c.worker)

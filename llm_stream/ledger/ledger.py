@@ -47,6 +47,9 @@ OPEN_S = 5.0
 SETTLE_S = 1.0
 """How long readers wait until a stream is settled. The writer keeps trying after that."""
 
+PATIENT_S = 60.0
+"""The age of a lease after which its streams are settled here, where a shared log should have settled them before."""
+
 RETRY_AFTER_S = 5.0
 
 FIRST, LAST = "", chr(0x10FFFF)
@@ -163,6 +166,23 @@ class Ledger:
             return False
         return True
 
+    def settle_lost(self, record: UsageRecord, charge: int | None) -> bool:
+        """Write the record of a dead worker's stream. Return whether the row was not settled before."""
+        values = values_of(record)
+
+        def row(connection: Connection) -> bool:
+            is_new = self._settle(connection, record.id, values, charge)
+            if not is_new:  # a sweep may have settled it without its text
+                connection.execute(CORRECT, {"stream": record.id} | values)
+            return is_new
+
+        entry = Entry(row, record.owner)
+        self._put(entry)
+        entry.done.wait()
+        if entry.error is not None:
+            logger.error("cannot settle stream %s in the ledger", record.id, exc_info=entry.error)
+        return bool(entry.result)
+
     def read(self, question: Callable[[Connection], Result]) -> Result:
         """Call `question` with a connection for reading. Raises `LedgerUnavailable`, and SQLAlchemy's errors."""
         try:
@@ -179,6 +199,10 @@ class Ledger:
     def on_swept(self, llm: str, function: Publish) -> None:
         """Call `function` with the record of each stream of `llm` that this worker settles for a dead one."""
         self._publishers[llm] = function
+
+    def leave_to_others(self) -> None:
+        """Let the shared log settle the streams of dead workers, which has their text: wait longer before this does."""
+        self._lease.patience_s = PATIENT_S
 
     def close(self, within_s: float = SETTLE_S) -> bool:
         """Write the queue, give up the lease, and disconnect. Return False if something is left in the queue."""

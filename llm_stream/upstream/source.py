@@ -48,6 +48,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The models that may be called, in this order."""
     messages: Sequence[Mapping[str, Any]] | None = None
     """None if unknown."""
+    input_tokens: int | None = None
+    """Their estimated size, where only that is known: another worker sent the request."""
     tools: Sequence[Mapping[str, Any]] | None = None
     options: Mapping[str, Any] | None = None
     """Other request fields, under the upstream's names."""

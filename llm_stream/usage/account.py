@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Protocol
@@ -21,8 +23,8 @@ NEVER_ASKED = Attempt()
 
 
 class Log(Protocol):
-    def after(self, number: int) -> list[Event]:
-        """The events after number `number`."""
+    @property
+    def events(self) -> list[Event]: ...
 
 
 class Accounted(Protocol):
@@ -43,13 +45,50 @@ class Accounted(Protocol):
     def log(self) -> Log: ...
 
 
+@dataclass(frozen=True)
+class LostStream:
+    """A stream whose worker is gone, as far as its log tells."""
+
+    id: str
+    owner: str
+    model: str | None
+    started: datetime
+    ttft_s: float | None
+    events: Sequence[Event]
+
+
+class Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def owner(self) -> str: ...
+
+    @property
+    def model(self) -> str | None: ...
+
+    @property
+    def started(self) -> datetime: ...
+
+
 def account(stream: Accounted, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
     """The record and the bill of a stream that ends now."""
-    attempts = ending.attempts
-    bill = bill_of(stream.id, attempts, stream.log.after(0), prices, stream.started)
+    bill = bill_of(stream.id, ending.attempts, stream.log.events, prices, stream.started)
+    ttft_s = stream.first_content_at - stream.started_at if stream.first_content_at else None
+    return _record(stream, ending, bill, ttft_s, monotonic() - stream.started_at), bill
+
+
+def account_of_lost(stream: LostStream, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
+    """The same for a stream that another worker wrote."""
+    bill = bill_of(stream.id, ending.attempts, stream.events, prices, stream.started)
+    duration_s = max(0.0, (utc_now() - stream.started).total_seconds())
+    return _record(stream, ending, bill, stream.ttft_s, duration_s), bill
+
+
+def _record(stream: Named, ending: Ending, bill: Bill, ttft_s: float | None, duration_s: float) -> UsageRecord:
     usage, cost, failure = bill.usage, bill.cost, ending.failure
-    last = attempts[-1] if attempts else NEVER_ASKED
-    record = UsageRecord(
+    last = ending.attempts[-1] if ending.attempts else NEVER_ASKED
+    return UsageRecord(
         id=stream.id,
         owner=stream.owner,
         model=stream.model or last.model,
@@ -68,11 +107,10 @@ def account(stream: Accounted, ending: Ending, prices: Mapping[str, Price]) -> t
         currency=cost.currency if cost else None,
         price_source=cost.price_source if cost else None,
         price_date=cost.price_date if cost else None,
-        ttft_s=stream.first_content_at - stream.started_at if stream.first_content_at else None,
-        duration_s=monotonic() - stream.started_at,
+        ttft_s=ttft_s,
+        duration_s=duration_s,
         started=stream.started,
         ended=utc_now(),
         cache_write_tokens=usage.cache_write_tokens,
         service_tier=last.service_tier,
     )
-    return record, bill

@@ -122,11 +122,12 @@ def _usage_of(attempt: Attempt, written: Sequence[Event], known_input: int | Non
 
 
 def _estimated(attempt: Attempt, written: Sequence[Event], known_input: int | None) -> Usage:
-    messages = attempt.asked.messages
-    if messages is None and not any(isinstance(event, Delta) for event in written):
+    asked = attempt.asked
+    is_known = asked.messages is not None or asked.input_tokens is not None
+    if not is_known and not any(isinstance(event, Delta) for event in written):
         return Usage(source="unknown")
-    if known_input is None and messages is not None:
-        known_input = estimate.input_tokens(messages)
+    if known_input is None:
+        known_input = asked.input_tokens if asked.messages is None else estimate.input_tokens(asked.messages)
     return Usage(input_tokens=known_input, output_tokens=_estimated_output(attempt, written), source="estimated")
 
 

@@ -25,6 +25,8 @@ from ..upstream.source import Asked
 from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
 from . import estimate
+from .bill import Bill
+from .bill import sum_if_known
 from .price import Cost
 from .price import cost_of
 from .record import amount_of
@@ -112,6 +114,15 @@ class Budgets:
         if price is not None and price.currency != currency and usage.cost is not None:
             price = cost(msgspec.structs.replace(usage, cost=None, currency=None))
         return fractions(price.amount) if price is not None and price.currency == currency else None
+
+    def charge(self, bill: Bill, currency: str) -> int | None:
+        """The amount in `currency` that `bill` takes from a budget. None: unknown."""
+        try:
+            prices = [self.price_of(usage, attempt, currency) for attempt, usage in bill.charged]
+        except Exception:  # the stream must settle, whatever figures the provider sent
+            logger.exception("cannot price a stream: its whole reservation is charged")
+            return None
+        return None if bill.usage.source == "unknown" else sum_if_known(prices)
 
     def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
         """The same, for the most expensive of the models that may be used. None if one of them has no price."""

@@ -22,7 +22,6 @@ from ..upstream.source import SourceOfEvents
 from ..upstream.source import Waits
 from . import estimate
 from .bill import Bill
-from .bill import sum_if_known
 from .budget import Budgets
 from .budget import Reservation
 
@@ -65,13 +64,12 @@ class Meter:
 
     def charge(self, bill: Bill) -> int | None:
         """The amount that `bill` takes from the budget. None: unknown."""
-        try:
-            currency = self._reservation.currency
-            prices = [self._budgets.price_of(usage, attempt, currency) for attempt, usage in bill.charged]
-        except Exception:  # the stream must settle, whatever figures the provider sent
-            logger.exception("cannot price a stream: its whole reservation is charged")
-            return None
-        return None if bill.usage.source == "unknown" else sum_if_known(prices)
+        return self._budgets.charge(bill, self.currency)
+
+    @property
+    def currency(self) -> str:
+        """The currency that the budget is reserved in."""
+        return self._reservation.currency
 
     # Parts: model calls that the stream's iterable makes
 

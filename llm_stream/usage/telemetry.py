@@ -181,7 +181,7 @@ def _error_type(record: UsageRecord) -> str | None:
 def _time_per_chunk(stream: Accounted | None) -> float | None:
     if stream is None or stream.first_content_at is None:
         return None
-    chunks = sum(type(event) in CONTENT for event in stream.log.after(0))
+    chunks = sum(type(event) in CONTENT for event in stream.log.events)
     return (stream.last_content_at - stream.first_content_at) / (chunks - 1) if chunks > 1 else None
 
 
@@ -200,7 +200,7 @@ def _provider(base_url: str | None) -> str:
 
 
 def _content(record: UsageRecord, stream: Accounted) -> Attributes:
-    answer = answer_of(stream.log.after(0))
+    answer = answer_of(stream.log.events)
     texts = [("reasoning", answer.reasoning), ("text", answer.text), ("refusal", answer.refusal)]
     parts = [{"type": kind, "content": text} for kind, text in texts if text]
     parts += [{"type": "tool_call", **call} for call in answer.tool_calls]

@@ -52,13 +52,13 @@ def check_site(request: Request, settings: Settings) -> None:
         raise CrossSite()
 
 
-def check_processes(request: Request) -> None:
+def check_processes(request: Request, settings: Settings) -> None:
     """Refuse to start a stream that another process could not find. Raises `SeveralProcesses`.
 
     `wsgi.multiprocess` is true if the server has several: https://peps.python.org/pep-3333/#environ-variables
     Under gunicorn with our hooks such a server does not start: see `worker.post_worker_init()`.
     """
-    if request.environ.get("wsgi.multiprocess"):
+    if request.environ.get("wsgi.multiprocess") and not settings.is_shared:
         logger.error(SEVERAL_PROCESSES)
         raise SeveralProcesses()
 

@@ -8,7 +8,7 @@ import signal
 import click
 
 from ..chat_request import ChatRequest
-from ..core.stream import Stream
+from ..core.followed import Followed
 from ..events import Delta
 from ..events import Event
 from ..events import Failure
@@ -65,7 +65,7 @@ def _print(event: Event) -> None:
         click.echo(f"\n{event.message} ({event.code}, error {event.error_id})", err=True)
 
 
-def _print_bill(stream: Stream) -> int:
+def _print_bill(stream: Followed) -> int:
     record = stream.record
     if record is None:
         click.echo("\nThe stream did not come to its end.", err=True)

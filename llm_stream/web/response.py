@@ -17,8 +17,8 @@ from flask import Response
 from flask import current_app
 from flask import stream_with_context
 
+from ..core.followed import Followed
 from ..core.reader import Reader
-from ..core.stream import Stream
 from ..core.streams import Streams
 from ..errors import InvalidField
 from ..errors import LLMStreamError
@@ -41,7 +41,7 @@ logger = logging.getLogger("llm_stream")
 WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
 
 
-def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, after: int = 0) -> Response:
+def answer(streams: Streams, stream: Followed, request: Request, wire: Wire, *, after: int = 0) -> Response:
     """Respond with `stream` in the format that `request` accepts.
 
     A GET starts its event stream at once, because `EventSource` cannot see a status. A POST waits for the first
@@ -55,7 +55,7 @@ def answer(streams: Streams, stream: Stream, request: Request, wire: Wire, *, af
 
 def event_stream(
     streams: Streams,
-    stream: Stream,
+    stream: Followed,
     request: Request,
     wire: Wire,
     *,
@@ -82,7 +82,7 @@ def event_stream(
 
 def whole_answer(
     streams: Streams,
-    stream: Stream,
+    stream: Followed,
     request: Request,
     *,
     after: int = 0,
@@ -97,18 +97,18 @@ def whole_answer(
         return Response(status=CLIENT_CLOSED_REQUEST)
     finally:
         reader.close()
-    return (render or _answer_response)(stream.log.after(0))
+    return (render or _answer_response)(stream.log.events)
 
 
 def combined_event_stream(
-    streams: Streams, positions: Sequence[tuple[Stream, int]], statuses: bytes, request: Request
+    streams: Streams, positions: Sequence[tuple[Followed, int]], statuses: bytes, request: Request
 ) -> Response:
     """First `statuses`, then the events of several streams, each after the number in its position."""
     readers = streams.follow_together(positions, connection=_connection_of(request))
     return _event_stream_of(readers.written(NativeWire(), statuses), readers.close)
 
 
-def _reader(streams: Streams, stream: Stream, request: Request, after: int) -> Reader:
+def _reader(streams: Streams, stream: Followed, request: Request, after: int) -> Reader:
     return streams.follow(stream, after=after, connection=_connection_of(request))
 
 
@@ -144,10 +144,10 @@ def nothing_more() -> Response:
     return Response(status=204)
 
 
-def snapshot(stream: Stream) -> Response:
+def snapshot(stream: Followed) -> Response:
     """The answer so far, as JSON."""
     stream.looked_at()
-    return json_response(answer_of(stream.log.after(0)))
+    return json_response(answer_of(stream.log.events))
 
 
 def failure_response(failure: Failure, answer: Answer | None = None) -> Response:

@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from ..chat_request import ChatRequest
 from ..core.books import Hook
-from ..core.stream import Stream
+from ..core.followed import Followed
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
 from ..upstream.client import Client
@@ -74,7 +74,7 @@ class Service(Views):
 
     def admit(self) -> str:
         """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
-        access.check_processes(request)
+        access.check_processes(request, self.state.settings)
         access.check_site(request, self.state.settings)
         return access.owner_of(request, self._authorize)
 
@@ -90,7 +90,7 @@ class Service(Views):
         source: Iterable[Any] | None = None,
         model: str | None = None,
         key: str | None = None,
-    ) -> Stream:
+    ) -> Followed:
         """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`."""
         state = self.state
         stream_source = self.source_of(state, chat_request, source, model)
@@ -142,9 +142,8 @@ class Service(Views):
             return response.nothing_more()
         return self.follow(stream, sse.event_number(number) or 0, wire)
 
-    def follow(self, stream: Stream, after: int, wire: Wire) -> Response:
+    def follow(self, stream: Followed, after: int, wire: Wire) -> Response:
         """The events after number `after`; 204 if the stream has ended and has no more."""
-        if stream.log.ended and after >= len(stream.log):
+        if stream.log.ended and after >= stream.log.last:
             return response.nothing_more()
-        after = min(after, len(stream.log))
-        return response.answer(self.state.streams, stream, request, wire, after=after)
+        return response.answer(self.state.streams, stream, request, wire, after=stream.position(after))

@@ -90,7 +90,7 @@ def install(
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
     books = Books(app, llm.name, settings, hooks, model, budget_of)
-    states[llm] = State(app, settings, model, Streams(settings, books), books.ledger, prefixes)
+    states[llm] = State(app, settings, model, Streams(llm.name, settings, books), books.ledger, prefixes)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()

@@ -57,21 +57,40 @@ Subscriber = Callable[[int, Sequence[Event]], None]
 """Called for every append, with the number of the first event, and the events."""
 
 
+LOST = 900_000_000
+"""The number of the first event of the end that is written for a stream whose worker was lost.
+
+Readers of that worker may have seen events that no other worker knows. The end must not reuse their numbers, so it has
+numbers that no stream can reach: an event takes `EVENT_BYTES` of `LLM_STREAM_MAX_STREAM_BYTES` at least.
+"""
+
+
 class MemoryLog:
-    """Numbered and append-only: the first event is number 1. Only one thread may append at a time."""
+    """Numbered and append-only: the first event is number 1. Only one thread may append at a time.
+
+    Numbers rise by one. Only the end of a lost stream leaves numbers out: it begins at `LOST`.
+    """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._end_of_lost: list[Event] = []
         self._subscribers: tuple[Subscriber, ...] = ()
         self._lock = Lock()
 
-    def __len__(self) -> int:
-        return len(self._events)
+    @property
+    def last(self) -> int:
+        """The number of the last event; 0 if there is none."""
+        return LOST - 1 + len(self._end_of_lost) if self._end_of_lost else len(self._events)
+
+    @property
+    def events(self) -> list[Event]:
+        """All events."""
+        return self._events + self._end_of_lost
 
     @property
     def ended(self) -> bool:
         """Whether it holds `Done`: nothing is appended after that."""
-        return bool(self._events) and isinstance(self._events[-1], Done)
+        return bool(self._events) and isinstance((self._end_of_lost or self._events)[-1], Done)
 
     def append(self, events: Sequence[Event]) -> None:
         """Append all of them at once: a reader never sees only a part."""
@@ -79,12 +98,28 @@ class MemoryLog:
             return
         first = len(self._events) + 1
         self._events.extend(events)
+        self._notify(first, events)
+
+    def append_end_of_lost(self, events: Sequence[Event]) -> None:
+        """Append the end that was written for a lost stream."""
+        self._end_of_lost.extend(events)
+        self._notify(LOST, events)
+
+    def after(self, number: int) -> tuple[int, list[Event]]:
+        """Events after number `number`, without a gap between them, and the number of the first."""
+        if number < len(self._events) or not self._end_of_lost:
+            return number + 1, self._events[number:]
+        first = max(number + 1, LOST)
+        return first, self._end_of_lost[first - LOST :]
+
+    def at(self, number: int) -> Event | None:
+        """The event with this number; None if this log does not have it."""
+        first, events = self.after(number - 1)
+        return events[0] if events and first == number else None
+
+    def _notify(self, first: int, events: Sequence[Event]) -> None:
         for notify in self._subscribers:
             notify(first, events)
-
-    def after(self, number: int) -> list[Event]:
-        """The events after number `number`."""
-        return self._events[number:]
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` in the thread that appends. It must not block."""

@@ -7,7 +7,7 @@ from flask import request
 from flask import url_for
 from werkzeug.routing import MapAdapter
 
-from ...core.stream import Stream
+from ...core.followed import Followed
 from ..service import Service
 
 
@@ -16,7 +16,7 @@ def registered_names(llm: Service) -> list[str]:
     return [name for name, blueprint in current_app.blueprints.items() if blueprint is llm]
 
 
-def url_of(llm: Service, stream: Stream) -> str:
+def url_of(llm: Service, stream: Followed) -> str:
     """The stream's URL in the registration that serves this request, or in the first one for the app's own views."""
     names = registered_names(llm)
     name = next((name for name in request.blueprints if name in names), names[0])

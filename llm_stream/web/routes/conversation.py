@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from ...chat_request import ChatRequest
-from ...core.stream import Stream
+from ...core.followed import Followed
 from ...errors import ExpiredStream
 from ...events import WHOLE
 from ..service import Service
@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
         return f"{msgspec.json.encode(self).decode()} {attempt}"
 
 
-def place_of(stream: Stream) -> Place | None:
+def place_of(stream: Followed) -> Place | None:
     """None if the stream's key was not built by `Place.key()`."""
     try:
         return msgspec.json.decode((stream.key or "").rpartition(" ")[0], type=Place)
@@ -40,7 +40,7 @@ def place_of(stream: Stream) -> Place | None:
         return None
 
 
-def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Place) -> Stream:
+def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Place) -> Followed:
     """Attach to the stream at `place`. Start a new one if there is none, or if it failed, was stopped or expired.
 
     Raises `LLMStreamError`.
@@ -56,7 +56,7 @@ def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Plac
     return llm.open(owner, msgspec.structs.replace(chat_request, key=key))
 
 
-def streams_in(llm: Service, owner: str, client: str, conversation: str) -> list[Stream]:
+def streams_in(llm: Service, owner: str, client: str, conversation: str) -> list[Followed]:
     """The retained streams of a conversation, newest first."""
     streams = []
     for stream in llm.state.streams.of(owner):

@@ -8,7 +8,7 @@ from flask import Response
 from flask import request
 
 from ...chat_request import ChatRequest
-from ...core.stream import Stream
+from ...core.followed import Followed
 from ...errors import ExpiredStream
 from ...errors import InvalidField
 from ...errors import UnknownStream
@@ -71,10 +71,10 @@ def add_to(llm: Service) -> None:
             except (UnknownStream, ExpiredStream) as error:
                 statuses += native.status(stream_id, error.status, error.failure())
                 continue
-            if stream.log.ended and after >= len(stream.log):
+            if stream.log.ended and after >= stream.log.last:
                 statuses += native.status(stream_id, 204)
             else:
-                positions.append((stream, min(after, len(stream.log))))
+                positions.append((stream, stream.position(after)))
         return response.combined_event_stream(streams, positions, statuses, request)
 
     @llm.get("/streams/<stream_id>")
@@ -108,7 +108,7 @@ def _requested_positions() -> Iterable[tuple[str, int]]:
     }.items()
 
 
-def _position_in(stream: Stream) -> int:
+def _position_in(stream: Followed) -> int:
     """The number of the last event the reader has. Raises `InvalidField`."""
     name, after = "Last-Event-ID", request.headers.get("Last-Event-ID")
     if after is not None:

@@ -10,7 +10,7 @@ from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import InternalServerError
 
-from ...core.stream import Stream
+from ...core.followed import Followed
 from ...errors import LLMStreamError
 from ...errors.statuses import status_of
 from ...events import Event
@@ -82,23 +82,23 @@ def add_to(llm: Service) -> None:
     llm.register_blueprint(v1)
 
 
-def _completion(stream: Stream, events: Sequence[Event]) -> Response:
+def _completion(stream: Followed, events: Sequence[Event]) -> Response:
     """The complete answer or an error. An incomplete answer can be read at the stream's URL."""
     if failure := failure_in(events):
         return _refusal(stream, failure)
     return response.json_response(completion_of(events))
 
 
-def _refusal(stream: Stream, failure: Failure) -> Response:
+def _refusal(stream: Followed, failure: Failure) -> Response:
     """A failed stream. Without `x-should-retry` SDKs retry twice, and each retry may cost money."""
     answer = _error(failure, status_of(failure.code))
-    cost_nothing = any(isinstance(event, Usage) and event.source == "none" for event in stream.log.after(0))
+    cost_nothing = any(isinstance(event, Usage) and event.source == "none" for event in stream.log.events)
     may_succeed = failure.retryable and stream.key is None  # with the same key, a retry gets the same failure
     answer.headers["x-should-retry"] = _yes_or_no(cost_nothing and may_succeed)
     return answer
 
 
-def _add_headers(llm: Service, answer: Response, stream: Stream, left_out: Sequence[str]) -> Response:
+def _add_headers(llm: Service, answer: Response, stream: Followed, left_out: Sequence[str]) -> Response:
     """Name the stream's id and URL, and the parameters that were ignored."""
     answer.headers["x-request-id"] = stream.id
     answer.headers["x-llm-stream-url"] = url_of(llm, stream)

@@ -11,7 +11,7 @@ from flask import Response
 from flask import request
 from werkzeug.exceptions import HTTPException
 
-from ...core.stream import Stream
+from ...core.followed import Followed
 from ...errors import LLMStreamError
 from ...events import Failure
 from ...requests import ui
@@ -65,7 +65,7 @@ def add_to(llm: Service) -> None:
     llm.register_blueprint(views)
 
 
-def _streamed(llm: Service, stream: Stream, message_id: str | None) -> Response:
+def _streamed(llm: Service, stream: Followed, message_id: str | None) -> Response:
     """Always from the first event: these clients rebuild the message when they reconnect."""
     refuse = in_text if request.method == "POST" else None
     answer = response.event_stream(llm.state.streams, stream, request, UIWire(message_id), refuse=refuse)

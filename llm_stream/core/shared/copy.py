@@ -1,0 +1,143 @@
+"""What the store, and the workers that follow, have of a stream that this worker writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from time import time
+from typing import Any
+
+from ...events import Done
+from ...events import Event
+from ...server import gevent
+from ...upstream.source import Attempt
+from ...usage import estimate
+from ..log.memory import Subscriber
+from ..stream import Stream
+from .entries import Account
+from .entries import Call
+from .entries import Header
+from .entries import encode
+from .entries import encode_struct
+from .entries import pieces_of
+from .entries import running_ttl
+from .store import Entry
+from .store import Opening
+
+FOLLOWS_S = 4.0
+"""A worker that has not said for this long that it follows a stream is dead: its readers are gone."""
+
+
+def _ignore(first: int, events: Sequence[Event]) -> None:
+    """Until the shipper subscribes."""
+
+
+class RemoteReader:
+    """Counts as a reader of the stream while another worker has readers of it."""
+
+    def __init__(self, stream: Stream, after: int) -> None:
+        self._stream = stream
+        self.after = after
+        """The number of the last event that was pushed to that worker."""
+        self.heard_at = monotonic()
+        self.is_asking = True
+        """It waits for an answer, even if there is nothing new."""
+        stream.join(self)
+
+    def tick(self, now: float) -> None:
+        if now - self.heard_at > FOLLOWS_S:
+            self._stream.leave(self, since=self.heard_at)
+
+
+class Copy:
+    """One thread, the shipper's, changes it; the thread that appends to the stream only reads."""
+
+    def __init__(self, stream: Stream, worker: str, fingerprint: bytes) -> None:
+        self.stream = stream
+        self.last = 0
+        """The number of the last event in the store."""
+        self.appended_at = 0.0
+        self.followers: dict[str, RemoteReader] = {}
+        self.readers_told = 0
+        self.subscriber: Subscriber = _ignore
+        self._worker = worker
+        self._created = time()
+        self._fingerprint = fingerprint
+        self._attempts_told: tuple[Any, ...] = ()
+        self._sizes: dict[int, int | None] = {}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store lacks events."""
+        return self.last < self.stream.log.last
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the stream has ended, and the store and all workers that follow have all of it."""
+        log = self.stream.log
+        return log.ended and not self.is_behind and all(f.after >= log.last for f in self.followers.values())
+
+    def opening(self) -> Opening:
+        """All events so far, as the first entry."""
+        stream, settings = self.stream, self.stream.settings
+        header = Header(stream.owner, self._worker, self._created, stream.key, stream.model)
+        events = stream.log.events
+        fields = {"header": encode_struct(header), "events": encode(events), "account": self._account()}
+        return Opening(
+            stream.id,
+            stream.owner,
+            self._worker,
+            fields,
+            len(events),
+            settings.max_streams_per_owner,
+            running_ttl(settings),
+            stream.key,
+            self._fingerprint,
+        )
+
+    def entry(self) -> Entry:
+        """The events that the store does not have."""
+        first, events = self.stream.log.after(self.last)
+        fields: dict[str, bytes] = {"events": encode(events)}
+        if isinstance(events[-1], Done):
+            fields["status"] = (self.stream.ending or "failed").encode()
+        elif (told := self._told()) != self._attempts_told:
+            self._attempts_told = told
+            fields["account"] = self._account()
+        return Entry(self.stream.id, first + len(events) - 1, fields)
+
+    def push(self, follower: RemoteReader) -> tuple[int, list[Any]] | None:
+        """The events that a worker does not have, in the form of `Push`; None if there is nothing to say."""
+        first, events = self.stream.log.after(follower.after)
+        if not events and not follower.is_asking:
+            return None
+        follower.after = first + len(events) - 1
+        follower.is_asking = False
+        return first, pieces_of(events)
+
+    def _told(self) -> tuple[Any, ...]:
+        """Changes whenever the account does. Cheap, as it is asked for each entry."""
+        return tuple((attempt.accepted, attempt.upstream_model, attempt.figures) for attempt in self.stream.attempts)
+
+    def _account(self) -> bytes:
+        stream = self.stream
+        attempts = stream.attempts or self._first_attempts()
+        calls = [Call.of(attempt, self._input_tokens(attempt)) for attempt in attempts]
+        ttft_s = stream.first_content_at - stream.started_at if stream.first_content_at else None
+        return encode_struct(Account(calls, ttft_s, stream.meter.currency if stream.meter else None))
+
+    def _first_attempts(self) -> list[Attempt]:
+        """The call that is about to be made: should the worker die before its first token, it may have to be paid."""
+        if self.stream.is_released:
+            return []
+        source = self.stream.source
+        return [Attempt(source.asked.model, source.asked, source.base_url, accepted=True)]
+
+    def _input_tokens(self, attempt: Attempt) -> int | None:
+        """Attempts at the same question share its size."""
+        asked = attempt.asked
+        if asked.messages is None:
+            return None
+        if id(asked) not in self._sizes:
+            self._sizes[id(asked)] = gevent.off_loop(estimate.input_tokens, asked.messages)
+        return self._sizes[id(asked)]

@@ -1,0 +1,111 @@
+"""The inbox of this worker: what the others ask of it, and what they push."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+import msgspec
+
+from ...errors import LogUnavailable
+from . import messages
+from .entries import events_of
+from .messages import Follow
+from .messages import Leave
+from .messages import Message
+from .messages import Push
+from .messages import Stop
+from .messages import Stopped
+from .messages import Unknown
+from .mirror import Mirror
+from .mirror import Mirrors
+from .reaper import Reaper
+from .roster import Roster
+from .shipper import Shipper
+
+logger = logging.getLogger("llm_stream")
+
+
+class Inbox:
+    """Sends, and delivers what the one thread that calls `receive()` gets."""
+
+    def __init__(self, worker: str, roster: Roster, shipper: Shipper, mirrors: Mirrors, reaper: Reaper) -> None:
+        self._worker = worker
+        self._roster = roster
+        self._shipper = shipper
+        self._mirrors = mirrors
+        self._reaper = reaper
+        self.read = "0-0"
+        """The id of the last message that was delivered."""
+
+    def receive(self) -> None:
+        """Deliver what has come; wait for it, for a second at most. Raises `LogUnavailable`."""
+        for message_id, message in self._roster.receive(self._worker, self.read):
+            self.read = message_id
+            try:
+                self._deliver(messages.decode(message))
+            except msgspec.MsgspecError as error:
+                logger.error("another worker's message cannot be read: do all run the same version? %s", error)
+            except LogUnavailable as error:
+                logger.debug("a message is answered when the log is back: %s", error)
+
+    def _deliver(self, message: Message) -> None:
+        deliver: Callable[[], None] = {
+            Follow: self._follow,
+            Leave: self._leave,
+            Stop: self._stop,
+            Stopped: self._stopped,
+            Unknown: self._unknown,
+            Push: self._push,
+        }[type(message)]  # type: ignore[assignment]
+        deliver(message)  # type: ignore[call-arg]
+
+    def send(self, worker: str, message: Message) -> None:
+        """Raises `LogUnavailable`."""
+        self._roster.send([(worker, messages.encode(message))])
+
+    def follow(self, mirrors: list[Mirror]) -> list[tuple[str, bytes]]:
+        """The messages that say which streams this worker follows: one to each worker that writes some of them."""
+        streams: dict[str, dict[str, int]] = defaultdict(dict)
+        for mirror in mirrors:
+            streams[mirror.header.worker][mirror.id] = mirror.log.last
+        return [(worker, messages.encode(Follow(self._worker, followed))) for worker, followed in streams.items()]
+
+    # To the worker that writes
+
+    def _follow(self, message: Follow) -> None:
+        unknown = [id for id, after in message.streams.items() if not self._shipper.follow(message.worker, id, after)]
+        if unknown:
+            self.send(message.worker, Unknown(unknown))
+
+    def _leave(self, message: Leave) -> None:
+        for stream_id in message.streams:
+            self._shipper.leave(message.worker, stream_id)
+
+    def _stop(self, message: Stop) -> None:
+        if copy := self._shipper.get(message.stream):
+            copy.stream.stop("cancelled")
+        self.send(message.worker, Stopped(message.stream))
+
+    # To the worker that follows
+
+    def _stopped(self, message: Stopped) -> None:
+        if mirror := self._mirrors.get(message.stream):
+            mirror.stopped.set()
+
+    def _unknown(self, message: Unknown) -> None:
+        for stream_id in message.streams:
+            if mirror := self._mirrors.get(stream_id):
+                self._reaper.refresh(mirror)
+
+    def _push(self, message: Push) -> None:
+        missing = []
+        for stream_id, (first, pieces) in message.streams.items():
+            if mirror := self._mirrors.get(stream_id):
+                if mirror.add(first, events_of(pieces)):
+                    mirror.has_caught_up()
+                else:
+                    missing.append(mirror)
+        if missing:
+            self._roster.send(self.follow(missing))

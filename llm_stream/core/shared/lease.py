@@ -1,0 +1,53 @@
+"""The leases of workers: this worker's own, and what it knows of the others'."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from time import monotonic
+
+from .engine import Fill
+from .roster import Beat
+from .roster import Roster
+
+BEAT_S = 1.0
+LEASE_S = 6.0
+
+
+class Lease:
+    """One thread calls `beat()`; any thread reads."""
+
+    def __init__(self, worker: str, roster: Roster) -> None:
+        self.worker = worker
+        self.alive: Set[str] = frozenset()
+        self.due_at = 0.0
+        self._roster = roster
+        self._beat_at = float("-inf")
+        self._since = float("inf")
+        self._epoch: str | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether no other worker can have taken this one for dead."""
+        return monotonic() - self._beat_at < LEASE_S
+
+    def is_lost(self, worker: str) -> bool:
+        """Whether that worker is dead. Only known after this one has been connected for as long as a lease lasts.
+
+        If the store was unreachable or this process did not run, the others need time to renew their leases.
+        """
+        return worker not in self.alive and monotonic() - self._since >= LEASE_S
+
+    def beat(self, also: Fill) -> tuple[Beat, bool, bool]:
+        """Renew the lease. Also returns whether it had expired, and whether the store has come back empty.
+
+        Raises `LogUnavailable`.
+        """
+        began = monotonic()
+        self.due_at = began + BEAT_S
+        beat = self._roster.beat(self.worker, LEASE_S, also)
+        had_expired = began - self._beat_at > LEASE_S
+        if began - self._beat_at > 3 * BEAT_S or self._epoch != beat.epoch:
+            self._since = began
+        is_empty = self._epoch not in (None, beat.epoch)
+        self._beat_at, self._epoch, self.alive = began, beat.epoch, frozenset(beat.alive)
+        return beat, had_expired, is_empty

@@ -1,0 +1,163 @@
+"""The shared log of one `LLMStream`: what `Streams` asks of the store and of the other workers."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from ...errors import LLMStreamError
+from ...errors import LogUnavailable
+from ...errors import TooManyStreams
+from ...settings import Settings
+from ...upstream.ending import Ending
+from ...usage.bill import NO_USAGE
+from ..stream import Lost
+from ..stream import Stream
+from . import client
+from .copy import Copy
+from .engine import Engine
+from .entries import Claim
+from .entries import encode
+from .keys import Keys
+from .messages import Stop
+from .mirror import Mirror
+from .mirror import checked
+from .reaper import Reaper
+from .reaper import SettleLost
+from .roster import Roster
+from .store import Entry
+from .store import Opening
+from .store import Store
+from .worker import Worker
+
+TOO_MANY_RETRY_AFTER_S = 5.0
+
+
+class SharedLog:
+    """Thread-safe. The first request, or the worker's hook, signs this process on as a worker."""
+
+    def __init__(self, name: str, settings: Settings, books: SettleLost) -> None:
+        """Raises `ConfigError`. Connects later."""
+        client.check(settings.log_url)
+        self._settings = settings
+        self._engine = Engine(settings.log_url)
+        keys = Keys(name)
+        self._store = Store(self._engine, keys)
+        self._roster = Roster(self._engine, keys)
+        self._reaper = Reaper(self._store, settings, books)
+        self._worker = self._new_worker()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _new_worker(self) -> Worker:
+        return Worker(self._engine, self._store, self._roster, self._reaper)
+
+    def _after_fork(self) -> None:
+        self._engine.forget()
+        self._worker = self._new_worker()
+
+    def begin(self) -> None:
+        """Raises `RuntimeError` if no thread can be started."""
+        self._worker.begin()
+
+    def close(self, within_s: float) -> None:
+        """Ship what is left and sign off."""
+        self._worker.close(within_s)
+
+    # Streams of this worker
+
+    def admit(self, stream: Stream, fingerprint: bytes) -> Claim | None:
+        """Take a slot and claim the key. Return the claim of the stream that has the key already, if any.
+
+        Raises `TooManyStreams` and `LogUnavailable`.
+        """
+        self.begin()
+        worker = self._worker
+        copy = Copy(stream, worker.name, fingerprint)
+        opening = copy.opening()
+        worker.shipper.add(copy)  # other workers may ask for it as soon as it is in the store
+        refusal: LLMStreamError | None = None
+        claim = None
+        try:
+            has_slot, claim = self._store.admit(opening)
+            if claim is not None:
+                refusal = LLMStreamError()
+            elif not has_slot:
+                refusal = TooManyStreams(retry_after=TOO_MANY_RETRY_AFTER_S)
+        except LogUnavailable as error:
+            refusal = error
+        if refusal is not None:
+            self._withdraw(copy, opening, refusal)
+            if claim is None:
+                raise refusal
+        else:
+            worker.shipper.begin(copy, opening.last)
+        return claim
+
+    def withdraw(self, stream: Stream, error: LLMStreamError) -> None:
+        """Forget a stream that was admitted, and refused after all."""
+        if copy := self._worker.shipper.get(stream.id):
+            self._withdraw(copy, copy.opening(), error)
+
+    def _withdraw(self, copy: Copy, opening: Opening, error: LLMStreamError) -> None:
+        end = Ending(error.ending, failure=error.failure(), usage=NO_USAGE).events()
+        fields = {"events": encode(end), "status": error.ending.encode()}
+        self._worker.withdraw(opening, Entry(opening.stream_id, opening.last + len(end), fields))
+        self._worker.shipper.drop(copy)
+
+    def check(self, stream: Stream) -> None:
+        """Called before a stream settles. Raises `Lost` if another worker has settled it.
+
+        While the lease is held, none can have. After that the store knows; if it is away, the ledger decides.
+        """
+        worker = self._worker
+        copy = worker.shipper.get(stream.id)
+        if copy is not None and not worker.lease.is_held:
+            try:
+                worker.shipper.check(copy)
+            except LogUnavailable:
+                pass
+        if end := worker.shipper.lost.pop(stream.id, None):
+            raise Lost(end)
+
+    # Streams of any worker
+
+    def claim(self, owner: str, key: str) -> Claim | None:
+        """The stream that a key stands for. Raises `LogUnavailable`."""
+        self.begin()
+        return self._store.claim(owner, key)
+
+    def find(self, owner: str, stream_id: str) -> Mirror:
+        """Raises `UnknownStream`, `ExpiredStream` and `LogUnavailable`."""
+        self.begin()
+        mirrors = self._worker.mirrors
+        mirror = mirrors.get(stream_id)
+        if mirror is not None and mirror.owner == owner:
+            mirror.found_at = monotonic()
+            return mirror
+        mirror = Mirror(stream_id, checked(*self._store.read(stream_id), owner), self._settings, self)
+        if not mirror.log.ended:
+            mirror = mirrors.keep(mirror)
+            self.follow(mirror)
+        return mirror
+
+    def streams_of(self, owner: str) -> list[str]:
+        """The ids of an owner's streams, the newest first. Raises `LogUnavailable`."""
+        self.begin()
+        return self._store.streams_of(owner)
+
+    # What a mirror asks of its stream's worker
+
+    def follow(self, mirror: Mirror) -> None:
+        self._worker.mirrors.keep(mirror)
+        try:
+            self._roster.send(self._worker.inbox.follow([mirror]))
+        except LogUnavailable:  # the next beat asks again
+            pass
+
+    def leave(self, mirror: Mirror) -> None:
+        self._worker.leave(mirror)
+
+    def stop(self, mirror: Mirror) -> None:
+        """Raises `LogUnavailable`."""
+        self._worker.mirrors.keep(mirror)
+        self._worker.inbox.send(mirror.header.worker, Stop(self._worker.name, mirror.id))

@@ -1,0 +1,55 @@
+"""The messages between workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Follow(msgspec.Struct, tag="follow"):
+    """`worker` has readers of these streams, and has their events up to a number. Sent again with each beat."""
+
+    worker: str
+    streams: dict[str, int]
+
+
+class Leave(msgspec.Struct, tag="leave"):
+    """`worker` has no readers of these streams any more."""
+
+    worker: str
+    streams: list[str]
+
+
+class Stop(msgspec.Struct, tag="stop"):
+    """A client of `worker` stops this stream."""
+
+    worker: str
+    stream: str
+
+
+class Stopped(msgspec.Struct, tag="stopped"):
+    """The answer to `Stop`: it is decided how the stream ends."""
+
+    stream: str
+
+
+class Unknown(msgspec.Struct, tag="unknown"):
+    """The answer to `Follow`, for streams that the sender does not write: what there is of them is in the store."""
+
+    streams: list[str]
+
+
+class Push(msgspec.Struct, tag="push"):
+    """Events of streams that the receiver follows: the number of the first, and the events as in the store.
+
+    No events: the receiver has them all.
+    """
+
+    streams: dict[str, tuple[int, list[str | dict[str, Any]]]]
+
+
+Message = Follow | Leave | Stop | Stopped | Unknown | Push
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Message).decode

@@ -1,0 +1,151 @@
+"""Streams that other workers write, for the readers of this one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from collections.abc import Sequence
+from time import monotonic
+from typing import Protocol
+
+from ...errors import ExpiredStream
+from ...errors import LogUnavailable
+from ...errors import UnknownStream
+from ...events import Done
+from ...events import Event
+from ...events import Status
+from ...settings import Settings
+from ..followed import Followed
+from ..followed import Follower
+from .engine import RETRY_AFTER_S
+from .entries import Kept
+from .entries import add
+
+ANSWER_S = 1.0
+"""How long to wait for a worker's answer. A worker that is alive answers within milliseconds."""
+
+FOUND_S = 2 * ANSWER_S
+"""How long a mirror that was found is kept for the reader that is about to join."""
+
+
+class Post(Protocol):
+    """What a mirror asks of the worker that writes its stream."""
+
+    def follow(self, mirror: Mirror) -> None: ...
+
+    def leave(self, mirror: Mirror) -> None: ...
+
+    def stop(self, mirror: Mirror) -> None: ...
+
+
+class Mirror(Followed):
+    """Filled from the store when it is opened, and then by what the stream's worker pushes."""
+
+    def __init__(self, stream_id: str, kept: Kept, settings: Settings, post: Post) -> None:
+        header = kept.header
+        super().__init__(id=stream_id, owner=header.owner, key=header.key, model=header.model, settings=settings)
+        self.header = header
+        self.account = kept.account
+        self.found_at = monotonic()
+        self.stopped = threading.Event()
+        """The stream's worker has confirmed a stop."""
+        self._caught_up = threading.Event()
+        self._post = post
+        self._lock = threading.Lock()
+        for first, events in kept.batches:
+            self.add(first, events)
+
+    @property
+    def ending(self) -> Status | None:
+        last = self.log.events[-1]
+        return last.status if isinstance(last, Done) else None
+
+    @property
+    def at_rest(self) -> bool:
+        return not self.readers
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self.readers) or monotonic() - self.found_at < FOUND_S
+
+    def add(self, first: int, events: Sequence[Event]) -> bool:
+        """Append those that the log does not have. Return False if events before them are missing."""
+        with self._lock:
+            if not self.log.ended and not add(self.log, first, events):
+                return False
+        if self.log.ended:
+            self.settled.set()
+            self.stopped.set()
+            self._caught_up.set()
+        return True
+
+    def has_caught_up(self) -> None:
+        """The stream's worker has sent all events that it had when it was asked."""
+        self._caught_up.set()
+
+    def position(self, after: int) -> int:
+        """The reader may have seen, at the stream's own worker, events that are still on their way to this one.
+
+        If that worker does not answer, the position stands: what follows it is the end of a lost stream.
+        """
+        if after > self.log.last and not self._caught_up.wait(ANSWER_S):
+            return after
+        return super().position(after)
+
+    def join(self, reader: Follower) -> None:
+        super().join(reader)
+        if not self.log.ended:
+            self._post.follow(self)
+
+    def leave(self, reader: Follower, since: float | None = None) -> None:
+        super().leave(reader, since)
+        if not self.is_wanted:
+            self._post.leave(self)
+
+    def looked_at(self) -> None:
+        """A snapshot is taken: wait for the newest events."""
+        self._caught_up.wait(ANSWER_S)
+
+    def stop(self, status: Status) -> None:
+        """Raises `LogUnavailable` if the stream's worker does not confirm it."""
+        if self.log.ended:
+            return
+        self._post.stop(self)
+        if not self.stopped.wait(ANSWER_S):
+            raise LogUnavailable(retry_after=RETRY_AFTER_S)
+
+    def tick(self, now: float) -> None:
+        self._tick_readers(now)
+
+
+class Mirrors:
+    """The mirrors that are kept up to date."""
+
+    def __init__(self) -> None:
+        self._mirrors: dict[str, Mirror] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Mirror]:
+        return iter(list(self._mirrors.values()))
+
+    def get(self, stream_id: str) -> Mirror | None:
+        return self._mirrors.get(stream_id)
+
+    def keep(self, mirror: Mirror) -> Mirror:
+        """Keep `mirror`, or return the one that is kept already."""
+        with self._lock:
+            return self._mirrors.setdefault(mirror.id, mirror)
+
+    def drop(self, mirror: Mirror) -> bool:
+        """Return whether it was kept."""
+        with self._lock:
+            return self._mirrors.get(mirror.id) is mirror and bool(self._mirrors.pop(mirror.id))
+
+
+def checked(kept: Kept | None, buried: str | None, owner: str) -> Kept:
+    """Raises `UnknownStream`, also for another owner's stream, and `ExpiredStream`."""
+    if kept is None:
+        raise ExpiredStream() if buried == owner else UnknownStream()
+    if kept.header.owner != owner:
+        raise UnknownStream()
+    return kept

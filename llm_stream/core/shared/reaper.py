@@ -1,0 +1,104 @@
+"""Ends the streams of dead workers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import UTC
+from datetime import datetime
+from typing import Protocol
+
+from ...errors import WorkerLost
+from ...events import Event
+from ...settings import Settings
+from ...upstream.ending import Ending
+from ...upstream.source import Attempt
+from ...usage.account import LostStream
+from ...usage.account import account_of_lost
+from ...usage.bill import Bill
+from ...usage.record import UsageRecord
+from ..log.memory import LOST
+from .entries import Kept
+from .entries import encode
+from .mirror import Mirror
+from .store import Entry
+from .store import Store
+
+logger = logging.getLogger("llm_stream")
+
+
+class SettleLost(Protocol):
+    def settle_lost(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
+        """Write the record of a lost stream, and call the hooks. `currency` is its budget's."""
+
+
+class Reaper:
+    def __init__(self, store: Store, settings: Settings, books: SettleLost) -> None:
+        self._store = store
+        self._settings = settings
+        self._books = books
+        self._lock = threading.Lock()
+        self._unsettled: list[tuple[UsageRecord, Bill, str | None]] = []
+        self._settling: threading.Thread | None = None
+
+    def end(self, stream_id: str) -> Kept | None:
+        """End a lost stream, if it has no end. Return what the store has of it then; None if that is nothing.
+
+        Only one worker can write the end, and that one settles the stream. Raises `LogUnavailable`.
+        """
+        kept, _ = self._store.read(stream_id)
+        if kept is not None and kept.status is None:
+            self._end(stream_id, kept)
+            kept, _ = self._store.read(stream_id)
+        if kept is not None:
+            header = kept.header
+            self._store.bury(stream_id, header.owner, header.worker, self._settings.retention_s)
+        return kept
+
+    def refresh(self, mirror: Mirror) -> None:
+        """Read a stream from the store again, which its worker does not write any more. Raises `LogUnavailable`."""
+        kept = self.end(mirror.id)
+        for first, events in kept.batches if kept else ():
+            mirror.add(first, events)
+
+    def _end(self, stream_id: str, kept: Kept) -> None:
+        failure = WorkerLost().failure()
+        header, account = kept.header, kept.account
+        attempts = [call.attempt() for call in account.calls] or [Attempt(header.model, accepted=True)]
+        ending = Ending("interrupted", failure=failure, attempts=tuple(attempts))
+        lost = LostStream(
+            id=stream_id,
+            owner=header.owner,
+            model=header.model,
+            started=datetime.fromtimestamp(header.created, UTC),
+            ttft_s=account.ttft_s,
+            events=kept.events,
+        )
+        record, bill = account_of_lost(lost, ending, self._settings.prices)
+        events: Sequence[Event] = Ending("interrupted", failure=failure, usage=bill.usage_event()).events()
+        fields = {"events": encode(events), "status": ending.status.encode()}
+        entry = Entry(stream_id, LOST + len(events) - 1, fields)
+        if self._store.end_lost(entry, self._settings.retention_s):
+            logger.warning("stream %s has lost its worker %s", stream_id, header.worker)
+            self._settle_soon(record, bill, account.currency)
+
+    def _settle_soon(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
+        """In a thread of its own: hooks may take their time, and other streams wait for their end."""
+        with self._lock:
+            self._unsettled.append((record, bill, currency))
+            if self._settling is None or not self._settling.is_alive():
+                self._settling = threading.Thread(target=self._settle_all, name="llm_stream lost", daemon=True)
+                self._settling.start()
+
+    def _settle_all(self) -> None:
+        while True:
+            with self._lock:
+                if not self._unsettled:
+                    self._settling = None
+                    return
+                lost = self._unsettled.pop(0)
+            try:
+                self._books.settle_lost(*lost)
+            except Exception:
+                logger.exception("cannot settle the lost stream %s", lost[0].id)

@@ -1,0 +1,118 @@
+"""The workers: who is alive, what each of them writes, and their inboxes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import NamedTuple
+
+from .engine import Engine
+from .engine import Fill
+from .engine import milliseconds
+from .keys import Keys
+from .store import REMEMBERED_S
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+INBOX_S = 30.0
+"""How long messages are kept for a worker that does not fetch them."""
+
+MOST_MESSAGES = 10_000
+
+BEAT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return {redis.call('ZRANGEBYSCORE', KEYS[1], now + 1, '+inf'), redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)}
+"""
+"""Renews a lease, by the clock of the engine. Returns the workers that have a lease, and those whose lease is over."""
+
+RETIRE = """
+local now = redis.call('TIME')[1] * 1000
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') <= now then
+    redis.call('ZREM', KEYS[1], ARGV[1])
+end
+"""
+
+
+class Beat(NamedTuple):
+    epoch: str
+    """Differs after the engine has come back empty."""
+    alive: set[str]
+    expired: list[str]
+
+
+class Roster:
+    def __init__(self, engine: Engine, keys: Keys) -> None:
+        self._engine = engine
+        self._keys = keys
+
+    def beat(self, worker: str, lease_s: float, also: Fill) -> Beat:
+        """Renew the lease of `worker`. `also` may add commands to the round trip. Raises `LogUnavailable`."""
+        keys, fresh, long = self._keys, secrets.token_hex(8), milliseconds(REMEMBERED_S)
+
+        def beat(pipe: Pipeline) -> None:
+            pipe.eval(BEAT, 1, keys.workers, worker, milliseconds(lease_s), int(REMEMBERED_S))
+            pipe.set(keys.epoch, fresh, nx=True, get=True, px=long)
+            pipe.pexpire(keys.epoch, long)
+            also(pipe)
+
+        (alive, expired), epoch, *_ = self._engine.pipeline(beat, is_probe=True)
+        return Beat(_text(epoch) if epoch else fresh, set(map(_text, alive)), list(map(_text, expired)))
+
+    def alive(self) -> list[str]:
+        """The workers that have a lease, or had one until now."""
+        found: Any = self._engine.run(lambda redis: redis.zrange(self._keys.workers, 0, -1))
+        return list(map(_text, found))
+
+    def running(self, worker: str) -> dict[str, int]:
+        """The streams that this worker writes, or has left behind, and how many readers each has."""
+        found: Any = self._engine.run(lambda redis: redis.hgetall(self._keys.running(worker)))
+        return {_text(stream_id): int(readers) for stream_id, readers in found.items()}
+
+    def retire(self, worker: str) -> None:
+        """Forget a worker whose lease is over."""
+        self._engine.run(lambda redis: redis.eval(RETIRE, 1, self._keys.workers, worker))
+
+    def sign_off(self, worker: str) -> None:
+        """Forget this worker, which writes nothing any more."""
+
+        def sign_off(pipe: Pipeline) -> None:
+            pipe.zrem(self._keys.workers, worker)
+            pipe.delete(self._keys.inbox(worker))
+            pipe.delete(self._keys.running(worker))
+
+        self._engine.pipeline(sign_off)
+
+    def report(self, pipe: Pipeline, worker: str, readers: Iterable[tuple[str, int]]) -> None:
+        """Say how many readers streams of this worker have."""
+        if counts := dict(readers):
+            pipe.hset(self._keys.running(worker), mapping=counts)  # type: ignore[arg-type]
+
+    # Inboxes
+
+    def send(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Put messages into the inboxes of workers. Raises `LogUnavailable`."""
+        self._engine.pipeline(lambda pipe: self.add_messages(pipe, messages))
+
+    def add_messages(self, pipe: Pipeline, messages: Iterable[tuple[str, bytes]]) -> None:
+        for worker, message in messages:
+            inbox = self._keys.inbox(worker)
+            pipe.xadd(inbox, {"m": message}, maxlen=MOST_MESSAGES, approximate=True)
+            pipe.pexpire(inbox, milliseconds(INBOX_S))
+
+    def receive(self, worker: str, after: str) -> list[tuple[str, bytes]]:
+        """The messages after id `after`, with their ids. Waits for the first. Raises `LogUnavailable`."""
+        return [(_text(id), fields[b"m"]) for id, fields in self._engine.wait(self._keys.inbox(worker), after)]
+
+    def trim(self, pipe: Pipeline, worker: str, read: str) -> None:
+        """Drop the messages before id `read`, and keep the inbox."""
+        pipe.xtrim(self._keys.inbox(worker), minid=read)
+
+
+def _text(value: bytes) -> str:
+    return value.decode()

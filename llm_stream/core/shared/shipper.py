@@ -1,0 +1,261 @@
+"""Copies the streams of this worker to the store, and pushes their events to the workers that follow them."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+from typing import Any
+
+from ...errors import LogUnavailable
+from ...events import Done
+from ...events import Event
+from ..log.memory import LOST
+from ..log.memory import Bell
+from . import messages
+from .copy import Copy
+from .copy import RemoteReader
+from .roster import Roster
+from .store import Store
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+logger = logging.getLogger("llm_stream")
+
+PUSH_S = 0.025
+"""How often new events are pushed to other workers."""
+
+APPEND_S = 0.2
+"""How often a stream's new events are appended to the store."""
+
+MOST_WAITING = 512
+"""Events that do not wait for the next append."""
+
+MOST_TOGETHER = 500
+"""Streams in one round trip: the engine serves other workers in between."""
+
+
+class Shipper:
+    """`ship()` is called by one thread; the other methods by any."""
+
+    def __init__(self, worker: str, store: Store, roster: Roster) -> None:
+        self._worker = worker
+        self._store = store
+        self._roster = roster
+        self._copies: dict[str, Copy] = {}
+        self._to_append: set[Copy] = set()
+        self._to_push: set[Copy] = set()
+        self._shipped_at = 0.0
+        self._is_urgent = False
+        self.bell = Bell()
+        """Wakes the thread that ships."""
+        self.lost: dict[str, Sequence[Event]] = {}
+        """The ends of streams that other workers have ended, because they took this one for dead."""
+
+    # The streams
+
+    def add(self, copy: Copy) -> None:
+        """Know of a stream. Nothing is shipped before `begin()`."""
+        self._copies[copy.stream.id] = copy
+
+    def begin(self, copy: Copy, last: int) -> None:
+        """The store has the stream's events up to number `last`: copy what follows."""
+        stream, copy.last = copy.stream, last
+        copy.subscriber = partial(self._appended, copy)
+        stream.log.subscribe(copy.subscriber)
+        if copy.is_behind:
+            self._ring(copy, is_urgent=True)
+
+    def drop(self, copy: Copy) -> None:
+        """Ship nothing more of a stream."""
+        self._forget([copy])
+
+    def get(self, stream_id: str) -> Copy | None:
+        return self._copies.get(stream_id)
+
+    @property
+    def copies(self) -> list[Copy]:
+        return list(self._copies.values())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the store has everything."""
+        return not self._to_append
+
+    def _appended(self, copy: Copy, first: int, events: Sequence[Event]) -> None:
+        """Called for each token, by the thread that appends it."""
+        is_urgent = first == 2 or isinstance(events[-1], Done) or first - copy.last > MOST_WAITING
+        if is_urgent or copy not in self._to_append or (copy.followers and copy not in self._to_push):
+            self._ring(copy, is_urgent)
+
+    def _ring(self, copy: Copy, is_urgent: bool) -> None:
+        self._to_append.add(copy)
+        if copy.followers:
+            self._to_push.add(copy)
+        if is_urgent:
+            self._is_urgent = True
+        self.bell.ring()
+
+    # Workers that follow
+
+    def follow(self, worker: str, stream_id: str, after: int) -> bool:
+        """`worker` has readers of the stream, and its events up to number `after`. False: the stream is unknown."""
+        copy = self._copies.get(stream_id)
+        if copy is None:
+            return False
+        reader = copy.followers.get(worker)
+        if reader is None or reader not in copy.stream.readers:
+            copy.followers[worker] = RemoteReader(copy.stream, after)
+        else:
+            reader.heard_at = monotonic()
+            reader.after, reader.is_asking = after, True
+        self._to_push.add(copy)
+        self.bell.ring()
+        return True
+
+    def leave(self, worker: str, stream_id: str) -> None:
+        copy = self._copies.get(stream_id)
+        if copy is not None and (reader := copy.followers.pop(worker, None)):
+            copy.stream.leave(reader)
+
+    # The thread
+
+    def wait(self, until: float) -> None:
+        """Sleep until there is something to ship, or until the time `until`."""
+        if not self._to_append and not self._to_push:
+            self.bell.wait(max(0.0, until - monotonic()))
+        window = PUSH_S if self._to_push else APPEND_S
+        while not self._is_urgent:
+            left = min(self._shipped_at + window, until) - monotonic()
+            if left <= 0 or not self.bell.wait(left):
+                return
+            if self._to_push:
+                window = PUSH_S
+
+    def ship(self, *, everything: bool = False) -> None:
+        """Append and push what is due. Raises `LogUnavailable`; then it is tried again."""
+        self._is_urgent = False
+        self._shipped_at = now = monotonic()
+        due = [copy for copy in self._to_append if everything or self._is_due(copy, now)]
+        pushes = self._pushes()
+        while due or pushes:
+            together, due = due[:MOST_TOGETHER], due[MOST_TOGETHER:]
+            self._append(together, pushes)
+            pushes = []
+        self._forget([copy for copy in self._copies.values() if copy.is_complete])
+
+    @staticmethod
+    def _is_due(copy: Copy, now: float) -> bool:
+        log = copy.stream.log
+        return now - copy.appended_at >= APPEND_S or log.ended or log.last - copy.last > MOST_WAITING
+
+    def _append(self, copies: Sequence[Copy], pushes: Sequence[tuple[str, bytes]]) -> None:
+        for copy in copies:
+            self._to_append.discard(copy)
+        try:
+            self._recreate([copy for copy in copies if not copy.last])
+            behind = [copy for copy in copies if copy.is_behind and copy.stream.id not in self.lost]
+            entries = [copy.entry() for copy in behind]
+            ended = [copy for copy, entry in zip(behind, entries, strict=True) if "status" in entry.fields]
+
+            def also(pipe: Pipeline) -> None:
+                self._roster.add_messages(pipe, pushes)
+                for copy in ended:
+                    stream = copy.stream
+                    self._store.close(pipe, stream.id, stream.owner, self._worker, stream.settings.retention_s)
+
+            appended = self._store.append(entries, also)
+        except LogUnavailable:
+            self._to_append.update(copies)
+            raise
+        now = monotonic()
+        for copy, entry, result in zip(behind, entries, appended, strict=True):
+            copy.appended_at = now
+            if result.is_gone:
+                copy.last = 0
+                self._to_append.add(copy)
+            elif result.is_new:
+                copy.last = entry.last
+            else:
+                self._check_number(copy, entry.last)
+        self._to_push.update(copy for copy in ended if copy.followers)
+
+    def _recreate(self, copies: Sequence[Copy]) -> None:
+        """The store came back empty: write again what it has lost."""
+        for copy in copies:
+            opening = copy.opening()
+            self._store.recreate(opening)
+            copy.last = opening.last
+
+    def _check_number(self, copy: Copy, last: int) -> None:
+        """An entry was refused, its number is not new: a reply got lost, or another worker has ended the stream."""
+        (number,) = self._store.last_numbers([copy.stream.id])
+        if number >= LOST:
+            self._lose(copy)
+        else:
+            copy.last = max(number, last)
+
+    def check_all(self) -> None:
+        """Look whether other workers have ended streams of this one, which has not renewed its lease in time."""
+        copies = self.copies
+        numbers = self._store.last_numbers([copy.stream.id for copy in copies])
+        for copy, number in zip(copies, numbers, strict=True):
+            if number >= LOST:
+                self._lose(copy)
+
+    def check(self, copy: Copy) -> None:
+        """The same for one stream. Raises `LogUnavailable`."""
+        if self._store.last_numbers([copy.stream.id]) >= [LOST]:
+            self._lose(copy)
+
+    def _lose(self, copy: Copy) -> None:
+        """Another worker has ended the stream: stop it here, with the same end."""
+        stream = copy.stream
+        kept, _ = self._store.read(stream.id)
+        end = next((events for first, events in kept.batches if first >= LOST), None) if kept else None
+        if end is None or stream.id in self.lost:
+            return
+        self.lost[stream.id] = end
+        logger.warning("stream %s was ended by another worker, which took this one for dead", stream.id)
+        stream.stop("interrupted")
+        self._forget([copy])
+
+    def _forget(self, copies: Sequence[Copy]) -> None:
+        for copy in copies:
+            copy.stream.log.unsubscribe(copy.subscriber)
+            self._copies.pop(copy.stream.id, None)
+            self._to_append.discard(copy)
+            self._to_push.discard(copy)
+            for reader in copy.followers.values():
+                copy.stream.leave(reader)
+
+    def _pushes(self) -> list[tuple[str, bytes]]:
+        """One message to each worker that follows, with the new events of all its streams."""
+        to_push, self._to_push = self._to_push, set()
+        streams: dict[str, dict[str, Any]] = defaultdict(dict)
+        for copy in to_push:
+            for worker, reader in list(copy.followers.items()):
+                if reader not in copy.stream.readers:
+                    copy.followers.pop(worker, None)
+                elif (pushed := copy.push(reader)) is not None:
+                    streams[worker][copy.stream.id] = pushed
+        return [(worker, messages.encode(messages.Push(pushed))) for worker, pushed in streams.items()]
+
+    def readers(self) -> Iterator[tuple[str, int]]:
+        """The streams whose number of readers has changed, and that number."""
+        for copy in self.copies:
+            readers = len(copy.stream.readers)
+            if readers != copy.readers_told:
+                copy.readers_told = readers
+                yield copy.stream.id, readers
+
+    def renew(self) -> None:
+        """The store is another one, or an empty one: write everything again."""
+        for copy in self.copies:
+            copy.last = 0
+            self._ring(copy, is_urgent=True)

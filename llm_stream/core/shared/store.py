@@ -1,0 +1,202 @@
+"""The streams in the store: their logs, their keys and the slots of their owners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from time import time
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import NamedTuple
+
+from .engine import RETRY_AFTER_S
+from .engine import Engine
+from .engine import Fill
+from .engine import milliseconds
+from .entries import Claim
+from .entries import Kept
+from .entries import decode_claim
+from .entries import encode_struct
+from .keys import Keys
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+REMEMBERED_S = 86_400.0
+"""How long a key, and the end of a stream, are remembered: long after the text is gone."""
+
+NO_LIMIT = 1 << 30
+
+TAKE_SLOT = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+    return 0
+end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+END = """
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if not last then
+    return 0
+end
+for i = 1, #last[2], 2 do
+    if last[2][i] == 'status' then
+        return 0
+    end
+end
+redis.call('XADD', KEYS[1], ARGV[1], 'events', ARGV[2], 'status', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+"""Writes the end of a lost stream, unless it has an end. It fences the lost worker: ids of entries must rise."""
+
+
+class Opening(NamedTuple):
+    """The first entry of a stream, and what else is written with it."""
+
+    stream_id: str
+    owner: str
+    worker: str
+    fields: Mapping[str, bytes]
+    last: int
+    """The number of the last event in `fields`."""
+    max_streams: int
+    ttl_s: float
+    key: str | None
+    fingerprint: bytes
+
+
+class Entry(NamedTuple):
+    stream_id: str
+    last: int
+    """The number of its last event."""
+    fields: Mapping[str, bytes]
+
+
+class Appended(NamedTuple):
+    is_new: bool
+    is_gone: bool
+    """The store has lost the stream."""
+
+
+class Store:
+    """Every method raises `LogUnavailable`."""
+
+    def __init__(self, engine: Engine, keys: Keys) -> None:
+        self._engine = engine
+        self._keys = keys
+
+    # A stream's life
+
+    def admit(self, opening: Opening) -> tuple[bool, Claim | None]:
+        """Create a stream, take its slot and claim its key. Return whether there was a slot, and who has the key."""
+        results = self._engine.pipeline(lambda pipe: self._open(pipe, opening), may_exist=True)
+        slot = results[7]
+        claim = results[8] if opening.key is not None else None
+        claimed = decode_claim(claim) if claim else None
+        return bool(slot), None if claimed and claimed.stream_id == opening.stream_id else claimed
+
+    def recreate(self, opening: Opening) -> None:
+        """Create a stream again that the store has lost."""
+        self._engine.pipeline(lambda pipe: self._open(pipe, opening), may_exist=True)
+
+    def _open(self, pipe: Pipeline, opening: Opening) -> None:
+        keys, id, owner, now = self._keys, opening.stream_id, opening.owner, time()
+        log, running, owned, ttl = keys.log(id), keys.running(opening.worker), keys.streams_of(owner), opening.ttl_s
+        pipe.xadd(log, opening.fields, id=f"{opening.last}-0")  # type: ignore[arg-type]
+        pipe.pexpire(log, milliseconds(ttl))
+        pipe.hset(running, id, 0)
+        pipe.pexpire(running, milliseconds(ttl))
+        pipe.zadd(owned, {id: now})
+        pipe.zremrangebyscore(owned, "-inf", now - ttl)
+        pipe.pexpire(owned, milliseconds(ttl))
+        pipe.eval(TAKE_SLOT, 1, keys.slots(owner), id, opening.max_streams, int(ttl))
+        if opening.key is not None:
+            claim = encode_struct(Claim(id, opening.fingerprint))
+            pipe.set(keys.claim(owner, opening.key), claim, nx=True, get=True, px=milliseconds(REMEMBERED_S))
+
+    def append(self, entries: Sequence[Entry], also: Fill) -> list[Appended]:
+        """Append one entry to each stream. `also` may add commands to the round trip."""
+
+        def append(pipe: Pipeline) -> None:
+            for id, last, fields in entries:
+                pipe.xadd(self._keys.log(id), fields, id=f"{last}-0", nomkstream=True)  # type: ignore[arg-type]
+            also(pipe)
+
+        results = self._engine.pipeline(append, may_exist=True)[: len(entries)]
+        return [Appended(isinstance(result, bytes), result is None) for result in results]
+
+    def close(self, pipe: Pipeline, stream_id: str, owner: str, worker: str, kept_s: float) -> None:
+        """Add what follows the end of a stream: keep it for `kept_s`, remember it for longer, free its slot."""
+        keys = self._keys
+        pipe.pexpire(keys.log(stream_id), milliseconds(kept_s))
+        pipe.set(keys.tombstone(stream_id), owner.encode(errors="surrogatepass"), px=milliseconds(REMEMBERED_S))
+        pipe.hdel(keys.running(worker), stream_id)
+        pipe.zrem(keys.slots(owner), stream_id)
+
+    def end_lost(self, entry: Entry, kept_s: float) -> bool:
+        """Write the end of a lost stream. Return False if it has an end already, or does not exist."""
+        id, last, fields = entry
+        arguments = (f"{last}-0", fields["events"], fields["status"], milliseconds(kept_s))
+        return bool(self._engine.run(lambda redis: redis.eval(END, 1, self._keys.log(id), *arguments)))
+
+    def bury(self, stream_id: str, owner: str, worker: str, kept_s: float) -> None:
+        """What follows the end of a lost stream."""
+        self._engine.pipeline(lambda pipe: self.close(pipe, stream_id, owner, worker, kept_s))
+
+    def withdraw(self, opening: Opening, end: Entry) -> None:
+        """End a stream that was refused. Its key is free; a reader that has attached meanwhile gets the error."""
+        id, owner, key = opening.stream_id, opening.owner, opening.key
+
+        def withdraw(pipe: Pipeline) -> None:
+            pipe.xadd(self._keys.log(id), end.fields, id=f"{end.last}-0", nomkstream=True)  # type: ignore[arg-type]
+            self.close(pipe, id, owner, opening.worker, RETRY_AFTER_S)
+            pipe.zrem(self._keys.streams_of(owner), id)
+
+        self._engine.pipeline(withdraw, may_exist=True)
+        if key is not None and (claim := self.claim(owner, key)) and claim.stream_id == id:
+            self._engine.run(lambda redis: redis.delete(self._keys.claim(owner, key)))
+
+    # Finding streams
+
+    def claim(self, owner: str, key: str) -> Claim | None:
+        found: Any = self._engine.run(lambda redis: redis.get(self._keys.claim(owner, key)))
+        return decode_claim(found) if found else None
+
+    def read(self, stream_id: str) -> tuple[Kept | None, str | None]:
+        """What is kept of a stream, and the owner of one that has ended, which may be gone."""
+
+        def read(pipe: Pipeline) -> None:
+            pipe.xrange(self._keys.log(stream_id))
+            pipe.get(self._keys.tombstone(stream_id))
+
+        entries, owner = self._engine.pipeline(read)
+        return Kept(entries) if entries else None, owner.decode(errors="surrogatepass") if owner else None
+
+    def streams_of(self, owner: str) -> list[str]:
+        """The ids of the owner's streams, the newest first. Some may be gone."""
+        found: Any = self._engine.run(lambda redis: redis.zrevrange(self._keys.streams_of(owner), 0, -1))
+        return [stream_id.decode() for stream_id in found]
+
+    def last_numbers(self, stream_ids: Sequence[str]) -> list[int]:
+        """The number of the last event that the store has of each stream; 0 where it has none."""
+
+        def read(pipe: Pipeline) -> None:
+            for stream_id in stream_ids:
+                pipe.xrevrange(self._keys.log(stream_id), count=1)
+
+        return [int(entries[0][0].partition(b"-")[0]) if entries else 0 for entries in self._engine.pipeline(read)]
+
+    def every_stream(self) -> list[str]:
+        """The ids of all streams that are kept. Walks through all keys: for a command, not for a request."""
+        names: Any = self._engine.run(lambda redis: list(redis.scan_iter(match=self._keys.every_log, count=1000)))
+        return [self._keys.id_in(name.decode()) for name in names]
+
+    def policy(self) -> tuple[str | None, int]:
+        """The `maxmemory-policy` and `maxmemory` of the engine; None and 0 where they cannot be read."""
+        info: Any = self._engine.run(lambda redis: redis.info("memory"))
+        return info.get("maxmemory_policy"), info.get("maxmemory", 0)

@@ -1,0 +1,194 @@
+"""This process as one of the workers that share a log: its name, its lease and its two threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from collections.abc import Sequence
+from time import monotonic
+from time import sleep
+from typing import TYPE_CHECKING
+
+from ...errors import LogUnavailable
+from .engine import Engine
+from .inbox import Inbox
+from .lease import Lease
+from .messages import Leave
+from .mirror import Mirror
+from .mirror import Mirrors
+from .reaper import Reaper
+from .roster import Roster
+from .shipper import Shipper
+from .store import Entry
+from .store import Opening
+from .store import Store
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+logger = logging.getLogger("llm_stream")
+
+PAUSE_S = 0.2
+"""Between attempts to read the inbox while the engine is away."""
+
+
+class Worker:
+    """One thread ships events and renews the lease; the other reads the inbox."""
+
+    def __init__(self, engine: Engine, store: Store, roster: Roster, reaper: Reaper) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.shipper = Shipper(self.name, store, roster)
+        self.mirrors = Mirrors()
+        self.inbox = Inbox(self.name, roster, self.shipper, self.mirrors, reaper)
+        self.lease = Lease(self.name, roster)
+        self._engine = engine
+        self._store = store
+        self._roster = roster
+        self._reaper = reaper
+        self._withdrawn: list[tuple[Opening, Entry]] = []
+        self._lock = threading.Lock()
+        self._reaping = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._is_closing = False
+        self._is_policy_checked = False
+
+    def begin(self) -> None:
+        """Raises `RuntimeError` if no thread can be started."""
+        if self._threads:
+            return
+        with self._lock:
+            if not self._threads:
+                self._is_closing = False
+                for name, run in (("log", self._ship), ("inbox", self._receive)):
+                    thread = threading.Thread(target=run, name=f"llm_stream {name}", daemon=True)
+                    thread.start()
+                    self._threads.append(thread)
+
+    def close(self, within_s: float) -> None:
+        """Ship what is left and sign off. What cannot be shipped in time is ended by another worker."""
+        with self._lock:
+            threads, self._threads, self._is_closing = self._threads, [], True
+        self.shipper.bell.ring()
+        if threads:
+            threads[0].join(within_s)
+
+    def withdraw(self, opening: Opening, end: Entry) -> None:
+        """Take a refused stream back. If the engine is away, a later beat does it."""
+        self._withdrawn.append((opening, end))
+        try:
+            self._withdraw_all()
+        except LogUnavailable:
+            pass
+
+    def leave(self, mirror: Mirror) -> None:
+        """Tell the stream's worker that this one has no readers of it any more."""
+        if self.mirrors.drop(mirror) and not mirror.log.ended:
+            try:
+                self.inbox.send(mirror.header.worker, Leave(self.name, [mirror.id]))
+            except LogUnavailable:  # that worker stops counting this one's readers by itself
+                pass
+
+    # The thread that ships
+
+    def _ship(self) -> None:
+        while not self._is_closing:
+            self.shipper.wait(self.lease.due_at)
+            self._try(self.shipper.ship)
+            if monotonic() >= self.lease.due_at:
+                self._try(self._beat)
+        self._try(self._sign_off)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        """A failure must not end the thread: this worker would be taken for dead."""
+        try:
+            work()
+        except LogUnavailable:
+            pass
+        except Exception:
+            logger.exception("the shared log failed, and tries again")
+
+    def _beat(self) -> None:
+        wanted = [mirror for mirror in self.mirrors if mirror.is_wanted and not mirror.log.ended]
+
+        def also(pipe: Pipeline) -> None:
+            self._roster.add_messages(pipe, self.inbox.follow(wanted))
+            self._roster.report(pipe, self.name, self.shipper.readers())
+            self._roster.trim(pipe, self.name, self.inbox.read)
+
+        beat, had_expired, is_empty = self.lease.beat(also)
+        self._check_policy()
+        if is_empty:
+            logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what runs here is written to it again")
+            self.shipper.renew()
+        elif had_expired:
+            self.shipper.check_all()
+        for mirror in self.mirrors:
+            if not mirror.is_wanted or mirror.log.ended:
+                self.leave(mirror)
+        self._withdraw_all()
+        self._reap(beat.expired)
+
+    def _withdraw_all(self) -> None:
+        for withdrawn in list(self._withdrawn):
+            self._store.withdraw(*withdrawn)
+            if withdrawn in self._withdrawn:
+                self._withdrawn.remove(withdrawn)
+
+    def _check_policy(self) -> None:
+        if self._is_policy_checked:
+            return
+        policy, limit = self._store.policy()
+        self._is_policy_checked = True
+        if limit and policy not in (None, "noeviction"):
+            logger.error(
+                "the engine of LLM_STREAM_LOG_URL has maxmemory-policy %s, and may delete streams that are running:"
+                " set it to noeviction",
+                policy,
+            )
+
+    def _sign_off(self) -> None:
+        self.shipper.ship(everything=True)
+        self._withdraw_all()
+        if not self.shipper.copies:
+            self._roster.sign_off(self.name)
+        self._engine.close()
+
+    # The streams of dead workers
+
+    def _reap(self, expired: Sequence[str]) -> None:
+        """Start to end the streams of dead workers. It takes its time, and this thread has to renew the lease."""
+        dead = list(filter(self.lease.is_lost, expired))
+        orphans = [mirror for mirror in self.mirrors if self.lease.is_lost(mirror.header.worker)]
+        if (dead or orphans) and self._reaping.acquire(blocking=False):
+            threading.Thread(target=self._end_all, args=(dead, orphans), name="llm_stream reaper", daemon=True).start()
+
+    def _end_all(self, dead: Sequence[str], orphans: Sequence[Mirror]) -> None:
+        try:
+            for mirror in orphans:  # these have readers who wait
+                self._reaper.refresh(mirror)
+            for worker in dead:
+                for stream_id in self._roster.running(worker):
+                    self._reaper.end(stream_id)
+                self._roster.retire(worker)
+        except LogUnavailable:
+            pass
+        except Exception:
+            logger.exception("cannot end the streams of a dead worker, and tries again")
+        finally:
+            self._reaping.release()
+
+    # The thread that reads the inbox
+
+    def _receive(self) -> None:
+        while not self._is_closing:
+            try:
+                self.inbox.receive()
+            except LogUnavailable:
+                sleep(PAUSE_S)
+            except Exception:
+                logger.exception("the inbox of the shared log failed, and tries again")
+                sleep(PAUSE_S)
