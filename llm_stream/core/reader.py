@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from collections.abc import Sequence
 from math import inf
+from random import randrange
 from time import monotonic
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..server.gunicorn import caller
 from ..server.gunicorn import writer_past
 from ..settings import Settings
 from ..wire import Wire
+from ..wire import sse
 from .followed import Followed
 from .log.memory import Bell
 
@@ -38,6 +40,8 @@ class Client:
         self._send_timeout_s = settings.send_timeout_s
         self._next_poll = 0.0
         self.heartbeat_s = settings.heartbeat_s or inf
+        self.retry_ms = randrange(sse.RETRY_MS, 2 * sse.RETRY_MS) if settings.is_shared else sse.RETRY_MS
+        """The readers of a worker that stops reach the others over a second, and not in one moment."""
         self.bell = Bell()
         """Wakes the thread of the response."""
         self.last_write = monotonic()
@@ -129,7 +133,7 @@ class Reader:
         self._wire = wire
         if self._after and (last := self.stream.log.at(self._after)):
             wire.resume(last)
-        opening = wire.opening()
+        opening = wire.opening(client.retry_ms)
         if self.stream.log.last <= self._after:
             yield opening
             opening = b""

@@ -24,7 +24,7 @@ class Readers:
 
     def written(self, wire: Wire, first: bytes = b"") -> Iterator[bytes]:
         """`first`, then all events encoded for `wire`. Ends after the last stream, or when the client disconnects."""
-        data, client = wire.opening() + first, self._client
+        data, client = wire.opening(self._client.retry_ms) + first, self._client
         try:
             while not client.disconnected:
                 data += self._rest(wire)

@@ -16,6 +16,7 @@ from ..events import Refusal
 from ..events import Reset
 from ..usage.record import UsageRecord
 from ..usage.record import money
+from . import stream_commands
 from . import usage_commands
 from .service import Service
 
@@ -26,6 +27,7 @@ SETTLE_S = 5.0
 def add_to(llm: Service) -> None:
     """Add the commands, under the blueprint's name."""
     usage_commands.add_to(llm)
+    stream_commands.add_to(llm)
 
     @llm.cli.command("ask")
     @click.argument("prompt")

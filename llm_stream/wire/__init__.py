@@ -23,8 +23,11 @@ class Wire(ABC):
     is_over = False
     """Set once the wire has written its end, maybe before the stream's end. The response then ends."""
 
-    def opening(self) -> bytes:
-        """The first bytes, sent at once. Some clients do not see the headers before the first byte."""
+    def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
+        """The first bytes, sent at once. Some clients do not see the headers before the first byte.
+
+        `retry_ms` is how long the client should wait before it connects again, where the wire can say that.
+        """
         return b""
 
     def resume(self, last: Event) -> None:  # noqa: B027 (empty by default)

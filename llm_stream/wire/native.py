@@ -26,8 +26,8 @@ def status(stream_id: str, status: int, error: Failure | None = None) -> bytes:
 class NativeWire(Wire):
     is_the_same_for_all = True
 
-    def opening(self) -> bytes:
-        return sse.RETRY
+    def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
+        return sse.retry(retry_ms)
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         name = stream_id.encode()

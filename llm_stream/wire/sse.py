@@ -15,12 +15,17 @@ HEADERS = {
     "X-Accel-Buffering": "no",  # turns off buffering in nginx
 }
 
-RETRY = b"retry: 1000\n"
-"""Sent at once, without an empty line: the first event's lines continue the block."""
+RETRY_MS = 1000
+"""How long a client waits before it connects again."""
 
 HEARTBEAT = b": ping\n\n"
 
 LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(): it also splits on U+2028, \x0b, \x85
+
+
+def retry(ms: int) -> bytes:
+    """Sent at once, without an empty line: the first event's lines continue the block."""
+    return b"retry: %d\n" % ms
 
 
 def event_number(text: str) -> int | None:

@@ -26,8 +26,8 @@ class TextWire(Wire):
         self._after_cr = False
         self._has_text = False
 
-    def opening(self) -> bytes:
-        return sse.RETRY
+    def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
+        return sse.retry(retry_ms)
 
     def resume(self, last: Event) -> None:
         self._has_text = True

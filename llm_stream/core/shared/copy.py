@@ -35,14 +35,20 @@ def _ignore(first: int, events: Sequence[Event]) -> None:
 class RemoteReader:
     """Counts as a reader of the stream while another worker has readers of it."""
 
-    def __init__(self, stream: Stream, after: int) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self.after = after
+        self.after = 0
         """The number of the last event that was pushed to that worker."""
+        self.count = 0
+        """How many readers that worker has."""
         self.heard_at = monotonic()
         self.is_asking = True
-        """It waits for an answer, even if there is nothing new."""
+        """That worker waits for an answer, even if there is nothing new."""
         stream.join(self)
+
+    def hear(self, after: int, count: int) -> None:
+        """That worker has the events up to number `after`, whatever was pushed to it."""
+        self.after, self.count, self.heard_at, self.is_asking = after, count, monotonic(), True
 
     def tick(self, now: float) -> None:
         if now - self.heard_at > FOLLOWS_S:
@@ -76,6 +82,12 @@ class Copy:
         """Whether the stream has ended, and the store and all workers that follow have all of it."""
         log = self.stream.log
         return log.ended and not self.is_behind and all(f.after >= log.last for f in self.followers.values())
+
+    @property
+    def readers(self) -> int:
+        """How many there are, at all workers."""
+        remote = list(self.followers.values())
+        return len(self.stream.readers) - len(remote) + sum(reader.count for reader in remote)
 
     def opening(self) -> Opening:
         """All events so far, as the first entry."""

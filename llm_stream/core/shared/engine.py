@@ -41,7 +41,11 @@ class Engine:
         self._blocking = client.blocking(self._url)
 
     def close(self) -> None:
+        """Close all connections but the one that waits."""
         self._redis.close()
+
+    def close_waiting(self) -> None:
+        """Called by the thread that waits: redis-py fails oddly if another one closes its connection."""
         self._blocking.close()
 
     def run(self, command: Callable[[Any], Result]) -> Result:

@@ -67,15 +67,16 @@ class Inbox:
 
     def follow(self, mirrors: list[Mirror]) -> list[tuple[str, bytes]]:
         """The messages that say which streams this worker follows: one to each worker that writes some of them."""
-        streams: dict[str, dict[str, int]] = defaultdict(dict)
+        streams: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
         for mirror in mirrors:
-            streams[mirror.header.worker][mirror.id] = mirror.log.last
+            streams[mirror.header.worker][mirror.id] = (mirror.log.last, len(mirror.readers))
         return [(worker, messages.encode(Follow(self._worker, followed))) for worker, followed in streams.items()]
 
     # To the worker that writes
 
     def _follow(self, message: Follow) -> None:
-        unknown = [id for id, after in message.streams.items() if not self._shipper.follow(message.worker, id, after)]
+        follow, worker = self._shipper.follow, message.worker
+        unknown = [id for id, (after, readers) in message.streams.items() if not follow(worker, id, after, readers)]
         if unknown:
             self.send(message.worker, Unknown(unknown))
 

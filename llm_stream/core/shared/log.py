@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from time import monotonic
+from typing import NamedTuple
 
 from ...errors import LLMStreamError
 from ...errors import LogUnavailable
@@ -17,6 +19,7 @@ from . import client
 from .copy import Copy
 from .engine import Engine
 from .entries import Claim
+from .entries import Header
 from .entries import encode
 from .keys import Keys
 from .messages import Stop
@@ -31,6 +34,17 @@ from .store import Store
 from .worker import Worker
 
 TOO_MANY_RETRY_AFTER_S = 5.0
+EXIT_S = 1.0
+
+
+class Listed(NamedTuple):
+    """A line of `flask llm streams`."""
+
+    stream_id: str
+    header: Header
+    state: str
+    """`running`, or the status that it ended with."""
+    readers: int
 
 
 class SharedLog:
@@ -47,6 +61,7 @@ class SharedLog:
         self._reaper = Reaper(self._store, settings, books)
         self._worker = self._new_worker()
         os.register_at_fork(after_in_child=self._after_fork)
+        atexit.register(self.close, EXIT_S)
 
     def _new_worker(self) -> Worker:
         return Worker(self._engine, self._store, self._roster, self._reaper)
@@ -126,12 +141,12 @@ class SharedLog:
         self.begin()
         return self._store.claim(owner, key)
 
-    def find(self, owner: str, stream_id: str) -> Mirror:
-        """Raises `UnknownStream`, `ExpiredStream` and `LogUnavailable`."""
+    def find(self, owner: str | None, stream_id: str) -> Mirror:
+        """None: whoever the owner is. Raises `UnknownStream`, `ExpiredStream` and `LogUnavailable`."""
         self.begin()
         mirrors = self._worker.mirrors
         mirror = mirrors.get(stream_id)
-        if mirror is not None and mirror.owner == owner:
+        if mirror is not None and owner in (None, mirror.owner):
             mirror.found_at = monotonic()
             return mirror
         mirror = Mirror(stream_id, checked(*self._store.read(stream_id), owner), self._settings, self)
@@ -144,6 +159,17 @@ class SharedLog:
         """The ids of an owner's streams, the newest first. Raises `LogUnavailable`."""
         self.begin()
         return self._store.streams_of(owner)
+
+    def listing(self) -> list[Listed]:
+        """All streams that are kept, the oldest first. Raises `LogUnavailable`."""
+        readers: dict[str, int] = {}
+        for worker in self._roster.alive():
+            readers |= self._roster.running(worker)
+        found = [
+            Listed(id, kept.header, kept.status or "running", readers.get(id, 0))
+            for id, kept in self._store.summaries().items()
+        ]
+        return sorted(found, key=lambda listed: listed.header.created)
 
     # What a mirror asks of its stream's worker
 

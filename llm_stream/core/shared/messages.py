@@ -8,10 +8,10 @@ import msgspec
 
 
 class Follow(msgspec.Struct, tag="follow"):
-    """`worker` has readers of these streams, and has their events up to a number. Sent again with each beat."""
+    """`worker` has the events of these streams up to a number, and so many readers. Sent again with each beat."""
 
     worker: str
-    streams: dict[str, int]
+    streams: dict[str, tuple[int, int]]
 
 
 class Leave(msgspec.Struct, tag="leave"):

@@ -142,10 +142,13 @@ class Mirrors:
             return self._mirrors.get(mirror.id) is mirror and bool(self._mirrors.pop(mirror.id))
 
 
-def checked(kept: Kept | None, buried: str | None, owner: str) -> Kept:
-    """Raises `UnknownStream`, also for another owner's stream, and `ExpiredStream`."""
+def checked(kept: Kept | None, buried: str | None, owner: str | None) -> Kept:
+    """`owner` is who asks, None for the operator.
+
+    Raises `UnknownStream`, also for another owner's stream, and `ExpiredStream`.
+    """
     if kept is None:
-        raise ExpiredStream() if buried == owner else UnknownStream()
-    if kept.header.owner != owner:
+        raise ExpiredStream() if buried is not None and owner in (None, buried) else UnknownStream()
+    if owner not in (None, kept.header.owner):
         raise UnknownStream()
     return kept

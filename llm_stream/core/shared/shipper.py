@@ -103,17 +103,15 @@ class Shipper:
 
     # Workers that follow
 
-    def follow(self, worker: str, stream_id: str, after: int) -> bool:
+    def follow(self, worker: str, stream_id: str, after: int, readers: int) -> bool:
         """`worker` has readers of the stream, and its events up to number `after`. False: the stream is unknown."""
         copy = self._copies.get(stream_id)
         if copy is None:
             return False
         reader = copy.followers.get(worker)
         if reader is None or reader not in copy.stream.readers:
-            copy.followers[worker] = RemoteReader(copy.stream, after)
-        else:
-            reader.heard_at = monotonic()
-            reader.after, reader.is_asking = after, True
+            reader = copy.followers[worker] = RemoteReader(copy.stream)
+        reader.hear(after, readers)
         self._to_push.add(copy)
         self.bell.ring()
         return True
@@ -249,7 +247,7 @@ class Shipper:
     def readers(self) -> Iterator[tuple[str, int]]:
         """The streams whose number of readers has changed, and that number."""
         for copy in self.copies:
-            readers = len(copy.stream.readers)
+            readers = copy.readers
             if readers != copy.readers_told:
                 copy.readers_told = readers
                 yield copy.stream.id, readers

@@ -191,10 +191,18 @@ class Store:
 
         return [int(entries[0][0].partition(b"-")[0]) if entries else 0 for entries in self._engine.pipeline(read)]
 
-    def every_stream(self) -> list[str]:
-        """The ids of all streams that are kept. Walks through all keys: for a command, not for a request."""
+    def summaries(self) -> dict[str, Kept]:
+        """The first and the last entry of each stream. Walks through all keys: for a command, not for a request."""
         names: Any = self._engine.run(lambda redis: list(redis.scan_iter(match=self._keys.every_log, count=1000)))
-        return [self._keys.id_in(name.decode()) for name in names]
+
+        def read(pipe: Pipeline) -> None:
+            for name in names:
+                pipe.xrange(name, count=1)
+                pipe.xrevrange(name, count=1)
+
+        entries = iter(self._engine.pipeline(read))
+        ids = [self._keys.id_in(name.decode()) for name in names]
+        return {id: Kept([*first, *last]) for id, first, last in zip(ids, entries, entries, strict=True) if first}
 
     def policy(self) -> tuple[str | None, int]:
         """The `maxmemory-policy` and `maxmemory` of the engine; None and 0 where they cannot be read."""

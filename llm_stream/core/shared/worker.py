@@ -192,3 +192,4 @@ class Worker:
             except Exception:
                 logger.exception("the inbox of the shared log failed, and tries again")
                 sleep(PAUSE_S)
+        self._engine.close_waiting()
