@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections import Counter
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from time import monotonic
@@ -151,17 +152,21 @@ class Streams:
         self._clock.watch(stream)
         return reader
 
-    def of(self, owner: str) -> list[Followed]:
-        """The streams of one owner that are still kept, the newest first. Raises `LogUnavailable`."""
+    def of(self, owner: str, has_key: Callable[[str | None], bool]) -> list[Followed]:
+        """The streams of one owner that are still kept and whose key fits, the newest first.
+
+        Raises `LogUnavailable`.
+        """
         with self._lock:
             self._forget_expired()
-            own = {stream.id: stream for stream in reversed(self._streams.values()) if stream.owner == owner}
-        if self.shared is None:
-            return list(own.values())
-        found = []
-        for stream_id in dict.fromkeys((*self.shared.streams_of(owner), *own)):
+            own = [stream for stream in reversed(self._streams.values()) if stream.owner == owner]
+        keys = {stream.id: stream.key for stream in own}
+        if self.shared:
+            keys = dict(self.shared.streams_of(owner)) | keys
+        found: list[Followed] = []
+        for stream_id in [stream_id for stream_id, key in keys.items() if has_key(key)]:
             try:
-                found.append(own.get(stream_id) or self.find(owner, stream_id))
+                found.append(self.find(owner, stream_id))
             except (UnknownStream, ExpiredStream):
                 continue
         return found

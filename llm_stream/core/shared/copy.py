@@ -20,7 +20,6 @@ from .entries import Header
 from .entries import encode
 from .entries import encode_struct
 from .entries import pieces_of
-from .entries import running_ttl
 from .store import Entry
 from .store import Opening
 
@@ -91,31 +90,20 @@ class Copy:
 
     def opening(self) -> Opening:
         """All events so far, as the first entry."""
-        stream, settings = self.stream, self.stream.settings
+        stream = self.stream
         header = Header(stream.owner, self._worker, self._created, stream.key, stream.model)
         events = stream.log.events
-        fields = {"header": encode_struct(header), "events": encode(events), "account": self._account()}
-        return Opening(
-            stream.id,
-            stream.owner,
-            self._worker,
-            fields,
-            len(events),
-            settings.max_streams_per_owner,
-            running_ttl(settings),
-            stream.key,
-            self._fingerprint,
-        )
+        return Opening.of(stream.id, header, events, self._account(), stream.settings, self._fingerprint)
 
     def entry(self) -> Entry:
         """The events that the store does not have."""
         first, events = self.stream.log.after(self.last)
         fields: dict[str, bytes] = {"events": encode(events)}
         if isinstance(events[-1], Done):
-            fields["status"] = (self.stream.ending or "failed").encode()
+            fields["status"] = events[-1].status.encode()
         elif (told := self._told()) != self._attempts_told:
             self._attempts_told = told
-            fields["account"] = self._account()
+            fields["account"] = encode_struct(self._account())
         return Entry(self.stream.id, first + len(events) - 1, fields)
 
     def push(self, follower: RemoteReader) -> tuple[int, list[Any]] | None:
@@ -131,12 +119,12 @@ class Copy:
         """Changes whenever the account does. Cheap, as it is asked for each entry."""
         return tuple((attempt.accepted, attempt.upstream_model, attempt.figures) for attempt in self.stream.attempts)
 
-    def _account(self) -> bytes:
+    def _account(self) -> Account:
         stream = self.stream
         attempts = stream.attempts or self._first_attempts()
         calls = [Call.of(attempt, self._input_tokens(attempt)) for attempt in attempts]
         ttft_s = stream.first_content_at - stream.started_at if stream.first_content_at else None
-        return encode_struct(Account(calls, ttft_s, stream.meter.currency if stream.meter else None))
+        return Account(calls, ttft_s, stream.meter.currency if stream.meter else None)
 
     def _first_attempts(self) -> list[Attempt]:
         """The call that is about to be made: should the worker die before its first token, it may have to be paid."""

@@ -48,6 +48,11 @@ class Engine:
         """Called by the thread that waits: redis-py fails oddly if another one closes its connection."""
         self._blocking.close()
 
+    def check(self) -> None:
+        """Raises `LogUnavailable` while the engine is away."""
+        if self.away_since is not None:
+            raise LogUnavailable(retry_after=RETRY_AFTER_S)
+
     def run(self, command: Callable[[Any], Result]) -> Result:
         """The result of one command. Raises `LogUnavailable`."""
         return self._run(lambda: command(self._redis))
@@ -85,8 +90,8 @@ class Engine:
         return [entry for _, entries in found for entry in entries]
 
     def _run(self, work: Callable[[], Result], *, is_probe: bool = False) -> Result:
-        if self.away_since is not None and not is_probe:
-            raise LogUnavailable(retry_after=RETRY_AFTER_S)
+        if not is_probe:
+            self.check()
         try:
             return work()
         except _errors() as error:

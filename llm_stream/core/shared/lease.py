@@ -23,7 +23,11 @@ class Lease:
         self._roster = roster
         self._beat_at = float("-inf")
         self._since = float("inf")
-        self._epoch: str | None = None
+        self._last: Beat | None = None
+        self.was_emptied = False
+        """At the last beat, the engine had come back empty."""
+        self.may_have_missed = False
+        """Before the last beat this process did not run, or the engine was away or another one."""
 
     @property
     def is_held(self) -> bool:
@@ -37,17 +41,15 @@ class Lease:
         """
         return worker not in self.alive and monotonic() - self._since >= LEASE_S
 
-    def beat(self, also: Fill) -> tuple[Beat, bool, bool]:
-        """Renew the lease. Also returns whether it had expired, and whether the store has come back empty.
-
-        Raises `LogUnavailable`.
-        """
+    def beat(self, also: Fill) -> Beat:
+        """Renew the lease. Raises `LogUnavailable`."""
         began = monotonic()
         self.due_at = began + BEAT_S
         beat = self._roster.beat(self.worker, LEASE_S, also)
-        had_expired = began - self._beat_at > LEASE_S
-        if began - self._beat_at > 3 * BEAT_S or self._epoch != beat.epoch:
+        last = self._last
+        self.was_emptied = last is not None and last.epoch != beat.epoch
+        self.may_have_missed = began - self._beat_at > 3 * BEAT_S or last is None or last.run != beat.run
+        if self.was_emptied or self.may_have_missed:
             self._since = began
-        is_empty = self._epoch not in (None, beat.epoch)
-        self._beat_at, self._epoch, self.alive = began, beat.epoch, frozenset(beat.alive)
-        return beat, had_expired, is_empty
+        self._beat_at, self._last, self.alive = began, beat, frozenset(beat.alive)
+        return beat

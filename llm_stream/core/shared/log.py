@@ -86,6 +86,7 @@ class SharedLog:
         Raises `TooManyStreams` and `LogUnavailable`.
         """
         self.begin()
+        self._engine.check()
         worker = self._worker
         copy = Copy(stream, worker.name, fingerprint)
         opening = copy.opening()
@@ -152,11 +153,11 @@ class SharedLog:
         mirror = Mirror(stream_id, checked(*self._store.read(stream_id), owner), self._settings, self)
         if not mirror.log.ended:
             mirror = mirrors.keep(mirror)
-            self.follow(mirror)
+            self._follow(mirror)
         return mirror
 
-    def streams_of(self, owner: str) -> list[str]:
-        """The ids of an owner's streams, the newest first. Raises `LogUnavailable`."""
+    def streams_of(self, owner: str) -> list[tuple[str, str | None]]:
+        """The ids and keys of an owner's streams, the newest first. Raises `LogUnavailable`."""
         self.begin()
         return self._store.streams_of(owner)
 
@@ -173,7 +174,11 @@ class SharedLog:
 
     # What a mirror asks of its stream's worker
 
-    def follow(self, mirror: Mirror) -> None:
+    def join(self, mirror: Mirror) -> None:
+        if self._worker.mirrors.get(mirror.id) is not mirror:  # it was dropped meanwhile
+            self._follow(mirror)
+
+    def _follow(self, mirror: Mirror) -> None:
         self._worker.mirrors.keep(mirror)
         try:
             self._roster.send(self._worker.inbox.follow([mirror]))

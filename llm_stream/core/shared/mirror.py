@@ -20,6 +20,7 @@ from ..followed import Follower
 from .engine import RETRY_AFTER_S
 from .entries import Kept
 from .entries import add
+from .store import Opening
 
 ANSWER_S = 1.0
 """How long to wait for a worker's answer. A worker that is alive answers within milliseconds."""
@@ -31,7 +32,7 @@ FOUND_S = 2 * ANSWER_S
 class Post(Protocol):
     """What a mirror asks of the worker that writes its stream."""
 
-    def follow(self, mirror: Mirror) -> None: ...
+    def join(self, mirror: Mirror) -> None: ...
 
     def leave(self, mirror: Mirror) -> None: ...
 
@@ -79,6 +80,10 @@ class Mirror(Followed):
             self._caught_up.set()
         return True
 
+    def opening(self) -> Opening:
+        """What this worker knows of the stream, for a store that has lost it."""
+        return Opening.of(self.id, self.header, self.log.events, self.account, self.settings, fingerprint=None)
+
     def has_caught_up(self) -> None:
         """The stream's worker has sent all events that it had when it was asked."""
         self._caught_up.set()
@@ -95,7 +100,7 @@ class Mirror(Followed):
     def join(self, reader: Follower) -> None:
         super().join(reader)
         if not self.log.ended:
-            self._post.follow(self)
+            self._post.join(self)
 
     def leave(self, reader: Follower, since: float | None = None) -> None:
         super().leave(reader, since)

@@ -59,6 +59,9 @@ class Reaper:
     def refresh(self, mirror: Mirror) -> None:
         """Read a stream from the store again, which its worker does not write any more. Raises `LogUnavailable`."""
         kept = self.end(mirror.id)
+        if kept is None:  # the store came back empty
+            self._store.recreate(mirror.opening())
+            kept = self.end(mirror.id)
         for first, events in kept.batches if kept else ():
             mirror.add(first, events)
 

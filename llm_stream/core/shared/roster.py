@@ -27,7 +27,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
-return {redis.call('ZRANGEBYSCORE', KEYS[1], now + 1, '+inf'), redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)}
+local server = redis.pcall('INFO', 'server')
+local run = type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
+return {
+    redis.call('ZRANGEBYSCORE', KEYS[1], now + 1, '+inf'), redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now), run
+}
 """
 """Renews a lease, by the clock of the engine. Returns the workers that have a lease, and those whose lease is over."""
 
@@ -44,6 +48,8 @@ class Beat(NamedTuple):
     """Differs after the engine has come back empty."""
     alive: set[str]
     expired: list[str]
+    run: str
+    """Differs after the engine was restarted, or another one took over."""
 
 
 class Roster:
@@ -61,8 +67,8 @@ class Roster:
             pipe.pexpire(keys.epoch, long)
             also(pipe)
 
-        (alive, expired), epoch, *_ = self._engine.pipeline(beat, is_probe=True)
-        return Beat(_text(epoch) if epoch else fresh, set(map(_text, alive)), list(map(_text, expired)))
+        (alive, expired, run), epoch, *_ = self._engine.pipeline(beat, is_probe=True)
+        return Beat(_text(epoch) if epoch else fresh, set(map(_text, alive)), list(map(_text, expired)), _text(run))
 
     def alive(self) -> list[str]:
         """The workers that have a lease, or had one until now."""

@@ -156,10 +156,10 @@ class Shipper:
         for copy in copies:
             self._to_append.discard(copy)
         try:
-            self._recreate([copy for copy in copies if not copy.last])
+            ended = self._recreate([copy for copy in copies if not copy.last])
             behind = [copy for copy in copies if copy.is_behind and copy.stream.id not in self.lost]
             entries = [copy.entry() for copy in behind]
-            ended = [copy for copy, entry in zip(behind, entries, strict=True) if "status" in entry.fields]
+            ended += [copy for copy, entry in zip(behind, entries, strict=True) if "status" in entry.fields]
 
             def also(pipe: Pipeline) -> None:
                 self._roster.add_messages(pipe, pushes)
@@ -183,12 +183,16 @@ class Shipper:
                 self._check_number(copy, entry.last)
         self._to_push.update(copy for copy in ended if copy.followers)
 
-    def _recreate(self, copies: Sequence[Copy]) -> None:
-        """The store came back empty: write again what it has lost."""
+    def _recreate(self, copies: Sequence[Copy]) -> list[Copy]:
+        """Write again what the store has lost. Return those whose end is written, too."""
+        ended = []
         for copy in copies:
             opening = copy.opening()
             self._store.recreate(opening)
             copy.last = opening.last
+            if "status" in opening.fields:
+                ended.append(copy)
+        return ended
 
     def _check_number(self, copy: Copy, last: int) -> None:
         """An entry was refused, its number is not new: a reply got lost, or another worker has ended the stream."""
@@ -199,15 +203,21 @@ class Shipper:
             copy.last = max(number, last)
 
     def check_all(self) -> None:
-        """Look whether other workers have ended streams of this one, which has not renewed its lease in time."""
-        copies = self.copies
+        """Look what the store has. Raises `LogUnavailable`.
+
+        Other workers may have ended streams of this one. The store may have lost its latest entries, or everything.
+        """
+        copies = [copy for copy in self.copies if copy.last]
         numbers = self._store.last_numbers([copy.stream.id for copy in copies])
         for copy, number in zip(copies, numbers, strict=True):
             if number >= LOST:
                 self._lose(copy)
+            elif number < copy.last:
+                copy.last = number
+                self._ring(copy, is_urgent=True)
 
     def check(self, copy: Copy) -> None:
-        """The same for one stream. Raises `LogUnavailable`."""
+        """Look whether another worker has ended the stream. Raises `LogUnavailable`."""
         if self._store.last_numbers([copy.stream.id]) >= [LOST]:
             self._lose(copy)
 
@@ -251,9 +261,3 @@ class Shipper:
             if readers != copy.readers_told:
                 copy.readers_told = readers
                 yield copy.stream.id, readers
-
-    def renew(self) -> None:
-        """The store is another one, or an empty one: write everything again."""
-        for copy in self.copies:
-            copy.last = 0
-            self._ring(copy, is_urgent=True)

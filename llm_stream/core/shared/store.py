@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
+from ...events import Done
+from ...events import Event
+from ...settings import Settings
 from .engine import RETRY_AFTER_S
 from .engine import Engine
 from .engine import Fill
 from .engine import milliseconds
+from .entries import Account
 from .entries import Claim
+from .entries import Header
 from .entries import Kept
 from .entries import decode_claim
+from .entries import encode
 from .entries import encode_struct
+from .entries import running_ttl
 from .keys import Keys
 
 if TYPE_CHECKING:
@@ -67,7 +74,34 @@ class Opening(NamedTuple):
     max_streams: int
     ttl_s: float
     key: str | None
+    """The key to claim."""
     fingerprint: bytes
+
+    @classmethod
+    def of(
+        cls,
+        stream_id: str,
+        header: Header,
+        events: Sequence[Event],
+        account: Account,
+        settings: Settings,
+        fingerprint: bytes | None,
+    ) -> Opening:
+        """`fingerprint` is None where no key is to be claimed."""
+        fields = {"header": encode_struct(header), "events": encode(events), "account": encode_struct(account)}
+        if isinstance(events[-1], Done):
+            fields["status"] = events[-1].status.encode()
+        return cls(
+            stream_id,
+            header.owner,
+            header.worker,
+            fields,
+            len(events),
+            settings.max_streams_per_owner,
+            running_ttl(settings),
+            header.key if fingerprint is not None else None,
+            fingerprint or b"",
+        )
 
 
 class Entry(NamedTuple):
@@ -177,10 +211,17 @@ class Store:
         entries, owner = self._engine.pipeline(read)
         return Kept(entries) if entries else None, owner.decode(errors="surrogatepass") if owner else None
 
-    def streams_of(self, owner: str) -> list[str]:
-        """The ids of the owner's streams, the newest first. Some may be gone."""
+    def streams_of(self, owner: str) -> list[tuple[str, str | None]]:
+        """The ids and keys of the owner's streams that are kept, the newest first."""
         found: Any = self._engine.run(lambda redis: redis.zrevrange(self._keys.streams_of(owner), 0, -1))
-        return [stream_id.decode() for stream_id in found]
+        ids = [stream_id.decode() for stream_id in found]
+
+        def read(pipe: Pipeline) -> None:
+            for stream_id in ids:
+                pipe.xrange(self._keys.log(stream_id), count=1)
+
+        firsts = self._engine.pipeline(read) if ids else []
+        return [(id, Kept(first).header.key) for id, first in zip(ids, firsts, strict=True) if first]
 
     def last_numbers(self, stream_ids: Sequence[str]) -> list[int]:
         """The number of the last event that the store has of each stream; 0 where it has none."""

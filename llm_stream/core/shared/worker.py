@@ -119,12 +119,11 @@ class Worker:
             self._roster.report(pipe, self.name, self.shipper.readers())
             self._roster.trim(pipe, self.name, self.inbox.read)
 
-        beat, had_expired, is_empty = self.lease.beat(also)
+        beat = self.lease.beat(also)
         self._check_policy()
-        if is_empty:
+        if self.lease.was_emptied:
             logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what runs here is written to it again")
-            self.shipper.renew()
-        elif had_expired:
+        if self.lease.was_emptied or self.lease.may_have_missed:
             self.shipper.check_all()
         for mirror in self.mirrors:
             if not mirror.is_wanted or mirror.log.ended:
@@ -152,6 +151,7 @@ class Worker:
 
     def _sign_off(self) -> None:
         self.shipper.ship(everything=True)
+        self.shipper.ship(everything=True)  # now the ends are pushed, too
         self._withdraw_all()
         if not self.shipper.copies:
             self._roster.sign_off(self.name)

@@ -32,10 +32,10 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
         return f"{msgspec.json.encode(self).decode()} {attempt}"
 
 
-def place_of(stream: Followed) -> Place | None:
-    """None if the stream's key was not built by `Place.key()`."""
+def place_of(key: str | None) -> Place | None:
+    """None if the key was not built by `Place.key()`."""
     try:
-        return msgspec.json.decode((stream.key or "").rpartition(" ")[0], type=Place)
+        return msgspec.json.decode((key or "").rpartition(" ")[0], type=Place)
     except msgspec.MsgspecError:
         return None
 
@@ -58,12 +58,12 @@ def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Plac
 
 def streams_in(llm: Service, owner: str, client: str, conversation: str) -> list[Followed]:
     """The retained streams of a conversation, newest first."""
-    streams = []
-    for stream in llm.state.streams.of(owner):
-        place = place_of(stream)
-        if place is not None and (place.client, place.conversation) == (client, conversation):
-            streams.append(stream)
-    return streams
+
+    def is_in(key: str | None) -> bool:
+        place = place_of(key)
+        return place is not None and (place.client, place.conversation) == (client, conversation)
+
+    return llm.state.streams.of(owner, is_in)
 
 
 def stop_streams(llm: Service, owner: str, client: str, conversation: str) -> None:

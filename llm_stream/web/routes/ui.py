@@ -44,7 +44,7 @@ def add_to(llm: Service) -> None:
         streams = conversation.streams_in(llm, llm.admit(), "ui", chat_id)
         if not streams or streams[0].settled.is_set():
             return response.nothing_more()
-        place = conversation.place_of(streams[0])
+        place = conversation.place_of(streams[0].key)
         return _streamed(llm, streams[0], place.message if place else None)
 
     @views.delete("/chat/<path:chat_id>/stream")
