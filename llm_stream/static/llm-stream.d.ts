@@ -73,7 +73,7 @@ export interface Done {
 }
 
 interface Event<Type extends string, Data> {
-  /** `<stream>-<n>`, n = 1, 2, 3 … */
+  /** `<stream>-<n>`, n = 1, 2, 3 … Only a `failure` with the code `worker_lost` leaves numbers out before it. */
   id: string;
   type: Type;
   data: Data;

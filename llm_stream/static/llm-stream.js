@@ -221,6 +221,11 @@ class Line {
     this.#signal = signal;
   }
 
+  /** Whether the connection was closed by `renew()`. */
+  get isRenewed() {
+    return this.#turn.signal.aborted;
+  }
+
   /** Close the connection. After `restMs`, open another for what `request()` returns then. */
   renew(restMs = 0) {
     this.#turn.abort(restMs);
@@ -371,10 +376,11 @@ class Backoff {
 
 /** @typedef {{ by: string, tab: string, id: string, after: number }} Want a stream, after this event number */
 /** @typedef {{ id: string, status: number, error?: types.ErrorBody }} Status why a stream has no more events */
+/** @typedef {Record<string, number>} Jumps where numbers are left out: by event id, the number of the event before it */
 /**
  * The messages between tabs. Every tab also receives its own.
- * @typedef {{ want?: Want, leave?: string, leader?: true, events?: types.StreamEvent[], state?: types.State,
- *   status?: Status, ping?: true, pong?: true }} Message
+ * @typedef {{ want?: Want, leave?: string, leader?: true, events?: types.StreamEvent[], jumps?: Jumps,
+ *   state?: types.State, status?: Status, ping?: true, pong?: true }} Message
  */
 
 /** @type {Map<string, Hub>} */
@@ -506,7 +512,7 @@ class Hub {
   }
 
   /** @param {Message} message */
-  #receive({ want, leave, leader, events = [], state, status, ping }) {
+  #receive({ want, leave, leader, events = [], jumps = {}, state, status, ping }) {
     if (this.#isLeading) {
       if (want) this.#takeIn(want);
       if (leave && this.#wants.delete(leave)) this.#dropUnwanted();
@@ -514,7 +520,7 @@ class Hub {
     }
     for (const following of this.#followings) {
       if (leader) this.#want(following);
-      for (const event of events) following.take(event);
+      for (const event of events) following.take(event, jumps[event.id]);
       if (state) following.tell(state);
       if (status?.id === following.id) following.end(status);
     }
@@ -542,7 +548,9 @@ class Hub {
     /** @type {Omit<Status, "id">} */
     let ending = { status: 204 };
     try {
-      for await (const events of line.batches()) this.#pass(events);
+      for await (const events of line.batches()) {
+        if (!line.isRenewed) this.#pass(events); // or a jump would skip what a tab has just asked for
+      }
     } catch (error) {
       if (signal.aborted) return;
       const { status, code, message, retryable, errorId } = /** @type {StreamError} */ (error);
@@ -566,19 +574,26 @@ class Hub {
 
   /** @param {types.StreamEvent[]} read */
   #pass(read) {
+    /** @type {Jumps} */
+    const jumps = {};
     const events = read.filter((event) => {
       /** @type {{ type: string, data: any }} */
       const { type, data } = event;
       if (type === "status") this.#finish(data);
       const [id, number] = placeOf(event.id);
-      if (number - 1 !== this.#places.get(id)) return false; // from an earlier connection
+      const last = this.#places.get(id);
+      if (last === undefined || number <= last) return false; // from an earlier connection
+      if (number > last + 1) {
+        if (!isOfLostWorker(event)) return false;
+        jumps[event.id] = last;
+      }
       if (event.type === "done") this.#places.delete(id);
       else this.#places.set(id, number);
       return true;
     });
     const isSharing = [...this.#wants.values()].some(({ tab }) => tab !== this.#tab);
-    if (isSharing) this.#send({ events });
-    else this.#receive({ events });
+    if (isSharing) this.#send({ events, jumps });
+    else this.#receive({ events, jumps });
   }
 
   /** @param {Status} status */
@@ -636,11 +651,11 @@ class Following {
     this.tell("connecting");
   }
 
-  /** @param {types.StreamEvent} event */
-  take(event) {
+  /** @param {types.StreamEvent} event @param {number} [before] the number of the event before it, if not one less */
+  take(event, before) {
     const [id, number] = placeOf(event.id);
     if (id !== this.id || number <= this.last) return;
-    if (number > this.last + 1) {
+    if (this.last < (before ?? number - 1)) {
       if (!this.#isLost) this.#onLoss(this);
       this.#isLost = true;
       return;
@@ -712,6 +727,16 @@ function placeOf(id) {
   return [id.slice(0, at), Number(id.slice(at + 1))];
 }
 
+/**
+ * Whether an event may leave out numbers before it. Readers of a worker that died may have events that no other worker
+ * knows, so another worker ends the stream with numbers far above them.
+ *
+ * @param {types.StreamEvent} event
+ */
+function isOfLostWorker({ type, data }) {
+  return type === "failure" && data.code === "worker_lost";
+}
+
 /** @param {string} url */
 function absolute(url) {
   return globalThis.location ? new URL(url, location.href).href : url;
@@ -748,13 +773,14 @@ function secondsOf(retryAfter) {
 
 /**
  * Whether to retry: after a lost connection, and if a proxy or server before the blueprint is busy or down. The
- * blueprint's own refusals are permanent, unless it was temporarily overloaded.
+ * blueprint's own refusals are permanent, unless it is overloaded or cannot reach its log or ledger for the moment.
  *
  * @param {unknown} error
  */
 function isTransient(error) {
   if (!(error instanceof StreamError)) return true;
-  return error.code ? ["overloaded", "ledger_unavailable"].includes(error.code) : [408, 425, 429, 502, 503, 504].includes(error.status);
+  if (error.code) return ["overloaded", "ledger_unavailable", "log_unavailable"].includes(error.code);
+  return [408, 425, 429, 502, 503, 504].includes(error.status);
 }
 
 /** @param {unknown} error */
