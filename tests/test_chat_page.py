@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import re
@@ -405,6 +406,29 @@ def test_a_failure_is_heard_and_tried_again_by_keyboard(chat: Page, upstream: Up
     chat.keyboard.press("Enter")
     expect(chat.locator(".answer")).to_have_text(["Hello"])
     expect(chat.get_by_label("Message")).to_be_focused()
+
+
+def test_the_end_of_a_lost_worker_is_shown_and_tried_again(chat: Page, upstream: Upstream) -> None:
+    """The same stream's events, as another worker ends it; the second question is the server's own."""
+    failure = {"code": "worker_lost", "message": "The server failed.", "retryable": True, "error_id": "e"}
+    events: list[tuple[int, str, dict[str, Any]]] = [
+        (1, "start", {"id": "abc"}),
+        (2, "delta", {"text": "Hel"}),
+        (900_000_000, "failure", failure),
+        (900_000_001, "usage", {"source": "unknown"}),
+        (900_000_002, "done", {"status": "interrupted"}),
+    ]
+    body = "".join(f"id: abc-{n}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for n, kind, data in events)
+    begun = json.dumps({"id": "abc", "url": "/llm/streams/abc"})
+    chat.route("**/llm/streams", lambda route: route.fulfill(status=201, body=begun), times=1)
+    chat.route("**/llm/streams/abc", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    turn = ask(chat)
+    is_over(turn, "interrupted")
+    expect(turn.locator(".answer")).to_have_text("Hel")
+    expect(turn.locator(".state span")).to_have_text(["The server failed.", "cost unknown", re.compile("first token")])
+    upstream.answer("Hello")
+    turn.get_by_role("button", name="Try again").click()
+    expect(chat.locator(".answer")).to_have_text(["Hello"])
 
 
 def test_everything_is_reached_by_keyboard_and_has_a_name(chat: Page, upstream: Upstream) -> None:
