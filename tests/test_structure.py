@@ -37,6 +37,7 @@ ONLY_HERE = {
     "openai": {"blueprint", "web.service", "upstream"},
     "opentelemetry": {"usage.telemetry"},
     "sqlalchemy": {"ledger", "reports"},
+    "redis": {"core"},
     "gevent": set(),
     "gunicorn": set(),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from typing import Any
 
 from ...errors import ConfigError
 
@@ -15,12 +14,6 @@ SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "
 SLOW_S = 0.4
 """A store that needs longer for one round trip counts as unavailable."""
 
-BLOCK_S = 1.0
-"""How long the inbox waits for a message before it asks again."""
-
-POOL = 8
-"""Connections for everything but the inbox. A round trip takes less than a millisecond, so they are seldom all used."""
-
 
 def check(url: str) -> None:
     """Raises `ConfigError`."""
@@ -29,42 +22,29 @@ def check(url: str) -> None:
     except ImportError as error:
         raise ConfigError(f"LLM_STREAM_LOG_URL needs {error.name}: pip install 'flask-llm-stream[redis]'") from error
     try:
-        pooled(url).connection_pool.make_connection()
+        connect(url, 1).connection_pool.make_connection()
     except (ValueError, TypeError) as error:
         raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: {error}") from error
 
 
-def pooled(url: str) -> Redis:
-    """For commands that return at once. Connects when used."""
-    from redis import BlockingConnectionPool
+def connect(url: str, connections: int, wait_s: float = 0.0) -> Redis:
+    """A client that connects when it is used. `wait_s` is how long its commands may wait for something to happen."""
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
-    pool = BlockingConnectionPool.from_url(_redis(url), max_connections=POOL, timeout=SLOW_S, **_options(SLOW_S))
-    return Redis.from_pool(pool)
-
-
-def blocking(url: str) -> Redis:
-    """One connection, for the command that waits."""
-    from redis import Redis
-
-    return Redis.from_url(_redis(url), max_connections=1, **_options(BLOCK_S + SLOW_S))
+    return Redis.from_url(
+        _redis(url),
+        max_connections=connections,
+        socket_timeout=wait_s + SLOW_S,
+        socket_connect_timeout=SLOW_S,
+        retry=Retry(NoBackoff(), 1),  # a kept connection may be dead
+        health_check_interval=0,
+        protocol=2,
+    )
 
 
 def _redis(url: str) -> str:
     """`valkey://` speaks the same protocol."""
     scheme, separator, rest = url.partition("://")
     return SCHEMES.get(scheme, scheme) + separator + rest
-
-
-def _options(timeout: float) -> dict[str, Any]:
-    """One immediate retry: it costs nothing, and a kept connection may be dead."""
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    return {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": SLOW_S,
-        "retry": Retry(NoBackoff(), 1),
-        "health_check_interval": 0,
-        "protocol": 2,
-    }

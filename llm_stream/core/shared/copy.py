@@ -80,13 +80,13 @@ class Copy:
     def is_complete(self) -> bool:
         """Whether the stream has ended, and the store and all workers that follow have all of it."""
         log = self.stream.log
-        return log.ended and not self.is_behind and all(f.after >= log.last for f in self.followers.values())
+        return log.ended and not self.is_behind and all(f.after >= log.last for f in list(self.followers.values()))
 
     @property
     def readers(self) -> int:
         """How many there are, at all workers."""
-        remote = list(self.followers.values())
-        return len(self.stream.readers) - len(remote) + sum(reader.count for reader in remote)
+        readers = tuple(self.stream.readers)
+        return sum(reader.count if isinstance(reader, RemoteReader) else 1 for reader in readers)
 
     def opening(self) -> Opening:
         """All events so far, as the first entry."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from collections.abc import Mapping
 from time import monotonic
@@ -14,11 +15,21 @@ from ...errors import LogUnavailable
 from . import client
 
 if TYPE_CHECKING:
+    from redis import Redis
     from redis.client import Pipeline
 
 logger = logging.getLogger("llm_stream")
 
 RETRY_AFTER_S = 2.0
+
+CONNECTIONS = 8
+"""For requests. A round trip takes less than a millisecond, so they are seldom all used."""
+
+QUEUE_S = 1.0
+"""How long a request waits for one of them."""
+
+BLOCK_S = 1.0
+"""How long the inbox waits for a message before it asks again."""
 
 TOO_LATE = "equal or smaller"
 """In the answer to an entry whose id is not above the last one's."""
@@ -37,12 +48,15 @@ class Engine:
 
     def forget(self) -> None:
         """After a fork."""
-        self._redis = client.pooled(self._url)
-        self._blocking = client.blocking(self._url)
+        self._requests = client.connect(self._url, CONNECTIONS)
+        self._free = threading.Semaphore(CONNECTIONS)
+        self._probes = client.connect(self._url, 1)
+        self._blocking = client.connect(self._url, 1, wait_s=BLOCK_S)
 
     def close(self) -> None:
         """Close all connections but the one that waits."""
-        self._redis.close()
+        self._requests.close()
+        self._probes.close()
 
     def close_waiting(self) -> None:
         """Called by the thread that waits: redis-py fails oddly if another one closes its connection."""
@@ -53,47 +67,52 @@ class Engine:
         if self.away_since is not None:
             raise LogUnavailable(retry_after=RETRY_AFTER_S)
 
-    def run(self, command: Callable[[Any], Result]) -> Result:
+    def run(self, command: Callable[[Redis], Result]) -> Result:
         """The result of one command. Raises `LogUnavailable`."""
-        return self._run(lambda: command(self._redis))
+        return self._request(command)
 
-    def pipeline(self, fill: Fill, *, may_exist: bool = False, is_probe: bool = False) -> list[Any]:
+    def pipeline(self, fill: Fill, *, may_exist: bool = False) -> list[Any]:
         """The results of the commands that `fill` adds, in one round trip. Raises `LogUnavailable` if one has failed.
 
-        `may_exist`: an entry that is too late is a result, and no failure. `is_probe`: try even if the engine is away,
-        and find out whether it is back.
+        `may_exist`: an entry that is too late is a result, and no failure.
         """
+        return self._request(_filled(fill, may_exist))
 
-        def run() -> list[Any]:
-            pipe = self._redis.pipeline(transaction=False)
-            fill(pipe)
-            results: list[Any] = pipe.execute(raise_on_error=False)
-            for result in results:
-                if isinstance(result, Exception) and not (may_exist and TOO_LATE in str(result)):
-                    raise result
-            return results
+    def ship(self, fill: Fill) -> list[Any]:
+        """The same, for the thread that ships: it has its own connection, and never waits for requests."""
+        self.check()
+        return self._run(_filled(fill, may_exist=True), self._probes)
 
-        results = self._run(run, is_probe=is_probe)
-        if is_probe:
-            self._is_back()
+    def probe(self, fill: Fill) -> list[Any]:
+        """The same, even if the engine is away: this finds out that it is back."""
+        results = self._run(_filled(fill, may_exist=False), self._probes)
+        self._is_back()
         return results
 
     def wait(self, stream: str, after: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-        """The entries of a stream after id `after`. Waits `client.BLOCK_S` for the first.
+        """The entries of a stream after id `after`. Waits `BLOCK_S` for the first.
 
         Raises `LogUnavailable`.
         """
         try:
-            found: Any = self._blocking.xread({stream: after}, count=200, block=int(client.BLOCK_S * 1000))
+            found: Any = self._blocking.xread({stream: after}, count=200, block=int(BLOCK_S * 1000))
         except _errors() as error:
             raise LogUnavailable(retry_after=RETRY_AFTER_S) from error
         return [entry for _, entries in found for entry in entries]
 
-    def _run(self, work: Callable[[], Result], *, is_probe: bool = False) -> Result:
-        if not is_probe:
-            self.check()
+    def _request(self, work: Callable[[Redis], Result]) -> Result:
+        self.check()
+        if not self._free.acquire(timeout=QUEUE_S):
+            raise LogUnavailable(retry_after=RETRY_AFTER_S)
         try:
-            return work()
+            self.check()  # those before this one may have found out
+            return self._run(work, self._requests)
+        finally:
+            self._free.release()
+
+    def _run(self, work: Callable[[Redis], Result], redis: Redis) -> Result:
+        try:
+            return work(redis)
         except _errors() as error:
             self._is_away(error)
             raise LogUnavailable(retry_after=RETRY_AFTER_S) from error
@@ -108,6 +127,19 @@ class Engine:
         since, self.away_since = self.away_since, None
         if since is not None:
             logger.warning("the log of LLM_STREAM_LOG_URL is available again, after %.1f s", monotonic() - since)
+
+
+def _filled(fill: Fill, may_exist: bool) -> Callable[[Redis], list[Any]]:
+    def run(redis: Redis) -> list[Any]:
+        pipe = redis.pipeline(transaction=False)
+        fill(pipe)
+        results: list[Any] = pipe.execute(raise_on_error=False)
+        for result in results:
+            if isinstance(result, Exception) and not (may_exist and TOO_LATE in str(result)):
+                raise result
+        return results
+
+    return run
 
 
 def milliseconds(seconds: float) -> int:

@@ -150,6 +150,11 @@ class Kept:
             if status := fields.get(b"status"):
                 self.status = status.decode()
 
+    def add(self, first: int, events: Sequence[Event], status: str) -> None:
+        """The end, which has just been written."""
+        self.batches.append((first, list(events)))
+        self.status = status
+
     @property
     def events(self) -> list[Event]:
         """Those before the end of a lost stream."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
 from datetime import UTC
 from datetime import datetime
 from typing import Protocol
 
 from ...errors import WorkerLost
-from ...events import Event
+from ...events import Failure
 from ...settings import Settings
 from ...upstream.ending import Ending
 from ...upstream.source import Attempt
@@ -48,13 +47,12 @@ class Reaper:
         Only one worker can write the end, and that one settles the stream. Raises `LogUnavailable`.
         """
         kept, _ = self._store.read(stream_id)
-        if kept is not None and kept.status is None:
-            self._end(stream_id, kept)
-            kept, _ = self._store.read(stream_id)
-        if kept is not None:
-            header = kept.header
-            self._store.bury(stream_id, header.owner, header.worker, self._settings.retention_s)
-        return kept
+        if kept is None:
+            return None
+        if kept.status is not None:
+            self._store.bury(stream_id, kept.header, self._settings.retention_s)
+            return kept
+        return self._end(stream_id, kept)
 
     def refresh(self, mirror: Mirror) -> None:
         """Read a stream from the store again, which its worker does not write any more. Raises `LogUnavailable`."""
@@ -65,11 +63,27 @@ class Reaper:
         for first, events in kept.batches if kept else ():
             mirror.add(first, events)
 
-    def _end(self, stream_id: str, kept: Kept) -> None:
-        failure = WorkerLost().failure()
+    def _end(self, stream_id: str, kept: Kept) -> Kept | None:
+        header, failure = kept.header, WorkerLost().failure()
+        record, bill = self._account(stream_id, kept, failure)
+        events = Ending("interrupted", failure=failure, usage=bill.usage_event()).events()
+        fields = {"events": encode(events), "status": b"interrupted"}
+        entry = Entry(stream_id, LOST + len(events) - 1, fields)
+        is_ours = self._store.end_lost(entry, header, self._settings.retention_s)
+        if is_ours:
+            kept.add(LOST, events, "interrupted")
+        else:
+            now, _ = self._store.read(stream_id)
+            is_ours = now is not None and failure in now.batches[-1][1]  # the reply to an earlier try was lost
+            kept = now or kept
+        if is_ours:
+            logger.warning("stream %s has lost its worker %s", stream_id, header.worker)
+            self._settle_soon(record, bill, kept.account.currency)
+        return kept
+
+    def _account(self, stream_id: str, kept: Kept, failure: Failure) -> tuple[UsageRecord, Bill]:
         header, account = kept.header, kept.account
         attempts = [call.attempt() for call in account.calls] or [Attempt(header.model, accepted=True)]
-        ending = Ending("interrupted", failure=failure, attempts=tuple(attempts))
         lost = LostStream(
             id=stream_id,
             owner=header.owner,
@@ -78,13 +92,8 @@ class Reaper:
             ttft_s=account.ttft_s,
             events=kept.events,
         )
-        record, bill = account_of_lost(lost, ending, self._settings.prices)
-        events: Sequence[Event] = Ending("interrupted", failure=failure, usage=bill.usage_event()).events()
-        fields = {"events": encode(events), "status": ending.status.encode()}
-        entry = Entry(stream_id, LOST + len(events) - 1, fields)
-        if self._store.end_lost(entry, self._settings.retention_s):
-            logger.warning("stream %s has lost its worker %s", stream_id, header.worker)
-            self._settle_soon(record, bill, account.currency)
+        ending = Ending("interrupted", failure=failure, attempts=tuple(attempts))
+        return account_of_lost(lost, ending, self._settings.prices)
 
     def _settle_soon(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
         """In a thread of its own: hooks may take their time, and other streams wait for their end."""

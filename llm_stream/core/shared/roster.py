@@ -67,7 +67,7 @@ class Roster:
             pipe.pexpire(keys.epoch, long)
             also(pipe)
 
-        (alive, expired, run), epoch, *_ = self._engine.pipeline(beat, is_probe=True)
+        (alive, expired, run), epoch, *_ = self._engine.probe(beat)
         return Beat(_text(epoch) if epoch else fresh, set(map(_text, alive)), list(map(_text, expired)), _text(run))
 
     def alive(self) -> list[str]:

@@ -82,11 +82,6 @@ class Shipper:
     def copies(self) -> list[Copy]:
         return list(self._copies.values())
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the store has everything."""
-        return not self._to_append
-
     def _appended(self, copy: Copy, first: int, events: Sequence[Event]) -> None:
         """Called for each token, by the thread that appends it."""
         is_urgent = first == 2 or isinstance(events[-1], Done) or first - copy.last > MOST_WAITING
@@ -139,13 +134,13 @@ class Shipper:
         """Append and push what is due. Raises `LogUnavailable`; then it is tried again."""
         self._is_urgent = False
         self._shipped_at = now = monotonic()
-        due = [copy for copy in self._to_append if everything or self._is_due(copy, now)]
+        due = [copy for copy in list(self._to_append) if everything or self._is_due(copy, now)]
         pushes = self._pushes()
         while due or pushes:
             together, due = due[:MOST_TOGETHER], due[MOST_TOGETHER:]
             self._append(together, pushes)
             pushes = []
-        self._forget([copy for copy in self._copies.values() if copy.is_complete])
+        self._forget([copy for copy in self.copies if copy.is_complete])
 
     @staticmethod
     def _is_due(copy: Copy, now: float) -> bool:
@@ -239,12 +234,13 @@ class Shipper:
             self._copies.pop(copy.stream.id, None)
             self._to_append.discard(copy)
             self._to_push.discard(copy)
-            for reader in copy.followers.values():
+            for reader in list(copy.followers.values()):
                 copy.stream.leave(reader)
 
     def _pushes(self) -> list[tuple[str, bytes]]:
         """One message to each worker that follows, with the new events of all its streams."""
-        to_push, self._to_push = self._to_push, set()
+        to_push = list(self._to_push)
+        self._to_push.difference_update(to_push)  # before the logs are read: what is appended then is pushed later
         streams: dict[str, dict[str, Any]] = defaultdict(dict)
         for copy in to_push:
             for worker, reader in list(copy.followers.items()):

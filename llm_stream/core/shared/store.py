@@ -56,7 +56,6 @@ for i = 1, #last[2], 2 do
     end
 end
 redis.call('XADD', KEYS[1], ARGV[1], 'events', ARGV[2], 'status', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 """
 """Writes the end of a lost stream, unless it has an end. It fences the lost worker: ids of entries must rise."""
@@ -161,7 +160,7 @@ class Store:
                 pipe.xadd(self._keys.log(id), fields, id=f"{last}-0", nomkstream=True)  # type: ignore[arg-type]
             also(pipe)
 
-        results = self._engine.pipeline(append, may_exist=True)[: len(entries)]
+        results = self._engine.ship(append)[: len(entries)]
         return [Appended(isinstance(result, bytes), result is None) for result in results]
 
     def close(self, pipe: Pipeline, stream_id: str, owner: str, worker: str, kept_s: float) -> None:
@@ -172,15 +171,19 @@ class Store:
         pipe.hdel(keys.running(worker), stream_id)
         pipe.zrem(keys.slots(owner), stream_id)
 
-    def end_lost(self, entry: Entry, kept_s: float) -> bool:
+    def end_lost(self, entry: Entry, header: Header, kept_s: float) -> bool:
         """Write the end of a lost stream. Return False if it has an end already, or does not exist."""
         id, last, fields = entry
-        arguments = (f"{last}-0", fields["events"], fields["status"], milliseconds(kept_s))
-        return bool(self._engine.run(lambda redis: redis.eval(END, 1, self._keys.log(id), *arguments)))
 
-    def bury(self, stream_id: str, owner: str, worker: str, kept_s: float) -> None:
-        """What follows the end of a lost stream."""
-        self._engine.pipeline(lambda pipe: self.close(pipe, stream_id, owner, worker, kept_s))
+        def end(pipe: Pipeline) -> None:
+            pipe.eval(END, 1, self._keys.log(id), f"{last}-0", fields["events"], fields["status"])
+            self.close(pipe, id, header.owner, header.worker, kept_s)
+
+        return bool(self._engine.pipeline(end)[0])
+
+    def bury(self, stream_id: str, header: Header, kept_s: float) -> None:
+        """What follows the end of a stream whose worker died in between."""
+        self._engine.pipeline(lambda pipe: self.close(pipe, stream_id, header.owner, header.worker, kept_s))
 
     def withdraw(self, opening: Opening, end: Entry) -> None:
         """End a stream that was refused. Its key is free; a reader that has attached meanwhile gets the error."""
