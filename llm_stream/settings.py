@@ -29,7 +29,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Deadline = Annotated[float, msgspec.Meta(gt=0)]
 
-LOG_SCHEMES = ("memory", "redis", "rediss", "valkey", "valkeys", "unix")
+LOG_SCHEMES = (
+    "memory", "redis", "rediss", "valkey", "valkeys", "unix",
+    "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel",
+)  # fmt: skip
 
 LARGEST_BUDGET = 4_000_000
 """The ledger stores amounts as integers of 10^-12. A signed 64-bit integer holds twice this limit."""

@@ -1,15 +1,17 @@
-"""The connections to Redis or Valkey."""
+"""The connections to Redis or Valkey, to a cluster of them, or to the master that Sentinel names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from typing import Any
+from typing import cast
+from urllib.parse import unquote
+from urllib.parse import urlsplit
 
 from ...errors import ConfigError
 
 if TYPE_CHECKING:
     from redis import Redis
-
-SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 
 SLOW_S = 0.4
 """A store that needs longer for one round trip counts as unavailable."""
@@ -22,29 +24,86 @@ def check(url: str) -> None:
     except ImportError as error:
         raise ConfigError(f"LLM_STREAM_LOG_URL needs {error.name}: pip install 'flask-llm-stream[redis]'") from error
     try:
-        connect(url, 1).connection_pool.make_connection()
+        if kind_of(url) == "sentinel":
+            _sentinels(url)
+        else:
+            from redis import ConnectionPool
+
+            ConnectionPool.from_url(_plain(url)).make_connection()
     except (ValueError, TypeError) as error:
         raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: {error}") from error
 
 
-def connect(url: str, connections: int, wait_s: float = 0.0) -> Redis:
-    """A client that connects when it is used. `wait_s` is how long its commands may wait for something to happen."""
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+class Connections:
+    """A client of redis-py that is made when it is first used: one of a cluster connects at once."""
 
-    return Redis.from_url(
-        _redis(url),
-        max_connections=connections,
-        socket_timeout=wait_s + SLOW_S,
-        socket_connect_timeout=SLOW_S,
-        retry=Retry(NoBackoff(), 1),  # a kept connection may be dead
-        health_check_interval=0,
-        protocol=2,
-    )
+    def __init__(self, url: str, count: int, wait_s: float = 0.0) -> None:
+        """`count` connections at most. `wait_s` is how long a command may wait for something to happen."""
+        self._url = url
+        self._count = count
+        self._wait_s = wait_s
+        self._redis: Redis | None = None
+
+    @property
+    def redis(self) -> Redis:
+        """Raises what redis-py does."""
+        if self._redis is None:
+            self._redis = self._connect()
+        return self._redis
+
+    def close(self) -> None:
+        redis, self._redis = self._redis, None
+        if redis is not None:
+            redis.close()
+
+    def _connect(self) -> Redis:
+        from redis import Redis
+        from redis import RedisCluster
+        from redis import Sentinel
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        options: dict[str, Any] = {
+            "max_connections": self._count,
+            "socket_timeout": self._wait_s + SLOW_S,
+            "socket_connect_timeout": SLOW_S,
+            "retry": Retry(NoBackoff(), 1),  # a kept connection may be dead
+            "protocol": 2,
+        }
+        kind = kind_of(self._url)
+        if kind == "cluster":
+            return cast("Redis", RedisCluster.from_url(_plain(self._url), **options))
+        if kind == "sentinel":
+            sentinels, name, login = _sentinels(self._url)
+            about = {"socket_timeout": SLOW_S, "socket_connect_timeout": SLOW_S}
+            sentinel = Sentinel(sentinels, sentinel_kwargs=about)  # type: ignore[no-untyped-call]
+            return cast("Redis", sentinel.master_for(name, **login, **options))  # type: ignore[no-untyped-call]
+        return Redis.from_url(_plain(self._url), **options)
 
 
-def _redis(url: str) -> str:
-    """`valkey://` speaks the same protocol."""
+def kind_of(url: str) -> str:
+    """`cluster`, `sentinel`, or nothing for a single engine."""
+    return url.partition("://")[0].partition("+")[2]
+
+
+def _plain(url: str) -> str:
+    """The URL as redis-py knows it: `valkey://` speaks the same protocol."""
     scheme, separator, rest = url.partition("://")
-    return SCHEMES.get(scheme, scheme) + separator + rest
+    scheme = scheme.partition("+")[0].replace("valkeys", "rediss").replace("valkey", "redis")
+    return scheme + separator + rest
+
+
+def _sentinels(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """From `redis+sentinel://user:password@host:26379,host:26379/name/0`: the sentinels, the name, and the login.
+
+    Raises `ValueError`.
+    """
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    name, _, database = parts.path.strip("/").partition("/")
+    if not name:
+        raise ValueError("give the name of the master after the sentinels: redis+sentinel://host:26379/mymaster")
+    sentinels = [(host, int(port or 26379)) for host, _, port in (item.partition(":") for item in hosts.split(","))]
+    options = {"username": unquote(user) or None, "password": unquote(password) or None, "db": int(database or 0)}
+    return sentinels, name, options | ({"ssl": True} if parts.scheme.startswith(("rediss", "valkeys")) else {})

@@ -12,7 +12,7 @@ from typing import Any
 from typing import TypeVar
 
 from ...errors import LogUnavailable
-from . import client
+from .client import Connections
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -48,10 +48,10 @@ class Engine:
 
     def forget(self) -> None:
         """After a fork."""
-        self._requests = client.connect(self._url, CONNECTIONS)
+        self._requests = Connections(self._url, CONNECTIONS)
         self._free = threading.Semaphore(CONNECTIONS)
-        self._probes = client.connect(self._url, 1)
-        self._blocking = client.connect(self._url, 1, wait_s=BLOCK_S)
+        self._probes = Connections(self._url, 1)
+        self._blocking = Connections(self._url, 1, wait_s=BLOCK_S)
 
     def close(self) -> None:
         """Close all connections but the one that waits."""
@@ -95,7 +95,7 @@ class Engine:
         Raises `LogUnavailable`.
         """
         try:
-            found: Any = self._blocking.xread({stream: after}, count=200, block=int(BLOCK_S * 1000))
+            found: Any = self._blocking.redis.xread({stream: after}, count=200, block=int(BLOCK_S * 1000))
         except _errors() as error:
             raise LogUnavailable(retry_after=RETRY_AFTER_S) from error
         return [entry for _, entries in found for entry in entries]
@@ -110,9 +110,9 @@ class Engine:
         finally:
             self._free.release()
 
-    def _run(self, work: Callable[[Redis], Result], redis: Redis) -> Result:
+    def _run(self, work: Callable[[Redis], Result], connections: Connections) -> Result:
         try:
-            return work(redis)
+            return work(connections.redis)
         except _errors() as error:
             self._is_away(error)
             raise LogUnavailable(retry_after=RETRY_AFTER_S) from error
@@ -142,11 +142,17 @@ def _filled(fill: Fill, may_exist: bool) -> Callable[[Redis], list[Any]]:
     return run
 
 
+def evaluate(pipe: Pipeline, script: str, key: str, *arguments: Any) -> None:
+    """Add a script that uses one key. A pipeline of a cluster has no method for it."""
+    pipe.execute_command("EVAL", script, 1, key, *arguments)  # type: ignore[no-untyped-call]
+
+
 def milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 
 def _errors() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisClusterException
     from redis.exceptions import RedisError
 
-    return (RedisError, OSError)
+    return (RedisError, RedisClusterException, OSError)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .engine import Engine
 from .engine import Fill
+from .engine import evaluate
 from .engine import milliseconds
 from .keys import Keys
 from .store import REMEMBERED_S
@@ -62,7 +63,7 @@ class Roster:
         keys, fresh, long = self._keys, secrets.token_hex(8), milliseconds(REMEMBERED_S)
 
         def beat(pipe: Pipeline) -> None:
-            pipe.eval(BEAT, 1, keys.workers, worker, milliseconds(lease_s), int(REMEMBERED_S))
+            evaluate(pipe, BEAT, keys.workers, worker, milliseconds(lease_s), int(REMEMBERED_S))
             pipe.set(keys.epoch, fresh, nx=True, get=True, px=long)
             pipe.pexpire(keys.epoch, long)
             also(pipe)

@@ -15,6 +15,7 @@ from ...settings import Settings
 from .engine import RETRY_AFTER_S
 from .engine import Engine
 from .engine import Fill
+from .engine import evaluate
 from .engine import milliseconds
 from .entries import Account
 from .entries import Claim
@@ -147,7 +148,7 @@ class Store:
         pipe.zadd(owned, {id: now})
         pipe.zremrangebyscore(owned, "-inf", now - ttl)
         pipe.pexpire(owned, milliseconds(ttl))
-        pipe.eval(TAKE_SLOT, 1, keys.slots(owner), id, opening.max_streams, int(ttl))
+        evaluate(pipe, TAKE_SLOT, keys.slots(owner), id, opening.max_streams, int(ttl))
         if opening.key is not None:
             claim = encode_struct(Claim(id, opening.fingerprint))
             pipe.set(keys.claim(owner, opening.key), claim, nx=True, get=True, px=milliseconds(REMEMBERED_S))
@@ -176,7 +177,7 @@ class Store:
         id, last, fields = entry
 
         def end(pipe: Pipeline) -> None:
-            pipe.eval(END, 1, self._keys.log(id), f"{last}-0", fields["events"], fields["status"])
+            evaluate(pipe, END, self._keys.log(id), f"{last}-0", fields["events"], fields["status"])
             self.close(pipe, id, header.owner, header.worker, kept_s)
 
         return bool(self._engine.pipeline(end)[0])
