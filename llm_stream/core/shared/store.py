@@ -8,6 +8,7 @@ from time import time
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
+from typing import cast
 
 from ...events import Done
 from ...events import Event
@@ -249,7 +250,7 @@ class Store:
         ids = [self._keys.id_in(name.decode()) for name in names]
         return {id: Kept([*first, *last]) for id, first, last in zip(ids, entries, entries, strict=True) if first}
 
-    def policy(self) -> tuple[str | None, int]:
-        """The `maxmemory-policy` and `maxmemory` of the engine; None and 0 where they cannot be read."""
+    def policy(self) -> str | None:
+        """The `maxmemory-policy` of the engine; None where it cannot be read."""
         info: Any = self._engine.run(lambda redis: redis.info("memory"))
-        return info.get("maxmemory_policy"), info.get("maxmemory", 0)
+        return cast("str | None", info.get("maxmemory_policy"))

@@ -140,12 +140,12 @@ class Worker:
     def _check_policy(self) -> None:
         if self._is_policy_checked:
             return
-        policy, limit = self._store.policy()
+        policy = self._store.policy()
         self._is_policy_checked = True
-        if limit and policy not in (None, "noeviction"):
+        if policy not in (None, "noeviction"):
             logger.error(
-                "the engine of LLM_STREAM_LOG_URL has maxmemory-policy %s, and may delete streams that are running:"
-                " set it to noeviction",
+                "the engine of LLM_STREAM_LOG_URL has maxmemory-policy %s: when its memory is full, it deletes streams"
+                " that are running. Set it to noeviction",
                 policy,
             )
 
