@@ -42,7 +42,7 @@ def chromium() -> Iterator[Page]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
-        yield browser.new_page(viewport={"width": 800, "height": 900})
+        yield browser.new_page(viewport={"width": 800, "height": 820})
         browser.close()
 
 
@@ -88,7 +88,7 @@ class Chat:
 
     def foot(self) -> str:
         """The line below the answer."""
-        return self._turn.locator(".state").inner_text().replace("\n", " ")
+        return " · ".join(self._turn.locator(".state span").all_inner_texts())
 
     def wait_for_token(self, number: int) -> None:
         expect(self._turn.locator(".answer")).to_contain_text(re.compile(rf"\bt{number}\b"))

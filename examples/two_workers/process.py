@@ -44,6 +44,9 @@ class Process:
         self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def pid(self) -> int:
         """Of its first process, and of its group."""
@@ -56,6 +59,8 @@ class Process:
 
     def start(self) -> None:
         """Start it, and wait until it listens. Raises `CannotStart`."""
+        if self._listens():
+            raise CannotStart(f"{self.name} cannot start: something else listens on {self.address}")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -69,7 +74,7 @@ class Process:
         until = monotonic() + START_S
         while not self._listens():
             if not self.is_running or monotonic() > until:
-                raise CannotStart(f"{self.name} does not start:\n{self.log.read_text(errors='replace')}")
+                raise CannotStart(f"{self.name} does not start:\n{self.log.read_text()}")
             sleep(POLL_S)
 
     def kill(self) -> None:

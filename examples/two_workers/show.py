@@ -40,7 +40,7 @@ class Show:
         killed = self._lose_the_connection()
         killed.start()
         wait_for_answer(killed)
-        self._say(f"{killed.name} is started again")
+        self._say(f"{killed} is started again")
         print("\n2. The server that writes the answer dies. The page is connected to the other server.", flush=True)
         killed = self._lose_the_writer()
         if screenshot:
@@ -54,12 +54,11 @@ class Show:
         chat = self._chat
         _, connected = self._ask()
         self._kill(connected)
-        shown = chat.tokens()
-        self._say(f"the page shows t0 … t{shown - 1}")
         chat.wait_for("reconnecting")
-        self._say("the page says: Connection lost. Reconnecting…")
+        shown = chat.tokens()
+        self._say(f"the page shows t0 … t{shown - 1} and says: Connection lost. Reconnecting…")
         chat.wait_for_token(shown)
-        self._say(f"the page is connected to {chat.connected.name} and goes on with t{shown}")
+        self._say(f"the page is connected to {chat.connected} and goes on with t{shown}")
         chat.wait_for("completed")
         assert chat.tokens() == TOKENS, chat.tokens()
         self._say(f"the answer is complete: t0 … t{TOKENS - 1}, each token once and in order")
@@ -80,7 +79,7 @@ class Show:
         self._say("the reader presses “Try again”")
         self._chat.wait_for("completed")
         assert self._chat.tokens() == TOKENS, self._chat.tokens()
-        self._say(f"{self._chat.connected.name} has sent the whole answer: t0 … t{TOKENS - 1}")
+        self._say(f"{self._chat.connected} has sent the whole answer: t0 … t{TOKENS - 1}")
 
     def _print_the_ledger(self, server: Process) -> None:
         with urlopen(f"http://{server.address}/llm/usage.csv") as answer:
@@ -97,13 +96,13 @@ class Show:
             writer, connected = self._chat.writer, self._chat.connected
             assert writer and connected
             if writer is not connected:
-                self._say(f"{writer.name} writes the answer, and the page reads it from {connected.name}")
+                self._say(f"{writer} writes the answer, and the page is connected to {connected}")
                 return writer, connected
             self._chat.stop()
 
     def _kill(self, server: Process) -> None:
         server.kill()
-        self._say(f"{server.name} and its worker are killed (SIGKILL)")
+        self._say(f"{server} and its worker are killed (SIGKILL)")
 
     def _say(self, what: str) -> None:
         print(f"{monotonic() - self._asked_at:6.1f} s  {what}", flush=True)
