@@ -22,6 +22,7 @@ from .entries import encode_struct
 from .entries import pieces_of
 from .store import Entry
 from .store import Opening
+from .store import Store
 
 FOLLOWS_S = 4.0
 """A worker that has not said for this long that it follows a stream is dead: its readers are gone."""
@@ -34,8 +35,9 @@ def _ignore(first: int, events: Sequence[Event]) -> None:
 class RemoteReader:
     """Counts as a reader of the stream while another worker has readers of it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, store: Store) -> None:
         self._stream = stream
+        self._store = store
         self.after = 0
         """The number of the last event that was pushed to that worker."""
         self.count = 0
@@ -50,7 +52,9 @@ class RemoteReader:
         self.after, self.count, self.heard_at, self.is_asking = after, count, monotonic(), True
 
     def tick(self, now: float) -> None:
-        if now - self.heard_at > FOLLOWS_S:
+        if self._store.is_away:  # nothing can be heard, and the readers may still be there
+            self.heard_at = now
+        elif now - self.heard_at > FOLLOWS_S:
             self._stream.leave(self, since=self.heard_at)
 
 

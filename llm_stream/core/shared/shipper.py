@@ -105,7 +105,7 @@ class Shipper:
             return False
         reader = copy.followers.get(worker)
         if reader is None or reader not in copy.stream.readers:
-            reader = copy.followers[worker] = RemoteReader(copy.stream)
+            reader = copy.followers[worker] = RemoteReader(copy.stream, self._store)
         reader.hear(after, readers)
         self._to_push.add(copy)
         self.bell.ring()

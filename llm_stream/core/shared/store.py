@@ -8,7 +8,6 @@ from time import time
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
-from typing import cast
 
 from ...events import Done
 from ...events import Event
@@ -29,6 +28,7 @@ from .entries import running_ttl
 from .keys import Keys
 
 if TYPE_CHECKING:
+    from redis import Redis
     from redis.client import Pipeline
 
 REMEMBERED_S = 86_400.0
@@ -124,6 +124,11 @@ class Store:
     def __init__(self, engine: Engine, keys: Keys) -> None:
         self._engine = engine
         self._keys = keys
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the engine is known to be unavailable."""
+        return self._engine.away_since is not None
 
     # A stream's life
 
@@ -252,5 +257,12 @@ class Store:
 
     def policy(self) -> str | None:
         """The `maxmemory-policy` of the engine; None where it cannot be read."""
-        info: Any = self._engine.run(lambda redis: redis.info("memory"))
-        return cast("str | None", info.get("maxmemory_policy"))
+        from redis.exceptions import NoPermissionError
+
+        def memory(redis: Redis) -> dict[str, Any]:
+            try:
+                return redis.info("memory")
+            except NoPermissionError:
+                return {}
+
+        return self._engine.run(memory).get("maxmemory_policy")
