@@ -3,7 +3,7 @@
 import os
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))  # event logs are in the memory of one worker
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))  # more of them need LLM_STREAM_LOG_URL
 worker_class = "gevent"
 worker_connections = 2000  # above LLM_STREAM_MAX_STREAMS, to leave room for stop requests
 preload_app = False  # gevent patches a worker after the fork, and misses modules imported before it
