@@ -6,8 +6,10 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from time import sleep
@@ -16,10 +18,25 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
 STOP_S = 5.0
 POLL_S = 0.05
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CannotStart(Exception):
     """The message says why, for the person at the terminal."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals that come meanwhile are handled at the end. Otherwise a process could start that nothing stops."""
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for late in came:
+        signal.raise_signal(late)
 
 
 class Process:
@@ -61,7 +78,7 @@ class Process:
         """Start it, and wait until it listens. Raises `CannotStart`."""
         if self._listens():
             raise CannotStart(f"{self.name} cannot start: something else listens on {self.address}")
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, undisturbed():
             self._process = subprocess.Popen(
                 self._command,
                 cwd=ROOT,

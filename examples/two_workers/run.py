@@ -16,6 +16,7 @@ from time import sleep
 
 from cluster import Cluster
 from cluster import wait_for_answer
+from process import STOP_SIGNALS
 from process import CannotStart
 from process import Process
 
@@ -28,8 +29,8 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="kill servers and print what the page shows")
     parser.add_argument("--screenshot", type=Path, metavar="FILE", help="with --show: take a picture at its end")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # stop all processes, as on Ctrl-C
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)  # as on Ctrl-C
     try:
         with TemporaryDirectory(prefix="two_workers-") as folder:
             run(Path(folder), options)
