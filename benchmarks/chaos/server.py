@@ -1,0 +1,44 @@
+"""A gunicorn with one gevent worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from .process import Process
+from .process import free_port
+
+ROOT = Path(__file__).parent.parent.parent
+GRACE_S = 8
+"""Shorter than the longest answers, so that restarts interrupt some."""
+
+
+class Server(Process):
+    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+        port = free_port()
+        command = [str(Path(sys.executable).parent / "gunicorn"), "-c", "gunicorn.conf.py"]
+        command += ["--graceful-timeout", str(GRACE_S), "benchmarks.chaos.app:create_app()"]
+        super().__init__(command, port, log, ROOT, {**os.environ, **settings, "PORT": str(port)})
+
+    def kill_worker(self) -> None:
+        """As the kernel does when memory runs out. gunicorn starts another."""
+        self.signal_workers(signal.SIGKILL)
+
+    def crash(self) -> None:
+        """The worker and its parent, as when the machine dies."""
+        workers = self.children()
+        self.stop(signal.SIGKILL)
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def signal_workers(self, sign: signal.Signals, pids: list[int] | None = None) -> list[int]:
+        workers = self.children() if pids is None else pids
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, sign)
+        return workers
