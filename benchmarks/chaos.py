@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def main() -> None:
         retention_s=2.0 if options.short else 8.0,
         ledger=options.ledger,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # its processes end with it
     run = Run(size)
     run.make()
     print(table(run))

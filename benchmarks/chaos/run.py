@@ -104,9 +104,11 @@ class Run:
         chance = Random(f"{question.seed} is played")
         early = [plan for plan in question.plans if not plan.is_late]
         home = chance.randrange(len(asking.ports))
-        playing = [self._read(asking, plan, home + n) for n, plan in enumerate(early)]
+        playing = [asyncio.create_task(self._read(asking, plan, home + n)) for n, plan in enumerate(early)]
         if question.stop_after is not None:
-            playing.append(self._stop(asking, question, chance))
+            playing.append(asyncio.create_task(self._stop(asking, question, chance)))
+        await asyncio.gather(*(task for task, plan in zip(playing, early, strict=False) if plan.asks))
+        asking.has_id.set()  # also if none has an id: an answer that failed at once is a status
         await asyncio.gather(*playing)
         late = [plan for plan in question.plans if plan.is_late]
         await asyncio.gather(*(self._read(asking, plan, home + 1) for plan in late))
@@ -114,7 +116,9 @@ class Run:
     async def _read(self, asking: Asking, plan: Plan, home: int) -> None:
         await asyncio.sleep(plan.comes_after_s)
         if not plan.asks:
-            await asyncio.wait_for(asking.has_id.wait(), SETTLED_S)
+            await asking.has_id.wait()
+            if not asking.stream_id:
+                return
         reader = Reader(asking, plan, home % len(asking.ports))
         await reader.read()
         self.witness.counts[f"told: {reader.told}"] += 1
@@ -127,6 +131,8 @@ class Run:
     async def _stop(self, asking: Asking, question: Question, chance: Random) -> None:
         assert question.stop_after is not None
         await asking.has_id.wait()
+        if not asking.stream_id:
+            return
         await asyncio.sleep(question.stop_after * question.pace_s)
         self.witness.counts["stops"] += 1
         await stop(asking, chance)
