@@ -11,6 +11,7 @@ from typing import Protocol
 from ..events import Status
 from ..settings import Settings
 from ..usage.record import UsageRecord
+from .log.memory import LOST
 from .log.memory import MemoryLog
 
 
@@ -58,8 +59,11 @@ class Followed(ABC):
         """Called by the clock."""
 
     def position(self, after: int) -> int:
-        """Where a reader continues that has seen number `after`: a number beyond the log counts as its last one."""
-        return min(after, self.log.last)
+        """Where a reader continues that has seen number `after`: a number beyond the log counts as its last one.
+
+        But a reader that has seen the end of a lost stream must not get events before it.
+        """
+        return after if after >= LOST else min(after, self.log.last)
 
     def join(self, reader: Follower) -> None:
         self.readers.add(reader)

@@ -17,6 +17,7 @@ from ...events import Status
 from ...settings import Settings
 from ..followed import Followed
 from ..followed import Follower
+from ..log.memory import Bell
 from .engine import RETRY_AFTER_S
 from .entries import Kept
 from .entries import add
@@ -91,11 +92,23 @@ class Mirror(Followed):
     def position(self, after: int) -> int:
         """The reader may have seen, at the stream's own worker, events that are still on their way to this one.
 
-        If that worker does not answer, the position stands: what follows it is the end of a lost stream.
+        If they do not come in time, the position stands: they come later, or the end of a lost stream does.
         """
-        if after > self.log.last and not self._caught_up.wait(ANSWER_S):
+        bell, until = Bell(), monotonic() + ANSWER_S
+
+        def ring(first: int, events: Sequence[Event]) -> None:
+            bell.ring()
+
+        self.log.subscribe(ring)
+        try:
+            while after > self.log.last:
+                if self.log.ended:
+                    return super().position(after)
+                if not bell.wait(max(0.0, until - monotonic())):
+                    return after
             return after
-        return super().position(after)
+        finally:
+            self.log.unsubscribe(ring)
 
     def join(self, reader: Follower) -> None:
         super().join(reader)
