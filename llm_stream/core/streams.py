@@ -266,6 +266,8 @@ class Streams:
             if not expired and self._finished_bytes <= settings.max_retained_bytes:
                 break
             del self._finished[stream.id], self._streams[stream.id]
+            if self.shared:
+                self.shared.forget(stream.id)
             self._finished_bytes -= size
             self._forgotten[stream.id] = stream.owner
             _trim(self._forgotten)

@@ -120,6 +120,10 @@ class SharedLog:
         self._worker.withdraw(opening, Entry(opening.stream_id, opening.last + len(end), fields))
         self._worker.shipper.drop(copy)
 
+    def forget(self, stream_id: str) -> None:
+        """A stream that has ended is not kept any more."""
+        self._worker.shipper.forget(stream_id)
+
     def check(self, stream: Stream) -> None:
         """Called before a stream settles. Raises `Lost` if another worker has settled it.
 

@@ -48,6 +48,7 @@ class Shipper:
         self._store = store
         self._roster = roster
         self._copies: dict[str, Copy] = {}
+        self._shipped: dict[str, Copy] = {}
         self._to_append: set[Copy] = set()
         self._to_push: set[Copy] = set()
         self._shipped_at = 0.0
@@ -75,6 +76,10 @@ class Shipper:
         """Ship nothing more of a stream."""
         self._forget([copy])
 
+    def forget(self, stream_id: str) -> None:
+        """The stream is not kept any more."""
+        self._shipped.pop(stream_id, None)
+
     def get(self, stream_id: str) -> Copy | None:
         return self._copies.get(stream_id)
 
@@ -100,7 +105,7 @@ class Shipper:
 
     def follow(self, worker: str, stream_id: str, after: int, readers: int) -> bool:
         """`worker` has readers of the stream, and its events up to number `after`. False: the stream is unknown."""
-        copy = self._copies.get(stream_id)
+        copy = self._copies.get(stream_id) or self._ship_again(stream_id)
         if copy is None:
             return False
         reader = copy.followers.get(worker)
@@ -115,6 +120,12 @@ class Shipper:
         copy = self._copies.get(stream_id)
         if copy is not None and (reader := copy.followers.pop(worker, None)):
             copy.stream.leave(reader)
+
+    def _ship_again(self, stream_id: str) -> Copy | None:
+        """A stream that was shipped with its end, which the store or a worker that follows does not have."""
+        if copy := self._shipped.pop(stream_id, None):
+            self._copies[stream_id] = copy
+        return copy
 
     # The thread
 
@@ -140,7 +151,17 @@ class Shipper:
             together, due = due[:MOST_TOGETHER], due[MOST_TOGETHER:]
             self._append(together, pushes)
             pushes = []
-        self._forget([copy for copy in self.copies if copy.is_complete])
+        complete = [copy for copy in self.copies if copy.is_complete]
+        self._forget(complete)
+        self._keep_shipped(complete, now)
+
+    def _keep_shipped(self, copies: Sequence[Copy], now: float) -> None:
+        """The store may lose its latest entries: then they are shipped again, for as long as this worker has them."""
+        self._shipped.update((copy.stream.id, copy) for copy in copies)
+        for stream_id, copy in list(self._shipped.items()):
+            if now - (copy.stream.settled_at or now) <= copy.stream.settings.retention_s:
+                break
+            self.forget(stream_id)
 
     @staticmethod
     def _is_due(copy: Copy, now: float) -> bool:
@@ -202,13 +223,14 @@ class Shipper:
 
         Other workers may have ended streams of this one. The store may have lost its latest entries, or everything.
         """
-        copies = [copy for copy in self.copies if copy.last]
+        copies = [copy for copy in (*self.copies, *self._shipped.values()) if copy.last]
         numbers = self._store.last_numbers([copy.stream.id for copy in copies])
         for copy, number in zip(copies, numbers, strict=True):
             if number >= LOST:
                 self._lose(copy)
             elif number < copy.last:
                 copy.last = number
+                self._ship_again(copy.stream.id)
                 self._ring(copy, is_urgent=True)
 
     def check(self, copy: Copy) -> None:
@@ -254,6 +276,6 @@ class Shipper:
         """The streams whose number of readers has changed, and that number."""
         for copy in self.copies:
             readers = copy.readers
-            if readers != copy.readers_told:
+            if readers != copy.readers_told and not copy.stream.log.ended:
                 copy.readers_told = readers
                 yield copy.stream.id, readers
