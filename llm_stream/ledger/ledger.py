@@ -15,6 +15,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy import bindparam
 from sqlalchemy import delete
+from sqlalchemy import select
 from sqlalchemy import update
 
 from ..errors import LedgerUnavailable
@@ -60,6 +61,8 @@ SETTLE = update(usage).where(*RUNNING_ROW)
 WITHDRAW = delete(usage).where(*RUNNING_ROW)
 CORRECT = update(usage).where(usage.c.id == bindparam("stream"), *is_lost())
 """Corrects a row that another worker has settled, because it took this one for dead."""
+OTHER = select(usage.c.id).where(usage.c.id == bindparam("stream"), usage.c.ended != bindparam("at"))
+"""Finds a row that was settled by another worker."""
 INSERT = {dialect: insert(usage).on_conflict_do_nothing().returning(usage.c.id) for dialect, insert in INSERTS.items()}
 
 Publish = Callable[[UsageRecord], object]
@@ -150,8 +153,10 @@ class Ledger:
         def row(connection: Connection) -> bool:  # must not log: under gevent it runs in a native thread
             if self._settle(connection, record.id, values, charge):
                 return True
-            # another worker settled it; or we did, and the connection broke after the commit
-            return not connection.execute(CORRECT, {"stream": record.id} | values).rowcount
+            if connection.execute(CORRECT, {"stream": record.id} | values).rowcount:
+                return False
+            # another worker settled it by its text; or we did, and the connection broke after the commit
+            return connection.execute(OTHER, {"stream": record.id, "at": record.ended}).first() is None
 
         entry = Entry(row, record.owner)
         self._put(entry)
