@@ -34,7 +34,7 @@ def hooks_of(file: Path) -> list[dict[str, Any]]:
 
 class Judge:
     def __init__(self, witness: Witness, questions: Sequence[Question], losses: list[tuple[float, float]], past: Past):
-        self.exceptions: Counter[str] = Counter()
+        self.exceptions: dict[str, list[str]] = defaultdict(list)
         self._past = past
         self._witness = witness
         self._questions = questions
@@ -50,7 +50,8 @@ class Judge:
         for question in self._questions:
             for first, second in zip(question.calls, question.calls[1:], strict=False):
                 if self._is_lost_between(first, second):
-                    self.exceptions["keys bought again after the engine had lost them"] += 1
+                    kind = "keys bought again after the engine had lost them"
+                    self.exceptions[kind].append(f"question {question.number}: {first:.1f} {second:.1f}")
                 else:
                     self._witness.fault("keys bought twice", f"question {question.number}: {question.calls}")
 
@@ -82,10 +83,10 @@ class Judge:
             if seen.text or "worker_lost" not in seen.failures:
                 fault("rows missing", f"{id} of question {seen.question}: {seen.ends}, {calls} calls")
             else:
-                self.exceptions["workers lost after the key was claimed and before the row was written"] += 1
+                self.exceptions["workers lost after the key was claimed and before the row was written"].append(id)
         elif seen.ends and {row["status"]} != seen.ends:
             if "worker_lost" in seen.failures and self._past.could_not_tell(row):
-                self.exceptions["ends that the worker could not tell the engine before it died"] += 1
+                self.exceptions["ends that the worker could not tell the engine before it died"].append(id)
             else:
                 last = dict(sorted(seen.events.items())[-8:])
                 fault("streams with two ends", f"{id}: {row['status']} {row['ended']} {row['worker']}: {last}")

@@ -15,7 +15,7 @@ def table(run: Run) -> str:
     rows += [(name, counts[name]) for name in ("readers", "reconnects", "refusals", "stops", "events")]
     rows += [(name, number) for name, number in sorted(made.items())]
     rows += [("keys in the engine at the end", run.keys)]
-    rows += [(f"exception: {name}", number) for name, number in run.judge.exceptions.items()]
+    rows += [(f"exception: {name}", len(details)) for name, details in run.judge.exceptions.items()]
     rows += [(f"**fault**: {name}", len(details)) for name, details in run.witness.faults.items()]
     rows += [("faults", sum(map(len, run.witness.faults.values())))]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

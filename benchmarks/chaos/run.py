@@ -158,5 +158,7 @@ class Run:
         self.judge.judge_rows(self.rows, hooks_of(self.hooks))
         with self.engine.client() as client:
             self.keys = self.judge.judge_keys(client)
+        for kind, details in self.judge.exceptions.items():
+            self.log(f"{kind}: {', '.join(details)}")
         seen = {id: {n: (e.kind, e.data) for n, e in s.events.items()} for id, s in self.witness.streams.items()}
         (self.folder / "seen.json").write_text(json.dumps(seen))
