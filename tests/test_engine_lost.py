@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.engine import Engine
+from llm_stream.core.log.memory import LOST
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
@@ -36,7 +38,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def pair(serve: Serve, upstream: Upstream, engine: Engine, tmp_path: Path) -> tuple[Server, Server]:
-    settings = {"log_url": engine.url, "ledger_url": f"sqlite:///{tmp_path / 'usage.db'}"}
+    settings = {"log_url": engine.url, "ledger_url": f"sqlite:///{tmp_path / 'usage.db'}", "retention_s": 2}
     return serve(upstream, **settings), serve(upstream, **settings)
 
 
@@ -93,6 +95,84 @@ def test_finished_answer_is_not_bought_again_after_the_engine_was_emptied(
     eventually(lambda: events_at(other, start[2]["id"]))
     assert text_of(other.events("/llm/chat?prompt=hi&key=k")) == "a"
     assert len(upstream.requests) == 1
+
+
+def test_worker_that_wakes_after_its_stream_was_ended_and_forgotten_gets_the_same_end(
+    pair: tuple[Server, Server], engine: Engine, upstream: Upstream
+) -> None:
+    one, _ = pair
+    pid, gate = one.worker()["pid"], Gate()
+    upstream.answer("a", gate, "b")
+    here = Connection.get(one.port, "/llm/chat?prompt=hi")
+    stream_id = read_id(here.read_until('"a"'))
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: settled(pair, stream_id))
+    eventually(lambda: is_forgotten(engine, stream_id))
+    os.kill(pid, signal.SIGCONT)
+    gate.open()
+    body = here.read_until("event: done")
+    assert f"id: {stream_id}-{LOST}\nevent: failure\n" in body
+    assert not is_kept(engine, stream_id)
+    (line,) = settled(pair, stream_id)
+    assert line.partition("error_id=")[2] in body
+
+
+def test_reader_of_a_worker_that_has_missed_the_end_is_told_that_there_is_no_more(
+    pair: tuple[Server, Server], engine: Engine, upstream: Upstream
+) -> None:
+    one, other = pair
+    pid, gate = other.worker()["pid"], Gate()
+    upstream.answer("a", gate, "b")
+    here = Connection.get(one.port, "/llm/chat?prompt=hi")
+    stream_id = read_id(here.read_until('"a"'))
+    there = Connection.get(other.port, f"/llm/streams/{stream_id}")
+    there.read_until('"a"')
+    os.kill(pid, signal.SIGSTOP)
+    engine.kill()  # the worker waits for messages, and the first that comes would reach it
+    engine.start()
+    gate.open()
+    here.read_until("event: done")
+    eventually(lambda: is_forgotten(engine, stream_id))
+    with engine.client() as client:
+        client.delete(*client.keys("*:inbox:*"))  # which is kept for half a minute
+    os.kill(pid, signal.SIGCONT)
+    assert "event: done" not in there.read_to_end()
+    assert other.get(f"/llm/streams/{stream_id}").status_code == 410
+
+
+def test_hooks_hear_once_of_a_stream_whose_worker_wakes_while_the_engine_is_away(
+    pair: tuple[Server, Server], engine: Engine, upstream: Upstream
+) -> None:
+    one, _ = pair
+    pid, gate = one.worker()["pid"], Gate()
+    upstream.answer("a", gate, "b")
+    here = Connection.get(one.port, "/llm/chat?prompt=hi")
+    stream_id = read_id(here.read_until('"a"'))
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: settled(pair, stream_id))
+    engine.kill()
+    os.kill(pid, signal.SIGCONT)
+    gate.open()
+    here.read_until("event: done")
+    eventually(lambda: f"{stream_id} was settled by another worker" in one.log)
+    assert len(settled(pair, stream_id)) == 1
+
+
+def settled(servers: tuple[Server, Server], stream_id: str) -> list[str]:
+    """The lines that the default hook logs."""
+    lines = "".join(server.log for server in servers).splitlines()
+    return [line for line in lines if f"stream={stream_id} status=" in line]
+
+
+def is_forgotten(engine: Engine, stream_id: str) -> bool:
+    """It has ended, and its events are gone."""
+    with engine.client() as client:
+        return bool(client.keys(f"*:ended:*{stream_id}*")) and not client.keys(f"*:log:*{stream_id}*")
+
+
+def is_kept(engine: Engine, stream_id: str) -> bool:
+    with engine.client() as client:
+        return bool(client.keys(f"*:log:*{stream_id}*"))
 
 
 def read_id(body: str) -> str:

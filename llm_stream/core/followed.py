@@ -21,6 +21,9 @@ class Follower(Protocol):
     def tick(self, now: float) -> None:
         """Check its client."""
 
+    def dismiss(self) -> None:
+        """End its response, in the middle: its stream is gone."""
+
 
 class Followed(ABC):
     """A `Stream` of this worker, or the `Mirror` of another worker's stream."""

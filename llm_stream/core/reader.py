@@ -219,6 +219,10 @@ class Reader:
         self._expected_until = self._created_at + EXPECTED_S
         return events
 
+    def dismiss(self) -> None:
+        self._client.disconnected = True
+        self._client.bell.ring()
+
     def close(self) -> None:
         """May be called twice, and from any thread."""
         self._is_parked = False

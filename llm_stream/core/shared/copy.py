@@ -51,6 +51,9 @@ class RemoteReader:
         """That worker has the events up to number `after`, whatever was pushed to it."""
         self.after, self.count, self.heard_at, self.is_asking = after, count, monotonic(), True
 
+    def dismiss(self) -> None:
+        """Only readers of a mirror are dismissed, and this one reads the stream itself."""
+
     def tick(self, now: float) -> None:
         if self._store.is_away:  # nothing can be heard, and the readers may still be there
             self.heard_at = now

@@ -31,6 +31,10 @@ class Keys:
         """String: the owner of a stream that has ended. It outlives the log."""
         return f"{self._prefix}:ended:{{{stream_id}}}"
 
+    def end_of_lost(self, stream_id: str) -> str:
+        """String: the end that was written for a lost stream. It outlives the log, as the lost worker may wake late."""
+        return f"{self._prefix}:lost:{{{stream_id}}}"
+
     def claim(self, owner: str, key: str) -> str:
         """String: the stream that a client's key stands for, and the fingerprint of its request."""
         return f"{self._prefix}:key:{_digest(owner, key)}"

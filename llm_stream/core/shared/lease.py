@@ -20,19 +20,27 @@ class Lease:
         self.worker = worker
         self.alive: Set[str] = frozenset()
         self.due_at = 0.0
+        self.woke_at = float("-inf")
+        """When this process last ran again after it had not run for a while."""
         self._roster = roster
         self._beat_at = float("-inf")
         self._since = float("inf")
         self._last: Beat | None = None
         self.was_emptied = False
         """At the last beat, the engine had come back empty."""
-        self.may_have_missed = False
-        """Before the last beat this process did not run, or the engine was away or another one."""
+        self.may_have_missed = True
+        """This process did not run, or the engine was away or another one, and `check_all()` is still to be called."""
 
     @property
     def is_held(self) -> bool:
         """Whether no other worker can have taken this one for dead."""
-        return monotonic() - self._beat_at < LEASE_S
+        return not self.may_have_missed and monotonic() - self._beat_at < LEASE_S
+
+    @property
+    def has_just_woken(self) -> bool:
+        """Whether this process did not run until a moment ago."""
+        now = monotonic()
+        return now - self.due_at > 2 * BEAT_S or now - self.woke_at < BEAT_S
 
     def is_lost(self, worker: str) -> bool:
         """Whether that worker is dead. Only known after this one has been connected for as long as a lease lasts.
@@ -44,12 +52,13 @@ class Lease:
     def beat(self, also: Fill) -> Beat:
         """Renew the lease. Raises `LogUnavailable`."""
         began = monotonic()
+        if began - self.due_at > 2 * BEAT_S:
+            self.woke_at = began
         self.due_at = began + BEAT_S
         beat = self._roster.beat(self.worker, LEASE_S, also)
         last = self._last
         self.was_emptied = last is not None and last.epoch != beat.epoch
-        self.may_have_missed = began - self._beat_at > 3 * BEAT_S or last is None or last.run != beat.run
-        if self.was_emptied or self.may_have_missed:
-            self._since = began
+        if self.was_emptied or began - self._beat_at > 3 * BEAT_S or last is None or last.run != beat.run:
+            self._since, self.may_have_missed = began, True
         self._beat_at, self._last, self.alive = began, beat, frozenset(beat.alive)
         return beat

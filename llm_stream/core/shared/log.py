@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from time import monotonic
+from time import sleep
 from typing import NamedTuple
 
 from ...errors import LLMStreamError
@@ -22,6 +23,7 @@ from .entries import Claim
 from .entries import Header
 from .entries import encode
 from .keys import Keys
+from .lease import BEAT_S
 from .messages import Stop
 from .mirror import Mirror
 from .mirror import checked
@@ -34,6 +36,8 @@ from .store import Store
 from .worker import Worker
 
 TOO_MANY_RETRY_AFTER_S = 5.0
+
+CHECK_S = 0.1
 EXIT_S = 1.0
 
 
@@ -127,15 +131,20 @@ class SharedLog:
     def check(self, stream: Stream) -> None:
         """Called before a stream settles. Raises `Lost` if another worker has settled it.
 
-        While the lease is held, none can have. After that the store knows; if it is away, the ledger decides.
+        While the lease is held, none can have. After that the store knows; if it is away, the ledger decides. A process
+        that has just woken does not know yet whether the store is away.
         """
         worker = self._worker
         copy = worker.shipper.get(stream.id)
-        if copy is not None and not worker.lease.is_held:
+        until = monotonic() + BEAT_S
+        while copy is not None and not worker.lease.is_held:
             try:
                 worker.shipper.check(copy)
+                break
             except LogUnavailable:
-                pass
+                if monotonic() > until or not worker.lease.has_just_woken:
+                    break
+                sleep(CHECK_S)
         if end := worker.shipper.lost.pop(stream.id, None):
             raise Lost(end)
 
@@ -151,7 +160,7 @@ class SharedLog:
         self.begin()
         mirrors = self._worker.mirrors
         mirror = mirrors.get(stream_id)
-        if mirror is not None and owner in (None, mirror.owner):
+        if mirror is not None and not mirror.has_expired and owner in (None, mirror.owner):
             mirror.found_at = monotonic()
             return mirror
         mirror = Mirror(stream_id, checked(*self._store.read(stream_id), owner), self._settings, self)

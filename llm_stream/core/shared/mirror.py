@@ -49,6 +49,8 @@ class Mirror(Followed):
         self.header = header
         self.account = kept.account
         self.found_at = monotonic()
+        self.has_expired = False
+        """It ended so long ago that the store has only its end."""
         self.stopped = threading.Event()
         """The stream's worker has confirmed a stop."""
         self._caught_up = threading.Event()
@@ -68,7 +70,7 @@ class Mirror(Followed):
 
     @property
     def is_wanted(self) -> bool:
-        return bool(self.readers) or monotonic() - self.found_at < FOUND_S
+        return not self.has_expired and (bool(self.readers) or monotonic() - self.found_at < FOUND_S)
 
     def add(self, first: int, events: Sequence[Event]) -> bool:
         """Append those that the log does not have. Return False if events before them are missing."""
@@ -80,6 +82,12 @@ class Mirror(Followed):
             self.stopped.set()
             self._caught_up.set()
         return True
+
+    def expire(self) -> None:
+        """This worker has missed the end, and cannot have it any more: readers that come back are told."""
+        self.has_expired = True
+        for reader in tuple(self.readers):
+            reader.dismiss()
 
     def opening(self) -> Opening:
         """What this worker knows of the stream, for a store that has lost it."""

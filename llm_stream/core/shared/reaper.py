@@ -46,7 +46,9 @@ class Reaper:
 
         Only one worker can write the end, and that one settles the stream. Raises `LogUnavailable`.
         """
-        kept, _ = self._store.read(stream_id)
+        return self._end_unless_ended(stream_id, self._store.read(stream_id)[0])
+
+    def _end_unless_ended(self, stream_id: str, kept: Kept | None) -> Kept | None:
         if kept is None:
             return None
         if kept.status is not None:
@@ -56,7 +58,11 @@ class Reaper:
 
     def refresh(self, mirror: Mirror) -> None:
         """Read a stream from the store again, which its worker does not write any more. Raises `LogUnavailable`."""
-        kept = self.end(mirror.id)
+        kept, owner_of_ended = self._store.read(mirror.id)
+        if kept is None and owner_of_ended is not None:
+            mirror.expire()
+            return
+        kept = self._end_unless_ended(mirror.id, kept)
         if kept is None:  # the store came back empty
             self._store.recreate(mirror.opening())
             kept = self.end(mirror.id)

@@ -14,7 +14,6 @@ from typing import Any
 from ...errors import LogUnavailable
 from ...events import Done
 from ...events import Event
-from ..log.memory import LOST
 from ..log.memory import Bell
 from . import messages
 from .copy import Copy
@@ -187,16 +186,14 @@ class Shipper:
         except LogUnavailable:
             self._to_append.update(copies)
             raise
-        now = monotonic()
+        now, unsure = monotonic(), []
         for copy, entry, result in zip(behind, entries, appended, strict=True):
             copy.appended_at = now
-            if result.is_gone:
-                copy.last = 0
-                self._to_append.add(copy)
-            elif result.is_new:
+            if result:
                 copy.last = entry.last
             else:
-                self._check_number(copy, entry.last)
+                unsure.append(copy)
+        self._compare(unsure)
         self._to_push.update(copy for copy in ended if copy.followers)
 
     def _recreate(self, copies: Sequence[Copy]) -> list[Copy]:
@@ -210,44 +207,42 @@ class Shipper:
                 ended.append(copy)
         return ended
 
-    def _check_number(self, copy: Copy, last: int) -> None:
-        """An entry was refused, its number is not new: a reply got lost, or another worker has ended the stream."""
-        (number,) = self._store.last_numbers([copy.stream.id])
-        if number >= LOST:
-            self._lose(copy)
-        else:
-            copy.last = max(number, last)
-
     def check_all(self) -> None:
-        """Look what the store has. Raises `LogUnavailable`.
-
-        Other workers may have ended streams of this one. The store may have lost its latest entries, or everything.
-        """
-        copies = [copy for copy in (*self.copies, *self._shipped.values()) if copy.last]
-        numbers = self._store.last_numbers([copy.stream.id for copy in copies])
-        for copy, number in zip(copies, numbers, strict=True):
-            if number >= LOST:
-                self._lose(copy)
-            elif number < copy.last:
-                copy.last = number
-                self._ship_again(copy.stream.id)
-                self._ring(copy, is_urgent=True)
+        """Look what the store has of all streams. Raises `LogUnavailable`."""
+        self._compare([copy for copy in (*self.copies, *self._shipped.values()) if copy.last])
 
     def check(self, copy: Copy) -> None:
         """Look whether another worker has ended the stream. Raises `LogUnavailable`."""
-        if self._store.last_numbers([copy.stream.id]) >= [LOST]:
-            self._lose(copy)
+        (place,) = self._store.places([copy.stream.id])
+        if place.end_of_lost:
+            self._lose(copy, place.end_of_lost)
 
-    def _lose(self, copy: Copy) -> None:
+    def _compare(self, copies: Sequence[Copy]) -> None:
+        """What the store has may differ from what was shipped.
+
+        Another worker may have ended a stream. The store may have lost its latest entries, or everything. An entry may
+        have been written though its reply was lost.
+        """
+        places = self._store.places([copy.stream.id for copy in copies]) if copies else []
+        for copy, place in zip(copies, places, strict=True):
+            if place.end_of_lost:
+                self._lose(copy, place.end_of_lost)
+            elif place.has_ended and not place.last:  # it has expired
+                copy.last = copy.stream.log.last
+            elif place.last < copy.last:
+                copy.last = place.last
+                self._ship_again(copy.stream.id)
+                self._ring(copy, is_urgent=True)
+            else:
+                copy.last = place.last
+
+    def _lose(self, copy: Copy, end: Sequence[Event]) -> None:
         """Another worker has ended the stream: stop it here, with the same end."""
         stream = copy.stream
-        kept, _ = self._store.read(stream.id)
-        end = next((events for first, events in kept.batches if first >= LOST), None) if kept else None
-        if end is None or stream.id in self.lost:
-            return
-        self.lost[stream.id] = end
+        if not stream.settled.is_set():
+            self.lost[stream.id] = end
+            stream.stop("interrupted")
         logger.warning("stream %s was ended by another worker, which took this one for dead", stream.id)
-        stream.stop("interrupted")
         self._forget([copy])
 
     def _forget(self, copies: Sequence[Copy]) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ...events import Done
 from ...events import Event
 from ...settings import Settings
+from ..log.memory import LOST
 from .engine import RETRY_AFTER_S
 from .engine import Engine
 from .engine import Fill
@@ -21,6 +22,7 @@ from .entries import Account
 from .entries import Claim
 from .entries import Header
 from .entries import Kept
+from .entries import decode
 from .entries import decode_claim
 from .entries import encode
 from .entries import encode_struct
@@ -112,10 +114,15 @@ class Entry(NamedTuple):
     fields: Mapping[str, bytes]
 
 
-class Appended(NamedTuple):
-    is_new: bool
-    is_gone: bool
-    """The store has lost the stream."""
+class Place(NamedTuple):
+    """What the store has of a stream that this worker writes."""
+
+    last: int
+    """The number of the last event; 0 if it has none."""
+    end_of_lost: Sequence[Event]
+    """The end that another worker has written, if any."""
+    has_ended: bool
+    """Perhaps so long ago that its events are gone."""
 
 
 class Store:
@@ -159,8 +166,11 @@ class Store:
             claim = encode_struct(Claim(id, opening.fingerprint))
             pipe.set(keys.claim(owner, opening.key), claim, nx=True, get=True, px=milliseconds(REMEMBERED_S))
 
-    def append(self, entries: Sequence[Entry], also: Fill) -> list[Appended]:
-        """Append one entry to each stream. `also` may add commands to the round trip."""
+    def append(self, entries: Sequence[Entry], also: Fill) -> list[bool]:
+        """Append one entry to each stream. `also` may add commands to the round trip.
+
+        False: the store has lost the stream, or the number is not new.
+        """
 
         def append(pipe: Pipeline) -> None:
             for id, last, fields in entries:
@@ -168,7 +178,7 @@ class Store:
             also(pipe)
 
         results = self._engine.ship(append)[: len(entries)]
-        return [Appended(isinstance(result, bytes), result is None) for result in results]
+        return [isinstance(result, bytes) for result in results]
 
     def close(self, pipe: Pipeline, stream_id: str, owner: str, worker: str, kept_s: float) -> None:
         """Add what follows the end of a stream: keep it for `kept_s`, remember it for longer, free its slot."""
@@ -186,7 +196,11 @@ class Store:
             evaluate(pipe, END, self._keys.log(id), f"{last}-0", fields["events"], fields["status"])
             self.close(pipe, id, header.owner, header.worker, kept_s)
 
-        return bool(self._engine.pipeline(end)[0])
+        is_ours = bool(self._engine.pipeline(end)[0])
+        if is_ours:
+            name, kept = self._keys.end_of_lost(id), milliseconds(REMEMBERED_S)
+            self._engine.run(lambda redis: redis.set(name, fields["events"], px=kept))
+        return is_ours
 
     def bury(self, stream_id: str, header: Header, kept_s: float) -> None:
         """What follows the end of a stream whose worker died in between."""
@@ -233,14 +247,16 @@ class Store:
         firsts = self._engine.pipeline(read) if ids else []
         return [(id, Kept(first).header.key) for id, first in zip(ids, firsts, strict=True) if first]
 
-    def last_numbers(self, stream_ids: Sequence[str]) -> list[int]:
-        """The number of the last event that the store has of each stream; 0 where it has none."""
+    def places(self, stream_ids: Sequence[str]) -> list[Place]:
 
         def read(pipe: Pipeline) -> None:
             for stream_id in stream_ids:
                 pipe.xrevrange(self._keys.log(stream_id), count=1)
+                pipe.get(self._keys.end_of_lost(stream_id))
+                pipe.exists(self._keys.tombstone(stream_id))
 
-        return [int(entries[0][0].partition(b"-")[0]) if entries else 0 for entries in self._engine.pipeline(read)]
+        found = iter(self._engine.pipeline(read))
+        return [_place(*triple) for triple in zip(found, found, found, strict=True)]
 
     def summaries(self) -> dict[str, Kept]:
         """The first and the last entry of each stream. Walks through all keys: for a command, not for a request."""
@@ -266,3 +282,10 @@ class Store:
                 return {}
 
         return self._engine.run(memory).get("maxmemory_policy")
+
+
+def _place(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]], end_of_lost: bytes | None, has_ended: int) -> Place:
+    last = int(entries[0][0].partition(b"-")[0]) if entries else 0
+    if last >= LOST:
+        end_of_lost = entries[0][1][b"events"]
+    return Place(last, decode(end_of_lost) if end_of_lost else (), bool(has_ended))

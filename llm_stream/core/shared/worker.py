@@ -123,8 +123,9 @@ class Worker:
         self._check_policy()
         if self.lease.was_emptied:
             logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what runs here is written to it again")
-        if self.lease.was_emptied or self.lease.may_have_missed:
+        if self.lease.may_have_missed:
             self.shipper.check_all()
+            self.lease.may_have_missed = False
         for mirror in self.mirrors:
             if not mirror.is_wanted or mirror.log.ended:
                 self.leave(mirror)
