@@ -106,6 +106,7 @@ class Streams:
             if self.shared and (claim := self.shared.admit(stream, fingerprint)):
                 self._refuse(stream, LLMStreamError())
                 return self._claimed(owner, claim, fingerprint), False
+            self._keep_claim(stream, fingerprint)
             self._books.open(stream)
         except BaseException as error:
             self._refuse(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
@@ -117,7 +118,7 @@ class Streams:
     def _take_in(self, stream: Stream, fingerprint: bytes) -> Claim | None:
         """Take a slot and claim the key. Return the claim of the stream that has the key already, if any.
 
-        Raises `TooManyStreams` and `Overloaded`.
+        In a shared log only the store decides who has the key. Raises `TooManyStreams` and `Overloaded`.
         """
         with self._lock:
             self._forget_expired()
@@ -126,9 +127,13 @@ class Streams:
             self._check_slots(stream.owner)
             self._streams[stream.id] = stream
             self._running[stream.owner] += 1
-            if stream.key:
-                self._claims[stream.owner, stream.key] = Claim(stream.id, fingerprint)
+            if self.shared is None:
+                self._keep_claim(stream, fingerprint)
         return None
+
+    def _keep_claim(self, stream: Stream, fingerprint: bytes) -> None:
+        if stream.key:
+            self._claims[stream.owner, stream.key] = Claim(stream.id, fingerprint)
 
     def find(self, owner: str, stream_id: str) -> Followed:
         """Raises `UnknownStream`, also for another owner's stream, `ExpiredStream` and `LogUnavailable`."""
@@ -222,7 +227,9 @@ class Streams:
             return
         with self._lock:
             del self._streams[stream.id]
-            self._claims.pop((stream.owner, stream.key or ""), None)
+            place = (stream.owner, stream.key or "")
+            if (claim := self._claims.get(place)) and claim.stream_id == stream.id:
+                del self._claims[place]
             self._free_slot(stream.owner)
 
     def _free_slot(self, owner: str) -> None:
