@@ -73,12 +73,36 @@ def free_port() -> int:
         return port
 
 
-class Server:
+class Site:
+    """What a client may ask of a server."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def post(self, path: str = "/llm/chat", /, **body: Any) -> httpx2.Response:
+        return self.request("POST", path, json=body or {"prompt": "hi"})
+
+    def get(self, path: str, /, **headers: str) -> httpx2.Response:
+        return self.request("GET", path, headers=headers)
+
+    def request(self, method: str, path: str, /, **options: Any) -> httpx2.Response:
+        return httpx2.request(method, self.url + path, timeout=PATIENCE_S, **options)
+
+    def events(self, path: str = "/llm/chat?prompt=hi", **headers: str) -> list[Event]:
+        """All of a stream, read by GET."""
+        response = self.get(path, **headers)
+        assert response.status_code == 200, response.text
+        return read_events(response.content)
+
+
+class Server(Site):
     """A server process, with the app of `served.py` in it."""
 
     def __init__(self, upstream: Upstream | None, folder: Path, command: list[str] | None = None, **settings: Any):
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.upstream = upstream
         self._records = folder / f"records-{self.port}.jsonl"
         self._log = folder / f"server-{self.port}.log"
@@ -147,20 +171,6 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(sign)
         return self.process.wait(30)
-
-    # Asking…
-
-    def post(self, path: str = "/llm/chat", /, **body: Any) -> httpx2.Response:
-        return httpx2.post(self.url + path, json=body or {"prompt": "hi"}, timeout=PATIENCE_S)
-
-    def get(self, path: str, /, **headers: str) -> httpx2.Response:
-        return httpx2.get(self.url + path, headers=headers, timeout=PATIENCE_S)
-
-    def events(self, path: str = "/llm/chat?prompt=hi", **headers: str) -> list[Event]:
-        """All of a stream, read by GET."""
-        response = self.get(path, **headers)
-        assert response.status_code == 200, response.text
-        return read_events(response.content)
 
 
 class Connection:
@@ -298,11 +308,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Every stream's thread, and the clock's, is gone soon after the test."""
+    """Every thread of a stream, and the clock's, is gone soon after the test; those that it found there may stay."""
+    found = set(threading.enumerate())
     yield
 
     def ours() -> list[str]:
-        return [t.name for t in threading.enumerate() if t.name.startswith("llm_stream")]
+        return [t.name for t in set(threading.enumerate()) - found if t.name.startswith("llm_stream")]
 
     eventually(lambda: not ours(), f"the end of {ours()}")
 

@@ -22,6 +22,8 @@ from llm_stream import LLMStream
 from llm_stream import UsageRecord
 from llm_stream.core import streams
 
+THREADS_OF_THE_WORKER = {f"llm_stream {name}" for name in ("drain", "ledger", "lease", "log", "inbox")}
+
 
 class Waiting(logging.Handler):
     """Logs over the network wait, and under gevent nothing may wait in the event loop."""
@@ -52,7 +54,7 @@ def create_app() -> Flask:
         gc.collect()
         threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("llm_stream")]
         return jsonify(
-            threads=sorted(set(threads) - {"llm_stream drain", "llm_stream ledger", "llm_stream lease"}),
+            threads=sorted(set(threads) - THREADS_OF_THE_WORKER),
             slots=sum(kept._running.total() for kept in streams.every()),
             pid=os.getpid(),
         )
