@@ -32,8 +32,7 @@ class Waiting(logging.Handler):
         sleep(0.001)
 
 
-def create_app() -> Flask:
-    app = wsgi.create_app()
+def with_a_window(app: Flask) -> Flask:
     logging.getLogger("llm_stream").addHandler(Waiting())
     llm: LLMStream = app.blueprints["llm"]  # type: ignore[assignment]
 
@@ -96,4 +95,4 @@ def stand_between(app: Flask, what: str | None) -> None:
         app.wsgi_app = {"generator": generated, "map": mapped}[what]  # type: ignore[method-assign]
 
 
-app = create_app()
+app = with_a_window(wsgi.app)  # one app only: another one would be another worker of a shared log

@@ -12,9 +12,8 @@ from flask import send_file
 
 from llm_stream import LLMStream
 
-from . import served
+from .served import app
 
-app = served.create_app()
 llm: LLMStream = app.blueprints["llm"]  # type: ignore[assignment]
 
 
