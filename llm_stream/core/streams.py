@@ -28,6 +28,8 @@ from ..upstream.ending import Ending
 from ..upstream.source import SourceOfEvents
 from ..usage.record import UsageRecord
 from .books import Books
+from .claims import Claims
+from .claims import trim
 from .clock import Clock
 from .followed import Followed
 from .reader import Client
@@ -41,9 +43,6 @@ logger = logging.getLogger("llm_stream")
 
 SETTLE_S = 5.0
 RETRY_AFTER_S = 5.0
-MAX_REMEMBERED = 20_000
-"""How many ids and keys of forgotten streams are remembered, so that the same answer is never bought twice."""
-
 STREAM_BYTES = 4096
 """Memory that a finished stream takes besides its events; measured."""
 
@@ -69,8 +68,7 @@ class Streams:
         self._finished: OrderedDict[str, tuple[Stream, int]] = OrderedDict()
         self._finished_bytes = 0
         self._forgotten: OrderedDict[str, str] = OrderedDict()
-        self._claims: dict[tuple[str, str], Claim] = {}
-        self._old_claims: OrderedDict[tuple[str, str], Claim] = OrderedDict()
+        self._claims = Claims()
         self._clock = Clock()
         _every.add(self)
 
@@ -106,7 +104,9 @@ class Streams:
             if self.shared and (claim := self.shared.admit(stream, fingerprint)):
                 self._refuse(stream, LLMStreamError())
                 return self._claimed(owner, claim, fingerprint), False
-            self._keep_claim(stream, fingerprint)
+            if self.shared:
+                with self._lock:
+                    self._claims.keep(stream, fingerprint)
             self._books.open(stream)
         except BaseException as error:
             self._refuse(stream, error if isinstance(error, LLMStreamError) else LLMStreamError())
@@ -122,18 +122,14 @@ class Streams:
         """
         with self._lock:
             self._forget_expired()
-            if stream.key and (claim := self._own_claim(stream.owner, stream.key)):
+            if stream.key and (claim := self._claims.get(stream.owner, stream.key)):
                 return claim
             self._check_slots(stream.owner)
             self._streams[stream.id] = stream
             self._running[stream.owner] += 1
             if self.shared is None:
-                self._keep_claim(stream, fingerprint)
+                self._claims.keep(stream, fingerprint)
         return None
-
-    def _keep_claim(self, stream: Stream, fingerprint: bytes) -> None:
-        if stream.key:
-            self._claims[stream.owner, stream.key] = Claim(stream.id, fingerprint)
 
     def find(self, owner: str, stream_id: str) -> Followed:
         """Raises `UnknownStream`, also for another owner's stream, `ExpiredStream` and `LogUnavailable`."""
@@ -227,9 +223,7 @@ class Streams:
             return
         with self._lock:
             del self._streams[stream.id]
-            place = (stream.owner, stream.key or "")
-            if (claim := self._claims.get(place)) and claim.stream_id == stream.id:
-                del self._claims[place]
+            self._claims.drop(stream)
             self._free_slot(stream.owner)
 
     def _free_slot(self, owner: str) -> None:
@@ -243,7 +237,7 @@ class Streams:
         """What this worker knows comes first: that also holds while the shared log is away. Raises `LogUnavailable`."""
         with self._lock:
             self._forget_expired()
-            claim = self._own_claim(owner, key)
+            claim = self._claims.get(owner, key)
         return claim or (self.shared.claim(owner, key) if self.shared else None)
 
     def _claimed(self, owner: str, claim: Claim, fingerprint: bytes) -> Followed:
@@ -253,9 +247,6 @@ class Streams:
             return self.find(owner, claim.stream_id)
         except UnknownStream:  # the key outlives the stream
             raise ExpiredStream() from None
-
-    def _own_claim(self, owner: str, key: str) -> Claim | None:
-        return self._claims.get((owner, key)) or self._old_claims.get((owner, key))
 
     def _stream(self, owner: str, stream_id: str) -> Stream:
         stream = self._streams.get(stream_id)
@@ -277,10 +268,8 @@ class Streams:
                 self.shared.forget(stream.id)
             self._finished_bytes -= size
             self._forgotten[stream.id] = stream.owner
-            _trim(self._forgotten)
-            if stream.key and (claim := self._claims.pop((stream.owner, stream.key), None)):
-                self._old_claims[stream.owner, stream.key] = claim
-                _trim(self._old_claims)
+            trim(self._forgotten)
+            self._claims.retire(stream)
 
 
 _every: WeakSet[Streams] = WeakSet()
@@ -294,8 +283,3 @@ def every() -> Iterator[Streams]:
 def _check_fingerprint(claim: Claim, fingerprint: bytes) -> None:
     if claim.fingerprint != fingerprint:
         raise KeyConflict()
-
-
-def _trim(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > MAX_REMEMBERED:
-        table.popitem(last=False)

@@ -11,15 +11,17 @@ import msgspec
 from ...errors import LogUnavailable
 from . import messages
 from .entries import events_of
+from .messages import Answer
+from .messages import Ask
 from .messages import Follow
 from .messages import Leave
 from .messages import Message
 from .messages import Push
 from .messages import Stop
-from .messages import Stopped
 from .messages import Unknown
 from .mirror import Mirror
 from .mirror import Mirrors
+from .questions import Questions
 from .reaper import Reaper
 from .roster import Roster
 from .shipper import Shipper
@@ -36,6 +38,7 @@ class Inbox:
         self._shipper = shipper
         self._mirrors = mirrors
         self._reaper = reaper
+        self._questions = Questions()
         self.read = "0-0"
         """The id of the last message that was delivered."""
 
@@ -55,7 +58,8 @@ class Inbox:
             Follow: self._follow,
             Leave: self._leave,
             Stop: self._stop,
-            Stopped: self._stopped,
+            Ask: self._ask,
+            Answer: self._answer,
             Unknown: self._unknown,
             Push: self._push,
         }[type(message)]  # type: ignore[assignment]
@@ -72,6 +76,14 @@ class Inbox:
             streams[mirror.header.worker][mirror.id] = (mirror.log.last, len(mirror.readers))
         return [(worker, messages.encode(Follow(self._worker, followed))) for worker, followed in streams.items()]
 
+    def ask(self, kind: type[Ask] | type[Stop], mirror: Mirror) -> tuple[bool, int | None]:
+        """Ask the worker that writes the stream. Return whether it answered, and the number of the last event.
+
+        Raises `LogUnavailable`.
+        """
+        worker, stream_id = mirror.header.worker, mirror.id
+        return self._questions.ask(lambda question: self.send(worker, kind(self._worker, question, stream_id)))
+
     # To the worker that writes
 
     def _follow(self, message: Follow) -> None:
@@ -87,13 +99,18 @@ class Inbox:
     def _stop(self, message: Stop) -> None:
         if copy := self._shipper.get(message.stream):
             copy.stream.stop("cancelled")
-        self.send(message.worker, Stopped(message.stream))
+        self._reply(message)
+
+    def _ask(self, message: Ask) -> None:
+        self._reply(message)
+
+    def _reply(self, message: Stop | Ask) -> None:
+        self.send(message.worker, Answer(message.question, self._shipper.last(message.stream)))
 
     # To the worker that follows
 
-    def _stopped(self, message: Stopped) -> None:
-        if mirror := self._mirrors.get(message.stream):
-            mirror.stopped.set()
+    def _answer(self, message: Answer) -> None:
+        self._questions.answer(message.question, message.last)
 
     def _unknown(self, message: Unknown) -> None:
         for stream_id in message.streams:

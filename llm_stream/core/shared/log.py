@@ -24,6 +24,7 @@ from .entries import Header
 from .entries import encode
 from .keys import Keys
 from .lease import BEAT_S
+from .messages import Ask
 from .messages import Stop
 from .mirror import Mirror
 from .mirror import checked
@@ -201,7 +202,14 @@ class SharedLog:
     def leave(self, mirror: Mirror) -> None:
         self._worker.leave(mirror)
 
-    def stop(self, mirror: Mirror) -> None:
-        """Raises `LogUnavailable`."""
-        self._worker.mirrors.keep(mirror)
-        self._worker.inbox.send(mirror.header.worker, Stop(self._worker.name, mirror.id))
+    def stop(self, mirror: Mirror) -> bool:
+        """Return whether that is confirmed. Raises `LogUnavailable`."""
+        is_answered, _ = self._worker.inbox.ask(Stop, mirror)
+        return is_answered
+
+    def last_number(self, mirror: Mirror) -> int | None:
+        try:
+            _, last = self._worker.inbox.ask(Ask, mirror)
+        except LogUnavailable:
+            return None
+        return last

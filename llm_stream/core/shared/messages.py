@@ -22,16 +22,26 @@ class Leave(msgspec.Struct, tag="leave"):
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """A client of `worker` stops this stream."""
+    """A client of `worker` stops this stream. To be answered once it is decided how the stream ends."""
 
     worker: str
+    question: str
     stream: str
 
 
-class Stopped(msgspec.Struct, tag="stopped"):
-    """The answer to `Stop`: it is decided how the stream ends."""
+class Ask(msgspec.Struct, tag="ask"):
+    """`worker` asks for the number of this stream's last event, because a reader says that it has seen a later one."""
 
+    worker: str
+    question: str
     stream: str
+
+
+class Answer(msgspec.Struct, tag="answer"):
+    """None where the sender does not know the stream."""
+
+    question: str
+    last: int | None
 
 
 class Unknown(msgspec.Struct, tag="unknown"):
@@ -49,7 +59,7 @@ class Push(msgspec.Struct, tag="push"):
     streams: dict[str, tuple[int, list[str | dict[str, Any]]]]
 
 
-Message = Follow | Leave | Stop | Stopped | Unknown | Push
+Message = Follow | Leave | Stop | Ask | Answer | Unknown | Push
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Message).decode

@@ -17,14 +17,11 @@ from ...events import Status
 from ...settings import Settings
 from ..followed import Followed
 from ..followed import Follower
-from ..log.memory import Bell
 from .engine import RETRY_AFTER_S
 from .entries import Kept
 from .entries import add
+from .questions import ANSWER_S
 from .store import Opening
-
-ANSWER_S = 1.0
-"""How long to wait for a worker's answer. A worker that is alive answers within milliseconds."""
 
 FOUND_S = 2 * ANSWER_S
 """How long a mirror that was found is kept for the reader that is about to join."""
@@ -37,7 +34,11 @@ class Post(Protocol):
 
     def leave(self, mirror: Mirror) -> None: ...
 
-    def stop(self, mirror: Mirror) -> None: ...
+    def stop(self, mirror: Mirror) -> bool:
+        """Return whether that is confirmed. Raises `LogUnavailable`."""
+
+    def last_number(self, mirror: Mirror) -> int | None:
+        """The number of its last event; None if there is no answer."""
 
 
 class Mirror(Followed):
@@ -51,8 +52,6 @@ class Mirror(Followed):
         self.found_at = monotonic()
         self.has_expired = False
         """It ended so long ago that the store has only its end."""
-        self.stopped = threading.Event()
-        """The stream's worker has confirmed a stop."""
         self._caught_up = threading.Event()
         self._post = post
         self._lock = threading.Lock()
@@ -79,7 +78,6 @@ class Mirror(Followed):
                 return False
         if self.log.ended:
             self.settled.set()
-            self.stopped.set()
             self._caught_up.set()
         return True
 
@@ -100,23 +98,13 @@ class Mirror(Followed):
     def position(self, after: int) -> int:
         """The reader may have seen, at the stream's own worker, events that are still on their way to this one.
 
-        If they do not come in time, the position stands: they come later, or the end of a lost stream does.
+        So that worker is asked for its last number. If it does not answer, the position stands: the events come later,
+        or the end of a lost stream does.
         """
-        bell, until = Bell(), monotonic() + ANSWER_S
-
-        def ring(first: int, events: Sequence[Event]) -> None:
-            bell.ring()
-
-        self.log.subscribe(ring)
-        try:
-            while after > self.log.last:
-                if self.log.ended:
-                    return super().position(after)
-                if not bell.wait(max(0.0, until - monotonic())):
-                    return after
-            return after
-        finally:
-            self.log.unsubscribe(ring)
+        if after <= self.log.last or self.log.ended:
+            return super().position(after)
+        last = self._post.last_number(self)
+        return after if last is None else min(after, last)
 
     def join(self, reader: Follower) -> None:
         super().join(reader)
@@ -134,10 +122,7 @@ class Mirror(Followed):
 
     def stop(self, status: Status) -> None:
         """Raises `LogUnavailable` if the stream's worker does not confirm it."""
-        if self.log.ended:
-            return
-        self._post.stop(self)
-        if not self.stopped.wait(ANSWER_S):
+        if not self.log.ended and not self._post.stop(self) and not self.log.ended:
             raise LogUnavailable(retry_after=RETRY_AFTER_S)
 
     def tick(self, now: float) -> None:

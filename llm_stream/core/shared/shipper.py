@@ -82,6 +82,11 @@ class Shipper:
     def get(self, stream_id: str) -> Copy | None:
         return self._copies.get(stream_id)
 
+    def last(self, stream_id: str) -> int | None:
+        """The number of the last event, shipped or not; None for a stream that this worker does not write."""
+        copy = self._copies.get(stream_id) or self._shipped.get(stream_id)
+        return copy.stream.log.last if copy else None
+
     @property
     def copies(self) -> list[Copy]:
         return list(self._copies.values())
