@@ -72,7 +72,7 @@ def test_streams_lists_what_runs_at_every_worker_with_its_readers(pair: Pair) ->
 
 def test_stop_ends_a_stream_of_another_process_and_closes_its_upstream(pair: Pair, upstream: Upstream) -> None:
     app = operator(pair)
-    stream_id, url = pair.start("Hello", Stall())
+    stream_id, _ = pair.start("Hello", Stall())
     assert run(app, "stop", stream_id).output == "stopped\n"
     assert upstream.request(0).left.wait(1)
     eventually(lambda: pair.record(stream_id), "the record")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,8 +25,12 @@ from .mirror import Mirror
 from .mirror import Mirrors
 from .questions import Questions
 from .reaper import Reaper
+from .roster import NO_MESSAGE
 from .roster import Roster
 from .shipper import Shipper
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
 
 logger = logging.getLogger("llm_stream")
 
@@ -39,6 +45,7 @@ class Inbox:
         self._mirrors = mirrors
         self._reaper = reaper
         self._questions = Questions()
+        self._is_open = False
         self.read = "0-0"
         """The id of the last message that was delivered."""
 
@@ -46,6 +53,8 @@ class Inbox:
         """Deliver what has come; wait for it, for a second at most. Raises `LogUnavailable`."""
         for message_id, message in self._roster.receive(self._worker, self.read):
             self.read = message_id
+            if message == NO_MESSAGE:
+                continue
             try:
                 self._deliver(messages.decode(message))
             except msgspec.MsgspecError as error:
@@ -67,7 +76,21 @@ class Inbox:
 
     def send(self, worker: str, message: Message) -> None:
         """Raises `LogUnavailable`."""
-        self._roster.send([(worker, messages.encode(message))])
+        self._send([(worker, messages.encode(message))])
+
+    def _send(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """This worker has an inbox before it may get a reply, also if it has not renewed its lease yet."""
+
+        def open_first(pipe: Pipeline) -> None:
+            if not self._is_open:
+                self._roster.renew_inbox(pipe, self._worker, self.read)
+
+        self._roster.send(messages, open_first)
+        self._is_open = True
+
+    def send_follow(self, mirrors: list[Mirror]) -> None:
+        """Raises `LogUnavailable`."""
+        self._send(self.follow(mirrors))
 
     def follow(self, mirrors: list[Mirror]) -> list[tuple[str, bytes]]:
         """The messages that say which streams this worker follows: one to each worker that writes some of them."""
@@ -126,4 +149,4 @@ class Inbox:
                 else:
                     missing.append(mirror)
         if missing:
-            self._roster.send(self.follow(missing))
+            self.send_follow(missing)

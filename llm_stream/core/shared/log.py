@@ -195,7 +195,7 @@ class SharedLog:
     def _follow(self, mirror: Mirror) -> None:
         self._worker.mirrors.keep(mirror)
         try:
-            self._roster.send(self._worker.inbox.follow([mirror]))
+            self._worker.inbox.send_follow([mirror])
         except LogUnavailable:  # the next beat asks again
             pass
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 INBOX_S = 30.0
-"""How long messages are kept for a worker that does not fetch them."""
+"""How long the inbox of a worker is kept that does not renew it."""
+
+NO_MESSAGE = b""
+"""Creates an inbox: in Redis a stream has an entry from the beginning."""
 
 MOST_MESSAGES = 10_000
 
@@ -98,27 +101,35 @@ class Roster:
     def report(self, pipe: Pipeline, worker: str, readers: Iterable[tuple[str, int]]) -> None:
         """Say how many readers streams of this worker have."""
         if counts := dict(readers):
-            pipe.hset(self._keys.running(worker), mapping=counts)  # type: ignore[arg-type]
+            running = self._keys.running(worker)
+            pipe.hset(running, mapping=counts)  # type: ignore[arg-type]
+            pipe.pexpire(running, milliseconds(REMEMBERED_S))
 
     # Inboxes
 
-    def send(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Put messages into the inboxes of workers. Raises `LogUnavailable`."""
-        self._engine.pipeline(lambda pipe: self.add_messages(pipe, messages))
+    def send(self, messages: Iterable[tuple[str, bytes]], also: Fill) -> None:
+        """Put messages into the inboxes of workers. `also` may add commands before them. Raises `LogUnavailable`."""
+
+        def send(pipe: Pipeline) -> None:
+            also(pipe)
+            self.add_messages(pipe, messages)
+
+        self._engine.pipeline(send)
 
     def add_messages(self, pipe: Pipeline, messages: Iterable[tuple[str, bytes]]) -> None:
+        """A worker that is dead has no inbox, and the message is dropped."""
         for worker, message in messages:
-            inbox = self._keys.inbox(worker)
-            pipe.xadd(inbox, {"m": message}, maxlen=MOST_MESSAGES, approximate=True)
-            pipe.pexpire(inbox, milliseconds(INBOX_S))
+            pipe.xadd(self._keys.inbox(worker), {"m": message}, nomkstream=True, maxlen=MOST_MESSAGES)
 
     def receive(self, worker: str, after: str) -> list[tuple[str, bytes]]:
         """The messages after id `after`, with their ids. Waits for the first. Raises `LogUnavailable`."""
         return [(_text(id), fields[b"m"]) for id, fields in self._engine.wait(self._keys.inbox(worker), after)]
 
-    def trim(self, pipe: Pipeline, worker: str, read: str) -> None:
-        """Drop the messages before id `read`, and keep the inbox."""
-        pipe.xtrim(self._keys.inbox(worker), minid=read)
+    def renew_inbox(self, pipe: Pipeline, worker: str, read: str) -> None:
+        """Keep the inbox, or create it. Drop the messages before id `read`."""
+        inbox = self._keys.inbox(worker)
+        pipe.xadd(inbox, {"m": NO_MESSAGE}, minid=read)
+        pipe.pexpire(inbox, milliseconds(INBOX_S))
 
 
 def _text(value: bytes) -> str:

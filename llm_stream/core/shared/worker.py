@@ -117,7 +117,7 @@ class Worker:
         def also(pipe: Pipeline) -> None:
             self._roster.add_messages(pipe, self.inbox.follow(wanted))
             self._roster.report(pipe, self.name, self.shipper.readers())
-            self._roster.trim(pipe, self.name, self.inbox.read)
+            self._roster.renew_inbox(pipe, self.name, self.inbox.read)
 
         beat = self.lease.beat(also)
         self._check_policy()
