@@ -6,28 +6,23 @@
  * order, each once. RATE: connections opened per second (0: all at once). REQUESTS: one after another on each
  * connection. Prints one line of JSON: how many answers were whole, the time to the first token, and the lag of each
  * token: how much later than i x DELAY_MS it came, as against the earliest of its stream. Times are in milliseconds.
+ * On SIGUSR1 it prints a line with the number of tokens that have come so far.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { HEAD, SIZE, PAYLOAD, AFTER_PAYLOAD, TRAILER, SIZED, UNTIL_CLOSE };
+#include "answer.h"
 
 typedef struct {
-    int fd, requests, state, chunked, whole, ended;
-    long left;
-    char line[8192];
-    int line_len;
+    Answer answer;
+    int fd, requests, ended;
     int in_token, number, next;
     int64_t asked;
     int32_t *at; /* arrival of each token, microseconds after `asked` */
@@ -38,27 +33,21 @@ static double delay_ms;
 static char *request;
 static size_t request_len;
 static int whole, broken, running;
-static int64_t bytes;
+static int64_t bytes, arrived;
 static double *ttft, *lag;
 static long ttft_n, lag_n;
-
-static int64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
+static volatile sig_atomic_t asked_for_count;
 
 static void begin(Stream *s) {
-    s->state = HEAD;
-    s->line_len = s->in_token = s->next = s->whole = s->chunked = 0;
-    s->left = -1;
+    expect_answer(&s->answer);
+    s->in_token = s->next = 0;
     s->requests--;
     s->asked = now_us();
     if (send(s->fd, request, request_len, MSG_NOSIGNAL) < 0) broken++;
 }
 
 static void finish(Stream *s) {
-    if (s->next != tokens) {
+    if (s->next != tokens || s->answer.status != 200) {
         broken++;
         return;
     }
@@ -72,56 +61,20 @@ static void finish(Stream *s) {
     for (int i = 0; i < tokens && delay_ms > 0; i++) lag[lag_n++] = s->at[i] / 1000.0 - i * delay_ms - earliest;
 }
 
-static void payload(Stream *s, const char *data, long len, int64_t now) {
+static void payload(Answer *answer, const char *data, long len, int64_t now) {
+    Stream *s = (Stream *)answer;
     for (long i = 0; i < len; i++) {
         char c = data[i];
         if (c == '#') s->in_token = 1, s->number = 0;
         else if (s->in_token && c >= '0' && c <= '9') s->number = s->number * 10 + c - '0';
         else if (s->in_token) {
-            if (c == ' ' && s->number == s->next && s->next < tokens) s->at[s->next++] = (int32_t)(now - s->asked);
-            else if (c == ' ') s->next = tokens + 1; /* out of order */
+            if (c == ' ' && s->number == s->next && s->next < tokens) {
+                s->at[s->next++] = (int32_t)(now - s->asked);
+                arrived++;
+            } else if (c == ' ') s->next = tokens + 1; /* out of order */
             s->in_token = 0;
         }
     }
-}
-
-/* One line of a head, of a chunk's size, or of trailers; 1 at the end of the answer. */
-static int line(Stream *s) {
-    char *text = s->line;
-    text[s->line_len] = 0;
-    s->line_len = 0;
-    if (s->state == HEAD) {
-        if (!strncmp(text, "HTTP/", 5) && atoi(text + 9) != 200) s->next = tokens + 1;
-        else if (!strncasecmp(text, "transfer-encoding:", 18)) s->chunked = 1;
-        else if (!strncasecmp(text, "content-length:", 15)) s->left = atol(text + 15);
-        else if (!*text) s->state = s->chunked ? SIZE : s->left >= 0 ? SIZED : UNTIL_CLOSE;
-        return s->state == SIZED && s->left == 0;
-    }
-    if (s->state == SIZE) s->left = strtol(text, NULL, 16), s->state = s->left ? PAYLOAD : TRAILER;
-    else if (s->state == AFTER_PAYLOAD) s->state = SIZE;
-    else if (s->state == TRAILER && !*text) return 1;
-    return 0;
-}
-
-/* 1 when the answer has ended. */
-static int take(Stream *s, const char *data, long len, int64_t now) {
-    for (long i = 0; i < len;) {
-        if (s->state == PAYLOAD || s->state == SIZED || s->state == UNTIL_CLOSE) {
-            long n = s->state == UNTIL_CLOSE || s->left > len - i ? len - i : s->left;
-            payload(s, data + i, n, now);
-            i += n;
-            if (s->state == UNTIL_CLOSE) continue;
-            s->left -= n;
-            if (!s->left && s->state == SIZED) return 1;
-            if (!s->left) s->state = AFTER_PAYLOAD;
-            continue;
-        }
-        char c = data[i++];
-        if (c == '\n') {
-            if (line(s)) return 1;
-        } else if (c != '\r' && s->line_len < (int)sizeof s->line - 1) s->line[s->line_len++] = c;
-    }
-    return 0;
 }
 
 static void end(Stream *s) {
@@ -130,21 +83,20 @@ static void end(Stream *s) {
     running--;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+static void ask_for_count(int sign) {
+    (void)sign;
+    asked_for_count = 1;
 }
 
-static double quantile(double *values, long n, double q) { return n ? values[(long)(q * (double)(n - 1))] : -1; }
-
-static void print(const char *name, double *values, long n) {
-    qsort(values, (size_t)n, sizeof *values, by_size);
-    printf("\"%s\": {\"p50\": %.3f, \"p99\": %.3f, \"max\": %.3f}, ", name, quantile(values, n, .5),
-           quantile(values, n, .99), quantile(values, n, 1));
+static void print_count(void) {
+    asked_for_count = 0;
+    printf("{\"arrived\": %lld}\n", (long long)arrived);
+    fflush(stdout);
 }
 
 int main(int argc, char **argv) {
     if (argc < 9) return fprintf(stderr, "usage: load PORT PATH BODY STREAMS TOKENS DELAY_MS RATE REQUESTS\n"), 2;
+    signal(SIGUSR1, ask_for_count);
     port = atoi(argv[1]), streams = atoi(argv[4]), tokens = atoi(argv[5]), delay_ms = atof(argv[6]);
     double rate = atof(argv[7]);
     requests = atoi(argv[8]);
@@ -178,12 +130,13 @@ int main(int argc, char **argv) {
         }
         int n = epoll_wait(epoll_fd, events, 512, opened < streams ? 1 : 1000);
         int64_t now = now_us();
+        if (asked_for_count) print_count();
         for (int i = 0; i < n; i++) {
             Stream *s = events[i].data.ptr;
             ssize_t got = s->ended ? 0 : recv(s->fd, data, sizeof data, MSG_DONTWAIT);
             if (got < 0 && errno == EAGAIN) continue;
             if (got > 0) bytes += got;
-            int over = got > 0 && take(s, data, got, now);
+            int over = got > 0 && take(&s->answer, data, got, now);
             if (got <= 0 || over) {
                 finish(s);
                 if (over && s->requests) begin(s);

@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -32,7 +34,18 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-UPSTREAM_PORT, SERVER_PORT = 9100, 9200
+
+
+def free_port() -> int:
+    """A port that no server has. It is below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
+UPSTREAM_PORT, SERVER_PORT = free_port(), free_port()
 UPSTREAM = f"http://127.0.0.1:{UPSTREAM_PORT}/v1"
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, TOOL_CORE = CORES[0], CORES[-1]
@@ -52,6 +65,8 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict)
     leaves_out: tuple[str, ...] = ()
     folder: Path = HERE / "peers"
+    port: int = SERVER_PORT
+    core: int = SERVER_CORE
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,15 @@ def nginx() -> Server:
     return Server("nginx, bytes only", command, "/v1/chat/completions", 2000, (400, 1000), OPENAI_BODY)
 
 
+def cpu_us_of(pids: list[int]) -> float:
+    """The run time of all their threads."""
+    return sum(
+        int(stat.read_text().split()[0]) / 1000
+        for pid in pids
+        for stat in Path(f"/proc/{pid}/task").glob("*/schedstat")
+    )
+
+
 class Running:
     """A server at work, and what it has used."""
 
@@ -149,11 +173,12 @@ class Running:
         return found
 
     def cpu_us(self) -> float:
-        return sum(
-            int(stat.read_text().split()[0]) / 1000
-            for pid in self._processes()
-            for stat in Path(f"/proc/{pid}/task").glob("*/schedstat")
-        )
+        return cpu_us_of(self._processes())
+
+    def kill(self) -> None:
+        """As a machine goes: no process of it has time for a last word."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGKILL)
 
     def memory_kib(self) -> int:
         """Proportional set size."""
@@ -168,7 +193,7 @@ class Running:
         self, streams: int, tokens: int, delay_ms: int = 0, rate: int = 0, requests: int = 1, body: str = ""
     ) -> Load:
         body = body or self.server.body % f"bench-n{tokens}-d{delay_ms}"
-        return Load(self._tools, SERVER_PORT, self.server.path, body, streams, tokens, delay_ms, rate, requests)
+        return Load(self._tools, self.server.port, self.server.path, body, streams, tokens, delay_ms, rate, requests)
 
 
 class Load:
@@ -177,6 +202,17 @@ class Load:
     def __init__(self, tools: Path, port: int, path: str, body: str, *numbers: float) -> None:
         command = [str(tools / "load"), str(port), path, body, *map(str, numbers)]
         self._process = subprocess.Popen(pinned(TOOL_CORE, command), stdout=subprocess.PIPE)
+
+    def arrived(self) -> int:
+        """How many tokens have come so far."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGUSR1)
+        count: int = json.loads(self._process.stdout.readline())["arrived"]
+        return count
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
     def result(self) -> dict[str, Any]:
         output, _ = self._process.communicate(timeout=150)
@@ -193,7 +229,7 @@ def running(server: Server, tools: Path) -> Iterator[Running]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "LLM_STREAM_"))}
     with open(tools / "server.log", "ab") as log:
         process = subprocess.Popen(
-            pinned(SERVER_CORE, server.command),
+            pinned(server.core, server.command),
             cwd=server.folder,
             env=environment | server.environment,
             stdout=log,
@@ -223,9 +259,9 @@ def running(server: Server, tools: Path) -> Iterator[Running]:
 
 @contextmanager
 def tool_chain() -> Iterator[Path]:
-    """The mock upstream at work, and the folder of the load generator."""
+    """The mock upstream at work, and the folder of the load generators."""
     folder = Path(tempfile.mkdtemp(prefix="llm-stream-bench-"))
-    for name in ("upstream", "load"):
+    for name in ("upstream", "load", "readers"):
         source = str(HERE / f"{name}.c")
         subprocess.run(["cc", "-O2", "-w", "-o", str(folder / name), source], check=True)
     upstream = subprocess.Popen(pinned(TOOL_CORE, [str(folder / "upstream"), str(UPSTREAM_PORT)]))
