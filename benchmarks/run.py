@@ -163,7 +163,7 @@ class Running:
         self._process = process
         self._tools = tools
 
-    def _processes(self) -> list[int]:
+    def pids(self) -> list[int]:
         found, waiting = [], [self._process.pid]
         while waiting:
             pid = waiting.pop()
@@ -173,17 +173,17 @@ class Running:
         return found
 
     def cpu_us(self) -> float:
-        return cpu_us_of(self._processes())
+        return cpu_us_of(self.pids())
 
     def kill(self) -> None:
         """As a machine goes: no process of it has time for a last word."""
-        for pid in self._processes():
+        for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
 
     def memory_kib(self) -> int:
         """Proportional set size."""
         total = 0
-        for pid in self._processes():
+        for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1])

@@ -208,9 +208,10 @@ def resume(pair: Pair) -> Figures:
     readers = pair.readers("resume", streams, tokens, 1000 // RESUMED_PER_S, patience_s)
     time.sleep(opening + FIRST_READER_S)
     reading = run.upstream_stats()["open"]
+    pids = pair.servers[0].pids()
     pair.servers[0].kill()
     killed = time.monotonic()
-    lease_s = lease_left(pair.engine)
+    lease_s = lease_left(pair.engine, pids)
     result = readers.result()
     name = f"resume of {streams}"
     figures = {
@@ -230,7 +231,9 @@ def resume(pair: Pair) -> Figures:
     return figures
 
 
-def lease_left(store: Engine) -> float:
-    """Seconds until the killed worker counts as lost: its lease is the key that expires first."""
-    left = [store.client.pttl(key) / 1000 for key in store.client.scan_iter(count=10_000)]
-    return min((seconds for seconds in left if seconds > 0), default=0.0)
+def lease_left(store: Engine, pids: list[int]) -> float:
+    """Seconds until the worker counts as lost, whose name has its process id."""
+    seconds, micros = store.client.time()
+    leases = store.client.zrange("llm_stream:llm:workers", 0, -1, withscores=True)
+    ends = [end for name, end in leases if int(name.split(b":")[-2]) in pids]
+    return ends[0] / 1000 - seconds - micros / 1e6 if ends else 0.0
