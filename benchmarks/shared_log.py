@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,7 +19,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import quiet
 import run
+import shared_report
 import sharing
 from engine import MISSING
 from engine import engines
@@ -29,10 +30,7 @@ from sharing import Pair
 from sharing import Size
 from sharing import Way
 
-RESULTS = run.HERE / "shared_log.json"
-
 Scenario = Callable[[Pair], Figures]
-BEGIN, END = "<!-- shared log -->", "<!-- end of shared log -->"
 
 FULL = Size(
     rounds=3,
@@ -44,6 +42,7 @@ FULL = Size(
     kept_tokens=(50, 500),
     followed=((10, 50), (100, 50), (500, 5)),
     resumed=1000,
+    needs_quiet=True,
 )
 SHORT = Size(
     rounds=1,
@@ -119,6 +118,8 @@ def figures_of(way: Way, tools: Path) -> Iterator[tuple[str, float]]:
                 continue
             with sharing.serving(way, tools, servers) as pair:
                 for scenario in batch:
+                    if way.size.needs_quiet:
+                        quiet.wait()
                     yield from scenario(pair).items()
 
 
@@ -132,22 +133,6 @@ def shared(way: Way) -> list[Scenario]:
     return [*followed, sharing.resume] if way.program else []
 
 
-def medians(figures: dict[str, dict[str, list[float]]], all_ways: list[Way]) -> dict[str, Figures]:
-    """Of the rounds; and how a shared log compares with none, in the same round."""
-    found = {}
-    for way in all_ways:
-        rows = figures[way.name]
-        found[way.name] = {row: statistics.median(values) for row, values in rows.items()}
-        found[way.name]["broken answers"] = sum(rows["broken answers"])
-        for row, values in figures[way.base].items() if way.base else ():
-            pairs = list(zip(rows.get(row, []), values, strict=False))
-            if pairs and row.endswith("server CPU µs/token"):
-                found[way.name][f"{row}, times without"] = statistics.median(a / b for a, b in pairs)
-            elif pairs and row.startswith("request: first token"):
-                found[way.name][f"{row}, more than without"] = statistics.median(a - b for a, b in pairs)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="everything once, small, without the peers")
@@ -155,10 +140,12 @@ def main() -> None:
     options = parser.parse_args()
     all_ways = ways(options.short, not options.short and not options.no_peers)
     everything = measure(all_ways)
-    figures = medians(everything, all_ways)
+    figures = shared_report.medians(everything, all_ways)
+    print(shared_report.table(figures, all_ways))
     if options.short:
-        print(json.dumps(figures, indent=2, ensure_ascii=False))
+        print(json.dumps(figures, ensure_ascii=False))
         raise SystemExit(any(rows["broken answers"] for rows in figures.values()))
+    shared_report.write(figures, everything, all_ways)
 
 
 if __name__ == "__main__":

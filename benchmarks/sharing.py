@@ -41,6 +41,8 @@ class Size:
     kept_tokens: tuple[int, int]
     followed: tuple[tuple[int, int], ...]
     resumed: int
+    needs_quiet: bool = False
+    """Wait for a machine that does nothing else."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,15 @@ def test_every_scenario_runs_and_no_answer_is_broken() -> None:
     assert figures["burst: CPU µs/token"] > 0
 
 
+def test_every_scenario_of_the_shared_log_runs_and_every_reader_is_answered() -> None:
+    require("cc", "gcc")
+    require("taskset", "util-linux")
+    figures = json.loads(printed_by("shared_log.py", "--short").splitlines()[-1])["shared, Valkey 9"]
+    assert figures["broken answers"] == 0
+    assert figures["8 × 50/s: commands/event"] > 0
+    assert figures["resume of 20: answered"] == 20
+
+
 def test_token_takes_no_more_instructions_than_it_did() -> None:
     """Times depend on the machine's mood; instructions hardly do, also from one build of Python to another."""
     require("valgrind", "valgrind")
