@@ -68,7 +68,7 @@ def layers() -> list[tuple[str, Callable[[list[Any]], list[Any]]]]:
     def append(batches: list[list[Event]]) -> list[tuple[int, list[Event]]]:
         placed = []
         for batch in batches:
-            placed.append((len(log) + 1, batch))
+            placed.append((log.last + 1, batch))
             log.append(batch)
         return placed
 
