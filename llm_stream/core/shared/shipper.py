@@ -170,7 +170,8 @@ class Shipper:
     @staticmethod
     def _is_due(copy: Copy, now: float) -> bool:
         log = copy.stream.log
-        return now - copy.appended_at >= APPEND_S or log.ended or log.last - copy.last > MOST_WAITING
+        is_old = now - copy.appended_at > APPEND_S - PUSH_S  # a wait may end a little early
+        return is_old or log.ended or log.last - copy.last > MOST_WAITING
 
     def _append(self, copies: Sequence[Copy], pushes: Sequence[tuple[str, bytes]]) -> None:
         for copy in copies:
@@ -191,9 +192,9 @@ class Shipper:
         except LogUnavailable:
             self._to_append.update(copies)
             raise
-        now, unsure = monotonic(), []
+        unsure = []
         for copy, entry, result in zip(behind, entries, appended, strict=True):
-            copy.appended_at = now
+            copy.appended_at = self._shipped_at
             if result:
                 copy.last = entry.last
             else:
