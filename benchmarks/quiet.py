@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-IDLE = 0.9
-PATIENCE_S = 60.0
+IDLE = 0.85
+PATIENCE_S = 15.0
 
 
 def wait() -> None:
-    """Return when nearly all cores were idle for a second, or after a minute."""
+    """Return when nearly all cores were idle for a second, or after a quarter of one."""
     until = time.monotonic() + PATIENCE_S
     while (share := idle_share()) < IDLE:
         if time.monotonic() > until:
