@@ -153,11 +153,12 @@ class Reader:
             pass
 
     def rest(self, wire: Wire) -> tuple[bytes, bool]:
-        """All new events, encoded for `wire`, and whether `Done` is among them. For a response with several readers."""
+        """All new events, encoded for `wire`, and whether there are no more. For a response with several readers."""
         self._begin()
+        ended = self.stream.log.ended
         first, events = self.stream.log.after(self._after)
         if not events:
-            return b"", False
+            return b"", ended
         self._after = first + len(events) - 1
         return self._encoded(wire, first, events), isinstance(events[-1], Done)
 
