@@ -31,11 +31,11 @@ def main() -> None:
     parser.add_argument("--ledger", help="postgresql://…; a new file of SQLite without it")
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
-    seconds = 15.0 if options.short else 60 * options.minutes
+    seconds = 12.0 if options.short else 60 * options.minutes
     size = Size(
         seed=options.seed,
         seconds=seconds,
-        streams=int(seconds / 60 * (200 if options.short else STREAMS_PER_MINUTE)),
+        streams=int(seconds / 60 * (250 if options.short else STREAMS_PER_MINUTE)),
         workers=options.workers,
         trouble_every_s=2.5 if options.short else 6.0,
         longest_freeze_s=7.0 if options.short else 12.0,

@@ -85,7 +85,8 @@ class Judge:
             else:
                 self.exceptions["workers lost after the key was claimed and before the row was written"].append(id)
         elif seen.ends and {row["status"]} != seen.ends:
-            if "worker_lost" in seen.failures and self._past.could_not_tell(row):
+            was_lost = "worker_lost" in (*seen.failures, row["error_code"])
+            if was_lost and self._past.could_not_tell(row):
                 self.exceptions["ends that the worker could not tell the engine before it died"].append(id)
             else:
                 last = dict(sorted(seen.events.items())[-8:])

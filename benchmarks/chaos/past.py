@@ -14,6 +14,9 @@ from .troubles import Spell
 NOTICED_S = 1.5
 """How soon a worker tries an engine again that is back."""
 
+CLOCKS_S = 0.1
+"""How much earlier a signal may have been sent than it arrived."""
+
 SHIPPED_S = 0.5
 """How long after its end a stream may still be in its worker's memory only."""
 
@@ -29,14 +32,18 @@ class Past:
                 self._away.append((spell.since, spell.until))
 
     def could_not_tell(self, row: dict[str, Any]) -> bool:
-        """Whether the stream's worker died, or was frozen, before the engine could be told of the end in this row.
+        """Whether others had to take the stream for lost, though it has the end in this row, or its readers another.
 
-        Readers of that worker have the end, because they never wait for the engine; for others the stream is lost.
+        Readers of the worker that writes have the end from its memory, for they never wait for the engine. If the
+        worker dies or freezes before it could tell the engine, the stream is lost for all others. And a worker that
+        wakes while the engine is away cannot know that it was taken for dead.
         """
         ended_at, pid = _ended_at(row), int(row["worker"].split(":")[-2])
-        silent_at = min(
-            (at for spell in self._workers if pid in spell.pids and (at := _silent_at(spell, ended_at))), default=inf
-        )
+        mine = [spell for spell in self._workers if pid in spell.pids]
+        if row["error_code"] == "worker_lost":
+            woken = [spell.until for spell in mine if spell.kind == "freeze" and spell.until > ended_at]
+            return any(self._is_away(at) for at in woken)
+        silent_at = min((at for spell in mine if (at := _silent_at(spell)) > ended_at - CLOCKS_S), default=inf)
         if silent_at < ended_at + SHIPPED_S:
             return True
         return any(
@@ -44,13 +51,15 @@ class Past:
             for since, until in self._away
         )
 
+    def _is_away(self, at: float) -> bool:
+        return any(since - NOTICED_S < at < until + NOTICED_S for since, until in self._away)
 
-def _silent_at(spell: Spell, ended_at: float) -> float:
-    """When a worker that ended a stream at `ended_at` stopped to tell of it; 0 if that was before."""
-    until = spell.since + GRACE_S + 1.0 if spell.kind == "reload" else spell.until
-    if spell.kind in ("reload", "restart"):
-        return until if ended_at < until else 0.0
-    return max(spell.since, ended_at) if ended_at < until + SHIPPED_S else 0.0
+
+def _silent_at(spell: Spell) -> float:
+    """When the worker wrote its last to the engine."""
+    if spell.kind == "reload":
+        return spell.since + GRACE_S + 1.0
+    return spell.until if spell.kind == "restart" else spell.since
 
 
 def _ended_at(row: dict[str, Any]) -> float:
