@@ -195,6 +195,14 @@ def test_every_kind_of_event_is_the_same_everywhere(pair: Pair, kind: str) -> No
     assert body_of(pair.b.get(url)) == body_of(pair.a.get(url))
 
 
+def test_readers_of_a_shared_log_come_back_over_a_second(pair: Pair) -> None:
+    _, url = pair.start("Hello")
+    lines = [pair.b.get(url).text.partition("\n")[0] for _ in range(20)]
+    waits = {int(line.removeprefix("retry: ")) for line in lines}
+    assert all(1000 <= wait < 2000 for wait in waits)
+    assert (len(waits) == 1) == (pair.a is pair.b), "the readers of one worker alone need no spreading"
+
+
 # Stopping
 
 

@@ -20,6 +20,7 @@ from .here import LOGS
 from .here import Here
 from .here import Pair
 from .here import sharing
+from .stores import PROGRAMS
 
 MOST = 3
 ROUNDS = 15
@@ -248,3 +249,15 @@ def test_reader_that_is_there_at_the_end_gets_all_of_it(forgetful: Pair) -> None
     gate.open()
     for reader in readers:
         assert '{"status":"completed"' in reader.read_to_end()
+
+
+@pytest.mark.parametrize("engine", PROGRAMS)
+def test_what_a_worker_has_no_room_for_is_found_in_the_store(engine: str) -> None:
+    with sharing(engine, max_retained_bytes=0) as pair:
+        stream_id, url = pair.start("Hel", "lo")
+        events = pair.a.events(url)
+        eventually(lambda: pair.record(stream_id))
+        assert text_of(events) == "Hello"
+        for here in (pair.a, pair.b):
+            assert here.events(url) == events
+            assert here.events(f"{url}?after=2") == events[2:]
