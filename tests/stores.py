@@ -37,12 +37,16 @@ DATABASES = 1000
 class StoreServer:
     """An engine that keeps its data in a folder: killed and started again, it has all that it had."""
 
-    def __init__(self, name: str = "Valkey 9", *options: str) -> None:
+    def __init__(
+        self, name: str = "Valkey 9", *options: str, sentinel: Path | None = None, port: int | None = None
+    ) -> None:
+        """`sentinel` is the configuration of one that watches another engine; it has `port`."""
         self.folder = Path(tempfile.mkdtemp(prefix="llm-stream-log-"))
-        self.port = free_port()
+        self.port = port or free_port()
         self._databases = itertools.count(1)
-        self._command = [PROGRAMS[name](), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        self._command += ["--databases", str(DATABASES), "--save", "", "--appendonly", "yes", *options]
+        program, place = PROGRAMS[name](), ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        kept = ["--databases", str(DATABASES), "--save", "", "--appendonly", "yes", *options]
+        self._command = [program, str(sentinel), "--sentinel"] if sentinel else [program, *place, *kept]
         self.process: subprocess.Popen[bytes]
         self.start()
 

@@ -261,3 +261,12 @@ def test_what_a_worker_has_no_room_for_is_found_in_the_store(engine: str) -> Non
         for here in (pair.a, pair.b):
             assert here.events(url) == events
             assert here.events(f"{url}?after=2") == events[2:]
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_owner_may_be_any_string(log: str) -> None:
+    with sharing(log) as pair:
+        for here in (pair.a, pair.b):
+            here.llm.authorize(lambda: "\ud800 ann\n")
+        _, url = pair.start("Hello")
+        assert text_of(pair.b.events(url)) == "Hello"

@@ -33,7 +33,7 @@ def _ignore(first: int, events: Sequence[Event]) -> None:
 
 
 class RemoteReader:
-    """Counts as a reader of the stream while another worker has readers of it."""
+    """Another worker that follows the stream. It counts as a reader of the stream while it has readers of its own."""
 
     def __init__(self, stream: Stream, store: Store) -> None:
         self._stream = stream
@@ -45,20 +45,33 @@ class RemoteReader:
         self.heard_at = monotonic()
         self.is_asking = True
         """That worker waits for an answer, even if there is nothing new."""
-        stream.join(self)
+
+    @property
+    def is_gone(self) -> bool:
+        """While the store is away, nothing can be heard, and the readers may still be there."""
+        return not self._store.is_away and monotonic() - self.heard_at > FOLLOWS_S
 
     def hear(self, after: int, count: int) -> None:
-        """That worker has the events up to number `after`, whatever was pushed to it."""
+        """That worker has the events up to number `after`, whatever was pushed to it, and so many readers."""
         self.after, self.count, self.heard_at, self.is_asking = after, count, monotonic(), True
+        if count:
+            self._stream.join(self)
+        else:
+            self.leave()
+            self._stream.looked_at()
+
+    def leave(self, since: float | None = None) -> None:
+        if self in self._stream.readers:
+            self._stream.leave(self, since)
 
     def dismiss(self) -> None:
         """Only readers of a mirror are dismissed, and this one reads the stream itself."""
 
     def tick(self, now: float) -> None:
-        if self._store.is_away:  # nothing can be heard, and the readers may still be there
+        if self._store.is_away:
             self.heard_at = now
-        elif now - self.heard_at > FOLLOWS_S:
-            self._stream.leave(self, since=self.heard_at)
+        elif self.is_gone:
+            self.leave(since=self.heard_at)
 
 
 class Copy:

@@ -6,6 +6,7 @@ entry also has the stream's `Header`, the last one its status. An entry has an `
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -128,11 +129,19 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 encode_struct = _json
-decode_header = msgspec.json.Decoder(Header).decode
 decode_account = msgspec.json.Decoder(Account).decode
 decode_claim = msgspec.json.Decoder(Claim).decode
 
 Fields = Mapping[bytes, bytes]
+
+
+def encode_header(header: Header) -> bytes:
+    """By the standard library: an owner may have lone surrogates, which msgspec refuses."""
+    return json.dumps(msgspec.to_builtins(header)).encode()
+
+
+def decode_header(header: bytes) -> Header:
+    return msgspec.convert(json.loads(header), Header)
 
 
 class Kept:

@@ -167,7 +167,7 @@ class SharedLog:
         mirror = Mirror(stream_id, checked(*self._store.read(stream_id), owner), self._settings, self)
         if not mirror.log.ended:
             mirror = mirrors.keep(mirror)
-            self._follow(mirror)
+            self.follow(mirror)
         return mirror
 
     def streams_of(self, owner: str) -> list[tuple[str, str | None]]:
@@ -188,11 +188,7 @@ class SharedLog:
 
     # What a mirror asks of its stream's worker
 
-    def join(self, mirror: Mirror) -> None:
-        if self._worker.mirrors.get(mirror.id) is not mirror:  # it was dropped meanwhile
-            self._follow(mirror)
-
-    def _follow(self, mirror: Mirror) -> None:
+    def follow(self, mirror: Mirror) -> None:
         self._worker.mirrors.keep(mirror)
         try:
             self._worker.inbox.send_follow([mirror])
@@ -200,7 +196,10 @@ class SharedLog:
             pass
 
     def leave(self, mirror: Mirror) -> None:
-        self._worker.leave(mirror)
+        if mirror.is_wanted:  # it was found just now, and may get another reader
+            self.follow(mirror)
+        else:
+            self._worker.leave(mirror)
 
     def stop(self, mirror: Mirror) -> bool:
         """Return whether that is confirmed. Raises `LogUnavailable`."""

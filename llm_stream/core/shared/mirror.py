@@ -30,9 +30,11 @@ FOUND_S = 2 * ANSWER_S
 class Post(Protocol):
     """What a mirror asks of the worker that writes its stream."""
 
-    def join(self, mirror: Mirror) -> None: ...
+    def follow(self, mirror: Mirror) -> None:
+        """Say how many readers it has now, and get what it lacks."""
 
-    def leave(self, mirror: Mirror) -> None: ...
+    def leave(self, mirror: Mirror) -> None:
+        """It has no readers any more."""
 
     def stop(self, mirror: Mirror) -> bool:
         """Return whether that is confirmed. Raises `LogUnavailable`."""
@@ -107,18 +109,21 @@ class Mirror(Followed):
         return after if last is None else min(after, last)
 
     def join(self, reader: Follower) -> None:
+        is_first = not self.readers
         super().join(reader)
-        if not self.log.ended:
-            self._post.join(self)
+        if is_first and not self.log.ended:
+            self._post.follow(self)
 
     def leave(self, reader: Follower, since: float | None = None) -> None:
         super().leave(reader, since)
-        if not self.is_wanted:
+        if not self.readers and not self.log.ended:
             self._post.leave(self)
 
     def looked_at(self) -> None:
-        """A snapshot is taken: wait for the newest events."""
-        self._caught_up.wait(ANSWER_S)
+        """A snapshot is taken: tell the stream's worker, and wait for the newest events."""
+        if not self.log.ended:
+            self._post.follow(self)
+            self._caught_up.wait(ANSWER_S)
 
     def stop(self, status: Status) -> None:
         """Raises `LogUnavailable` if the stream's worker does not confirm it."""

@@ -113,7 +113,7 @@ class Shipper:
         if copy is None:
             return False
         reader = copy.followers.get(worker)
-        if reader is None or reader not in copy.stream.readers:
+        if reader is None:
             reader = copy.followers[worker] = RemoteReader(copy.stream, self._store)
         reader.hear(after, readers)
         self._to_push.add(copy)
@@ -123,7 +123,7 @@ class Shipper:
     def leave(self, worker: str, stream_id: str) -> None:
         copy = self._copies.get(stream_id)
         if copy is not None and (reader := copy.followers.pop(worker, None)):
-            copy.stream.leave(reader)
+            reader.leave()
 
     def _ship_again(self, stream_id: str) -> Copy | None:
         """A stream that was shipped with its end, which the store or a worker that follows does not have."""
@@ -258,7 +258,7 @@ class Shipper:
             self._to_append.discard(copy)
             self._to_push.discard(copy)
             for reader in list(copy.followers.values()):
-                copy.stream.leave(reader)
+                reader.leave()
 
     def _pushes(self) -> list[tuple[str, bytes]]:
         """One message to each worker that follows, with the new events of all its streams."""
@@ -267,7 +267,7 @@ class Shipper:
         streams: dict[str, dict[str, Any]] = defaultdict(dict)
         for copy in to_push:
             for worker, reader in list(copy.followers.items()):
-                if reader not in copy.stream.readers:
+                if reader.is_gone:
                     copy.followers.pop(worker, None)
                 elif (pushed := copy.push(reader)) is not None:
                     streams[worker][copy.stream.id] = pushed

@@ -25,6 +25,7 @@ from .entries import Kept
 from .entries import decode
 from .entries import decode_claim
 from .entries import encode
+from .entries import encode_header
 from .entries import encode_struct
 from .entries import running_ttl
 from .keys import Keys
@@ -91,7 +92,7 @@ class Opening(NamedTuple):
         fingerprint: bytes | None,
     ) -> Opening:
         """`fingerprint` is None where no key is to be claimed."""
-        fields = {"header": encode_struct(header), "events": encode(events), "account": encode_struct(account)}
+        fields = {"header": encode_header(header), "events": encode(events), "account": encode_struct(account)}
         if isinstance(events[-1], Done):
             fields["status"] = events[-1].status.encode()
         return cls(

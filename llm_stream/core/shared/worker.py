@@ -112,10 +112,10 @@ class Worker:
             logger.exception("the shared log failed, and tries again")
 
     def _beat(self) -> None:
-        wanted = [mirror for mirror in self.mirrors if mirror.is_wanted and not mirror.log.ended]
+        followed = [mirror for mirror in self.mirrors if mirror.readers and not mirror.log.ended]
 
         def also(pipe: Pipeline) -> None:
-            self._roster.add_messages(pipe, self.inbox.follow(wanted))
+            self._roster.add_messages(pipe, self.inbox.follow(followed))
             self._roster.report(pipe, self.name, self.shipper.readers())
             self._roster.renew_inbox(pipe, self.name, self.inbox.read)
 
