@@ -158,6 +158,25 @@ def test_hooks_hear_once_of_a_stream_whose_worker_wakes_while_the_engine_is_away
     assert len(settled(pair, stream_id)) == 1
 
 
+def test_end_of_a_lost_stream_has_the_same_contents_when_it_is_written_again(
+    pair: tuple[Server, Server], engine: Engine, upstream: Upstream
+) -> None:
+    one, other = pair
+    upstream.answer("a", Gate())
+    here = Connection.get(one.port, "/llm/chat?prompt=hi")
+    stream_id = read_id(here.read_until('"a"'))
+    eventually(lambda: b'"a"' in kept_in(engine))
+    engine.keep_copy()
+    os.kill(one.worker()["pid"], signal.SIGKILL)
+    first = Connection.get(other.port, f"/llm/streams/{stream_id}").read_until("event: done")
+    engine.kill()
+    engine.fall_back()
+    engine.start()
+    (failure, *_) = eventually(lambda: [event for event in events_at(other, stream_id) if event[1] == "failure"])
+    assert failure[0] == f"{stream_id}-{LOST}"
+    assert failure[2]["error_id"] in first
+
+
 def settled(servers: tuple[Server, Server], stream_id: str) -> list[str]:
     """The lines that the default hook logs."""
     lines = "".join(server.log for server in servers).splitlines()

@@ -153,11 +153,13 @@ class Kept:
         self.batches = [_batch(*entry) for entry in entries]
         self.account = Account()
         self.status: str | None = None
+        self.ended_by: bytes | None = None
+        """Who has written the end of a lost stream."""
         for _, fields in entries:
             if account := fields.get(b"account"):
                 self.account = decode_account(account)
             if status := fields.get(b"status"):
-                self.status = status.decode()
+                self.status, self.ended_by = status.decode(), fields.get(b"by")
 
     def add(self, first: int, events: Sequence[Event], status: str) -> None:
         """The end, which has just been written."""

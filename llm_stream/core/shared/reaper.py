@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from datetime import UTC
 from datetime import datetime
+from hashlib import blake2b
 from typing import Protocol
 
 from ...errors import WorkerLost
@@ -70,17 +72,17 @@ class Reaper:
             mirror.add(first, events)
 
     def _end(self, stream_id: str, kept: Kept) -> Kept | None:
-        header, failure = kept.header, WorkerLost().failure()
+        header, failure, by = kept.header, _failure(stream_id), secrets.token_bytes(8)
         record, bill = self._account(stream_id, kept, failure)
         events = Ending("interrupted", failure=failure, usage=bill.usage_event()).events()
-        fields = {"events": encode(events), "status": b"interrupted"}
+        fields = {"events": encode(events), "status": b"interrupted", "by": by}
         entry = Entry(stream_id, LOST + len(events) - 1, fields)
         is_ours = self._store.end_lost(entry, header, self._settings.retention_s)
         if is_ours:
             kept.add(LOST, events, "interrupted")
         else:
             now, _ = self._store.read(stream_id)
-            is_ours = now is not None and failure in now.batches[-1][1]  # the reply to an earlier try was lost
+            is_ours = now is not None and now.ended_by == by  # the reply to an earlier try was lost
             kept = now or kept
         if is_ours:
             logger.warning("stream %s has lost its worker %s", stream_id, header.worker)
@@ -120,3 +122,10 @@ class Reaper:
                 self._books.settle_lost(*lost)
             except Exception:
                 logger.exception("cannot settle the lost stream %s", lost[0].id)
+
+
+def _failure(stream_id: str) -> Failure:
+    """The same for a stream each time: an engine may lose its end, and then that is written again."""
+    error = WorkerLost()
+    error.error_id = blake2b(stream_id.encode(), digest_size=6).hexdigest()
+    return error.failure()

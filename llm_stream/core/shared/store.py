@@ -60,7 +60,7 @@ for i = 1, #last[2], 2 do
         return 0
     end
 end
-redis.call('XADD', KEYS[1], ARGV[1], 'events', ARGV[2], 'status', ARGV[3])
+redis.call('XADD', KEYS[1], ARGV[1], 'events', ARGV[2], 'status', ARGV[3], 'by', ARGV[4])
 return 1
 """
 """Writes the end of a lost stream, unless it has an end. It fences the lost worker: ids of entries must rise."""
@@ -194,7 +194,8 @@ class Store:
         id, last, fields = entry
 
         def end(pipe: Pipeline) -> None:
-            evaluate(pipe, END, self._keys.log(id), f"{last}-0", fields["events"], fields["status"])
+            arguments = (fields["events"], fields["status"], fields["by"])
+            evaluate(pipe, END, self._keys.log(id), f"{last}-0", *arguments)
             self.close(pipe, id, header.owner, header.worker, kept_s)
 
         is_ours = bool(self._engine.pipeline(end)[0])
