@@ -97,7 +97,10 @@ class Judge:
         for hook in hooks:
             called[hook["id"]].append(hook)
         for id in by_id.keys() - called.keys():
-            self._witness.fault("hooks not called", f"{id}: {by_id[id]['status']} ended {by_id[id]['ended']}")
+            if self._past.was_silenced(by_id[id]):
+                self.exceptions["hooks that a worker could not call before it died"].append(id)
+            else:
+                self._witness.fault("hooks not called", f"{id}: {by_id[id]['status']} ended {by_id[id]['ended']}")
         for id, calls in called.items():
             if len(calls) > 1:
                 self._witness.fault("hooks called twice", f"{id}: {calls}")

@@ -8,7 +8,6 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
-from .server import GRACE_S
 from .troubles import Spell
 
 NOTICED_S = 1.5
@@ -43,23 +42,22 @@ class Past:
         if row["error_code"] == "worker_lost":
             woken = [spell.until for spell in mine if spell.kind == "freeze" and spell.until > ended_at]
             return any(self._is_away(at) for at in woken)
-        silent_at = min((at for spell in mine if (at := _silent_at(spell)) > ended_at - CLOCKS_S), default=inf)
-        if silent_at < ended_at + SHIPPED_S:
+        silent_at = min((at for spell in mine if (at := spell.silent_at) > ended_at - CLOCKS_S), default=inf)
+        if self.was_silenced(row):
             return True
         return any(
             since - SHIPPED_S < ended_at < until + NOTICED_S and silent_at < until + NOTICED_S
             for since, until in self._away
         )
 
+    def was_silenced(self, row: dict[str, Any]) -> bool:
+        """Whether the worker died, or was frozen, within a moment of the end in this row."""
+        ended_at, pid = _ended_at(row), int(row["worker"].split(":")[-2])
+        times = [spell.silent_at for spell in self._workers if pid in spell.pids]
+        return any(-CLOCKS_S < at - ended_at < SHIPPED_S for at in times)
+
     def _is_away(self, at: float) -> bool:
         return any(since - NOTICED_S < at < until + NOTICED_S for since, until in self._away)
-
-
-def _silent_at(spell: Spell) -> float:
-    """When the worker wrote its last to the engine."""
-    if spell.kind == "reload":
-        return spell.since + GRACE_S + 1.0
-    return spell.until if spell.kind == "restart" else spell.since
 
 
 def _ended_at(row: dict[str, Any]) -> float:

@@ -14,6 +14,7 @@ from random import Random
 from time import time
 
 from .engine import Engine
+from .server import GRACE_S
 from .server import Server
 
 OF_WORKERS = {"kill": 30, "freeze": 30, "reload": 16, "restart": 12, "crash": 12}
@@ -55,6 +56,8 @@ class Spell:
     kind: str
     server: int | None
     since: float
+    silent_at: float
+    """When its workers wrote their last."""
     until: float = inf
     pids: list[int] = field(default_factory=list)
 
@@ -82,17 +85,18 @@ class Troublemaker:
         async with self._locks[trouble.server]:
             log(f"{trouble.name} {'' if trouble.server is None else trouble.server} for {trouble.lasts_s:.1f} s")
             self.made[trouble.name] += 1
-            spell = Spell(trouble.kind, trouble.server, time())
+            now = time()
+            spell = Spell(trouble.kind, trouble.server, now, now + GRACE_S + 1.0 if trouble.kind == "reload" else now)
             self.spells.append(spell)
             if trouble.server is None:
                 await self._with_engine(trouble)
             else:
                 spell.pids = self._servers[trouble.server].children()
-                await self._with_server(trouble)
+                await self._with_server(trouble, spell)
             spell.until = time()
             log(f"{trouble.name} is over")
 
-    async def _with_server(self, trouble: Trouble) -> None:
+    async def _with_server(self, trouble: Trouble, spell: Spell) -> None:
         assert trouble.server is not None
         server = self._servers[trouble.server]
         if trouble.kind == "kill":
@@ -105,6 +109,7 @@ class Troublemaker:
             server.send(signal.SIGHUP)
         else:
             await asyncio.to_thread(server.crash if trouble.kind == "crash" else server.stop)
+            spell.silent_at = time()
             await asyncio.sleep(trouble.lasts_s / 4)
             await asyncio.to_thread(server.start)
 
