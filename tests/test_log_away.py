@@ -222,6 +222,22 @@ def test_engine_that_comes_back_empty_gets_what_runs(
 
 
 @pytest.mark.parametrize("place", ["Valkey 9"], indirect=True)
+def test_engine_that_comes_back_empty_gets_the_keys_of_answers_that_are_gone(place: Place, upstream: Upstream) -> None:
+    url = place.store.url()
+    with working(upstream, url, retention_s=0) as pair:
+        pair.upstream.answer("Hello")
+        question = {"prompt": "hi", "key": "k"}
+        stream = pair.a.post("/llm/streams", **question).json()
+        eventually(lambda: pair.a.get(stream["url"]).status_code == 410, "the end of the text")
+        place.store.lose_everything()
+        place.store.start()
+        database = int(url.rpartition("/")[2])
+        eventually(lambda: place.store.ask("KEYS", "*:key:*", database=database), "the key")
+        assert pair.b.post("/llm/streams", **question).status_code == 410
+        assert len(pair.upstream.requests) == 1
+
+
+@pytest.mark.parametrize("place", ["Valkey 9"], indirect=True)
 def test_deploy_does_not_wait_for_an_engine_that_is_away(
     serve: Callable[..., Server], upstream: Upstream, place: Place
 ) -> None:

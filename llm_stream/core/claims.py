@@ -22,6 +22,10 @@ class Claims:
     def get(self, owner: str, key: str) -> Claim | None:
         return self._claims.get((owner, key)) or self._old.get((owner, key))
 
+    def all(self) -> list[tuple[str, str, Claim]]:
+        """Owner, key and claim of each."""
+        return [(*place, claim) for place, claim in (*self._claims.items(), *self._old.items())]
+
     def keep(self, stream: Followed, fingerprint: bytes) -> None:
         """The stream's key, if it has one, stands for it."""
         if stream.key:

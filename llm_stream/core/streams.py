@@ -58,7 +58,7 @@ class Streams:
 
     def __init__(self, name: str, settings: Settings, books: Books) -> None:
         """Raises `ConfigError`. `name` is that of the `LLMStream`."""
-        self.shared = SharedLog(name, settings, books) if settings.is_shared else None
+        self.shared = SharedLog(name, settings, books, self._all_claims) if settings.is_shared else None
         """The log that other workers share; None for `memory://`."""
         self._settings = settings
         self._books = books
@@ -239,6 +239,10 @@ class Streams:
             self._forget_expired()
             claim = self._claims.get(owner, key)
         return claim or (self.shared.claim(owner, key) if self.shared else None)
+
+    def _all_claims(self) -> list[tuple[str, str, Claim]]:
+        with self._lock:
+            return self._claims.all()
 
     def _claimed(self, owner: str, claim: Claim, fingerprint: bytes) -> Followed:
         """Raises `KeyConflict`, `ExpiredStream` and `LogUnavailable`."""

@@ -34,6 +34,7 @@ from .roster import Roster
 from .store import Entry
 from .store import Opening
 from .store import Store
+from .worker import AllClaims
 from .worker import Worker
 
 TOO_MANY_RETRY_AFTER_S = 5.0
@@ -55,8 +56,8 @@ class Listed(NamedTuple):
 class SharedLog:
     """Thread-safe. The first request, or the worker's hook, signs this process on as a worker."""
 
-    def __init__(self, name: str, settings: Settings, books: SettleLost) -> None:
-        """Raises `ConfigError`. Connects later."""
+    def __init__(self, name: str, settings: Settings, books: SettleLost, claims: AllClaims) -> None:
+        """Raises `ConfigError`. Connects later. `claims` are those that this process knows."""
         client.check(settings.log_url)
         self._settings = settings
         self._engine = Engine(settings.log_url)
@@ -64,12 +65,13 @@ class SharedLog:
         self._store = Store(self._engine, keys)
         self._roster = Roster(self._engine, keys)
         self._reaper = Reaper(self._store, settings, books)
+        self._claims = claims
         self._worker = self._new_worker()
         os.register_at_fork(after_in_child=self._after_fork)
         atexit.register(self.close, EXIT_S)
 
     def _new_worker(self) -> Worker:
-        return Worker(self._engine, self._store, self._roster, self._reaper)
+        return Worker(self._engine, self._store, self._roster, self._reaper, self._claims)
 
     def _after_fork(self) -> None:
         self._engine.forget()

@@ -13,6 +13,8 @@ from .engine import Fill
 from .engine import evaluate
 from .engine import milliseconds
 from .keys import Keys
+from .scripts import BEAT
+from .scripts import RETIRE
 from .store import REMEMBERED_S
 
 if TYPE_CHECKING:
@@ -25,26 +27,6 @@ NO_MESSAGE = b""
 """Creates an inbox: in Redis a stream has an entry from the beginning."""
 
 MOST_MESSAGES = 10_000
-
-BEAT = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-local server = redis.pcall('INFO', 'server')
-local run = type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
-return {
-    redis.call('ZRANGEBYSCORE', KEYS[1], now + 1, '+inf'), redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now), run
-}
-"""
-"""Renews a lease, by the clock of the engine. Returns the workers that have a lease, and those whose lease is over."""
-
-RETIRE = """
-local now = redis.call('TIME')[1] * 1000
-if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') <= now then
-    redis.call('ZREM', KEYS[1], ARGV[1])
-end
-"""
 
 
 class Beat(NamedTuple):

@@ -29,6 +29,8 @@ from .entries import encode_header
 from .entries import encode_struct
 from .entries import running_ttl
 from .keys import Keys
+from .scripts import END
+from .scripts import TAKE_SLOT
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -37,33 +39,8 @@ if TYPE_CHECKING:
 REMEMBERED_S = 86_400.0
 """How long a key, and the end of a stream, are remembered: long after the text is gone."""
 
-NO_LIMIT = 1 << 30
-
-TAKE_SLOT = """
-local now = tonumber(redis.call('TIME')[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-    return 0
-end
-redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1
-"""
-
-END = """
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if not last then
-    return 0
-end
-for i = 1, #last[2], 2 do
-    if last[2][i] == 'status' then
-        return 0
-    end
-end
-redis.call('XADD', KEYS[1], ARGV[1], 'events', ARGV[2], 'status', ARGV[3], 'by', ARGV[4])
-return 1
-"""
-"""Writes the end of a lost stream, unless it has an end. It fences the lost worker: ids of entries must rise."""
+MOST_TOGETHER = 500
+"""Commands in one round trip."""
 
 
 class Opening(NamedTuple):
@@ -220,6 +197,18 @@ class Store:
         self._engine.pipeline(withdraw, may_exist=True)
         if key is not None and (claim := self.claim(owner, key)) and claim.stream_id == id:
             self._engine.run(lambda redis: redis.delete(self._keys.claim(owner, key)))
+
+    def claim_again(self, claims: Sequence[tuple[str, str, Claim]]) -> None:
+        """Claim keys that the store has lost."""
+        kept = milliseconds(REMEMBERED_S)
+
+        def claim_again(pipe: Pipeline) -> None:
+            for owner, key, claim in together:
+                pipe.set(self._keys.claim(owner, key), encode_struct(claim), nx=True, px=kept)
+
+        for first in range(0, len(claims), MOST_TOGETHER):
+            together = claims[first : first + MOST_TOGETHER]
+            self._engine.pipeline(claim_again)
 
     # Finding streams
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import LogUnavailable
 from .engine import Engine
+from .entries import Claim
 from .inbox import Inbox
 from .lease import Lease
 from .messages import Leave
@@ -36,10 +37,14 @@ PAUSE_S = 0.2
 """Between attempts to read the inbox while the engine is away."""
 
 
+AllClaims = Callable[[], Sequence[tuple[str, str, Claim]]]
+"""Returns the keys that this process knows, with their owners."""
+
+
 class Worker:
     """One thread ships events and renews the lease; the other reads the inbox."""
 
-    def __init__(self, engine: Engine, store: Store, roster: Roster, reaper: Reaper) -> None:
+    def __init__(self, engine: Engine, store: Store, roster: Roster, reaper: Reaper, claims: AllClaims) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.shipper = Shipper(self.name, store, roster)
         self.mirrors = Mirrors()
@@ -49,6 +54,7 @@ class Worker:
         self._store = store
         self._roster = roster
         self._reaper = reaper
+        self._claims = claims
         self._withdrawn: list[tuple[Opening, Entry]] = []
         self._lock = threading.Lock()
         self._reaping = threading.Lock()
@@ -122,7 +128,8 @@ class Worker:
         beat = self.lease.beat(also)
         self._check_policy()
         if self.lease.was_emptied:
-            logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what runs here is written to it again")
+            logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what is known here is written to it again")
+            self._store.claim_again(self._claims())
         if self.lease.may_have_missed:
             self.shipper.check_all()
             self.lease.may_have_missed = False
