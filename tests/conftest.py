@@ -217,6 +217,17 @@ def connections_are_closed() -> Iterator[None]:
         _open_connections.pop().close()
 
 
+def dechunked(response: str) -> str:
+    """The body of a response of ASCII."""
+    rest = response.partition("\r\n\r\n")[2]
+    body = []
+    while rest:
+        size, _, rest = rest.partition("\r\n")
+        body.append(rest[: int(size, 16)])
+        rest = rest[int(size, 16) + 2 :]
+    return "".join(body)
+
+
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     with Upstream() as upstream:

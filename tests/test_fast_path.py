@@ -18,6 +18,7 @@ from llm_stream.testing import read_events
 
 from .conftest import Connection
 from .conftest import Server
+from .conftest import dechunked
 from .conftest import eventually
 from .conftest import text_of
 from .proxy import Proxy
@@ -152,14 +153,3 @@ def test_answer_that_breaks_off_is_asked_for_again_if_wanted(upstream: Upstream,
     assert kinds.count("reset") == 1
     assert text_of(events[kinds.index("reset") :]) == "".join(WORDS[:7])
     assert server.records()[0]["status"] == "completed"
-
-
-def dechunked(response: str) -> str:
-    """The body of a response of ASCII."""
-    rest = response.partition("\r\n\r\n")[2]
-    body = []
-    while rest:
-        size, _, rest = rest.partition("\r\n")
-        body.append(rest[: int(size, 16)])
-        rest = rest[int(size, 16) + 2 :]
-    return "".join(body)

@@ -14,6 +14,7 @@ from llm_stream.testing import read_events
 
 from .conftest import Connection
 from .conftest import Server
+from .conftest import dechunked
 from .conftest import eventually
 from .conftest import kinds_of
 from .conftest import text_of
@@ -138,8 +139,8 @@ def test_two_readers_share_one_stream(upstream: Upstream, serve: Serve) -> None:
     for reader in readers:
         reader.read_until("Hel")
     gate.open()
-    first, second = (reader.read_to_end().partition("\r\n\r\n")[2] for reader in readers)
-    assert "event: done" in first
+    first, second = (read_events(dechunked(reader.read_to_end()).encode()) for reader in readers)
+    assert first[-1][1] == "done"
     assert first == second
     assert len(upstream.requests) == 1
 
