@@ -113,7 +113,7 @@ class Inbox:
         follow, worker = self._shipper.follow, message.worker
         unknown = [id for id, (after, readers) in message.streams.items() if not follow(worker, id, after, readers)]
         if unknown:
-            self.send(message.worker, Unknown(unknown))
+            self.send(worker, Unknown(unknown, ended=[id for id in unknown if self._shipper.has_ended(id)]))
 
     def _leave(self, message: Leave) -> None:
         for stream_id in message.streams:
@@ -138,7 +138,7 @@ class Inbox:
     def _unknown(self, message: Unknown) -> None:
         for stream_id in message.streams:
             if mirror := self._mirrors.get(stream_id):
-                self._reaper.refresh(mirror)
+                self._reaper.refresh(mirror, has_ended=stream_id in message.ended)
 
     def _push(self, message: Push) -> None:
         missing = []

@@ -48,6 +48,8 @@ class Unknown(msgspec.Struct, tag="unknown"):
     """The answer to `Follow`, for streams that the sender does not write: what there is of them is in the store."""
 
     streams: list[str]
+    ended: list[str] = []
+    """Those that the sender has written to their end, and forgotten."""
 
 
 class Push(msgspec.Struct, tag="push"):

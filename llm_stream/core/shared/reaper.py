@@ -58,10 +58,14 @@ class Reaper:
             return kept
         return self._end(stream_id, kept)
 
-    def refresh(self, mirror: Mirror) -> None:
-        """Read a stream from the store again, which its worker does not write any more. Raises `LogUnavailable`."""
+    def refresh(self, mirror: Mirror, *, has_ended: bool = False) -> None:
+        """Read a stream from the store again, which its worker does not write any more.
+
+        `has_ended`: it has its end, whether or not the store has it. Raises `LogUnavailable`.
+        """
         kept, owner_of_ended = self._store.read(mirror.id)
-        if kept is None and owner_of_ended is not None:
+        has_end_here = kept is not None and kept.status is not None
+        if not has_end_here and (has_ended or (kept is None and owner_of_ended is not None)):
             mirror.expire()
             return
         kept = self._end_unless_ended(mirror.id, kept)

@@ -67,8 +67,9 @@ class Roster:
         return {_text(stream_id): int(readers) for stream_id, readers in found.items()}
 
     def retire(self, worker: str) -> None:
-        """Forget a worker whose lease is over."""
-        self._engine.run(lambda redis: redis.eval(RETIRE, 1, self._keys.workers, worker))
+        """Forget a worker whose lease is over, and whose streams all have an end."""
+        if self._engine.run(lambda redis: redis.eval(RETIRE, 1, self._keys.workers, worker)):
+            self._engine.run(lambda redis: redis.delete(self._keys.running(worker)))
 
     def sign_off(self, worker: str) -> None:
         """Forget this worker, which writes nothing any more."""

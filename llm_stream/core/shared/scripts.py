@@ -46,6 +46,8 @@ RETIRE = """
 local now = redis.call('TIME')[1] * 1000
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') <= now then
     redis.call('ZREM', KEYS[1], ARGV[1])
+    return 1
 end
+return 0
 """
-"""Forgets a worker, unless it has renewed its lease meanwhile."""
+"""Forgets a worker, unless it has renewed its lease meanwhile. Returns whether it is forgotten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ APPEND_S = 0.2
 MOST_WAITING = 512
 """Events that do not wait for the next append."""
 
+MOST_ENDED = 20_000
+"""Forgotten streams whose ids are remembered."""
+
 MOST_TOGETHER = 500
 """Streams in one round trip: the engine serves other workers in between."""
 
@@ -48,6 +52,7 @@ class Shipper:
         self._roster = roster
         self._copies: dict[str, Copy] = {}
         self._shipped: dict[str, Copy] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self._to_append: set[Copy] = set()
         self._to_push: set[Copy] = set()
         self._shipped_at = 0.0
@@ -77,7 +82,14 @@ class Shipper:
 
     def forget(self, stream_id: str) -> None:
         """The stream is not kept any more."""
-        self._shipped.pop(stream_id, None)
+        if self._shipped.pop(stream_id, None):
+            self._ended[stream_id] = None
+            while len(self._ended) > MOST_ENDED:
+                self._ended.popitem(last=False)
+
+    def has_ended(self, stream_id: str) -> bool:
+        """Whether this worker has written the stream to its end, and forgotten it."""
+        return stream_id in self._ended
 
     def get(self, stream_id: str) -> Copy | None:
         return self._copies.get(stream_id)
