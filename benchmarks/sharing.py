@@ -41,8 +41,8 @@ class Size:
     kept_tokens: tuple[int, int]
     followed: tuple[tuple[int, int], ...]
     resumed: int
-    needs_quiet: bool = False
-    """Wait for a machine that does nothing else."""
+    tries: int = 1
+    """How often something is measured at most, until others leave the machine alone."""
 
 
 @dataclass(frozen=True)
