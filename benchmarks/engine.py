@@ -87,16 +87,15 @@ class Engine:
         return self.reading().since(earlier, self._own)
 
     def memory(self) -> int:
-        used: int = self.client.info("memory")["used_memory"]
+        """Without the buffers of connections, which come and go."""
+        info = self.client.info("memory")
+        used: int = info["used_memory"] - info["mem_clients_normal"]
         return used
 
     def connections(self) -> int:
         """All but our own."""
         connected: int = self.client.info("clients")["connected_clients"]
         return connected - 1
-
-    def empty(self) -> None:
-        self.client.flushall()
 
 
 @contextmanager

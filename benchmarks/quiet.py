@@ -52,4 +52,5 @@ def _cores_us() -> tuple[float, float]:
 def _own_us() -> float:
     """Of this process and of those below it, also those that have ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return run.cpu_us_of(run.tree(os.getpid())) + (ended.ru_utime + ended.ru_stime) * 1e6
+    ended_us = (ended.ru_utime + ended.ru_stime) * 1e6
+    return run.cpu_us_of(run.tree(os.getpid())) + ended_us + run.Running.killed_us

@@ -31,6 +31,7 @@ from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from typing import ClassVar
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -169,6 +170,9 @@ def tree(pid: int) -> list[int]:
 class Running:
     """A server at work, and what it has used."""
 
+    killed_us: ClassVar[float] = 0.0
+    """The CPU of servers that were killed: nothing else tells of it, as their workers are not waited for."""
+
     def __init__(self, server: Server, process: subprocess.Popen[bytes], tools: Path) -> None:
         self.server = server
         self._process = process
@@ -182,6 +186,7 @@ class Running:
 
     def kill(self) -> None:
         """As a machine goes: no process of it has time for a last word."""
+        Running.killed_us += self.cpu_us()
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
 

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ import shared_report
 import sharing
 from engine import MISSING
 from engine import engines
+from shared_report import LEFT_OUT
+from shared_report import Everything
 from sharing import Figures
 from sharing import Pair
 from sharing import Size
@@ -97,8 +100,8 @@ def ways(short: bool, with_peers: bool) -> list[Way]:
     return made
 
 
-def measure(all_ways: list[Way]) -> dict[str, dict[str, list[float]]]:
-    figures: dict[str, dict[str, list[float]]] = {way.name: {} for way in all_ways}
+def measure(all_ways: list[Way]) -> Everything:
+    figures: Everything = {way.name: {} for way in all_ways}
     with run.tool_chain() as tools:
         for turn in range(max(way.size.rounds for way in all_ways)):
             for way in all_ways:
@@ -110,7 +113,7 @@ def measure(all_ways: list[Way]) -> dict[str, dict[str, list[float]]]:
     return figures
 
 
-def figures_of(way: Way, tools: Path) -> Iterator[tuple[str, float]]:
+def figures_of(way: Way, tools: Path) -> Iterator[tuple[str, float | None]]:
     for servers, scenarios in ((1, alone(way)), (2, shared(way))):
         if way.size.tries > 1:
             for scenario in scenarios:
@@ -121,19 +124,23 @@ def figures_of(way: Way, tools: Path) -> Iterator[tuple[str, float]]:
                     yield from scenario(pair).items()
 
 
-def undisturbed(way: Way, servers: int, scenario: Scenario, tools: Path) -> Figures:
-    """A scenario on servers of its own; once more if others have used the machine meanwhile."""
-    tries = []
+def undisturbed(way: Way, servers: int, scenario: Scenario, tools: Path) -> Mapping[str, float | None]:
+    """A scenario on servers of its own, once more if others have used the machine meanwhile.
+
+    Which try counts depends on the others only, and not on its figures. If none does, the figures are None, but for
+    broken answers, which always count.
+    """
+    broken = 0.0
     for _ in range(way.size.tries):
         quiet.wait()
         with sharing.serving(way, tools, servers) as pair:
             watch = quiet.Watch()
             figures = scenario(pair)
-            tries.append((watch.others(), figures))
-        if tries[-1][0] < quiet.MOST:
-            break
-    others, figures = min(tries, key=lambda one: one[0])
-    return figures | {"used by others meanwhile, most, %": 100 * others}
+            others = watch.others()
+        broken += figures.pop("broken answers", 0)
+        if others < quiet.MOST:
+            return figures | {"broken answers": broken, LEFT_OUT: 0}
+    return dict.fromkeys(figures, None) | {"broken answers": broken, LEFT_OUT: 1}
 
 
 def alone(way: Way) -> list[Scenario]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +31,10 @@ GOALS = {
 }
 """At most."""
 
-OTHERS = "used by others meanwhile, most, %"
+LEFT_OUT = "measurements left out, as others used the machine"
 
-Everything = dict[str, dict[str, list[float]]]
+Everything = dict[str, dict[str, list[float | None]]]
+"""A value for each round, by way and row; None where it was left out."""
 
 
 def medians(everything: Everything, ways: list[Way]) -> dict[str, Figures]:
@@ -40,19 +42,23 @@ def medians(everything: Everything, ways: list[Way]) -> dict[str, Figures]:
     found = {}
     for way in ways:
         rows = everything[way.name]
-        found[way.name] = {row: statistics.median(values) for row, values in rows.items()}
-        found[way.name]["broken answers"] = sum(rows["broken answers"])
-        if disturbed := rows.get(OTHERS):
-            found[way.name][OTHERS] = max(disturbed)
+        found[way.name] = {row: statistics.median(there) for row, values in rows.items() if (there := counted(values))}
+        for row in rows.keys() & {"broken answers", LEFT_OUT}:
+            found[way.name][row] = sum(counted(rows[row]))
         if way.base:
             found[way.name] |= compared(rows, everything[way.base])
     return found
 
 
-def compared(rows: dict[str, list[float]], base: dict[str, list[float]]) -> Figures:
+def counted(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def compared(rows: dict[str, list[float | None]], base: dict[str, list[float | None]]) -> Figures:
     found = {}
     for row, values in rows.items():
-        pairs = list(zip(values, base.get(row, []), strict=False))
+        both = zip(values, base.get(row, []), strict=False)
+        pairs = [(a, b) for a, b in both if a is not None and b is not None]
         if pairs and row.endswith("server CPU µs/token"):
             name = row.replace(" µs/token", ", times that without")
             found[name] = statistics.median(a / b for a, b in pairs)
