@@ -28,12 +28,16 @@ FOLLOWS_S = 4.0
 """A worker that has not said for this long that it follows a stream is dead: its readers are gone."""
 
 
+EXPECTED_S = 2.0
+"""How long a worker that has found a stream may take until it has a reader. Then it counts as gone since it asked."""
+
+
 def _ignore(first: int, events: Sequence[Event]) -> None:
     """Until the shipper subscribes."""
 
 
 class RemoteReader:
-    """Another worker that follows the stream. It counts as a reader of the stream while it has readers of its own."""
+    """Another worker that follows the stream. It counts as a reader while it has readers of its own, or may get one."""
 
     def __init__(self, stream: Stream, store: Store) -> None:
         self._stream = stream
@@ -54,11 +58,7 @@ class RemoteReader:
     def hear(self, after: int, count: int) -> None:
         """That worker has the events up to number `after`, whatever was pushed to it, and so many readers."""
         self.after, self.count, self.heard_at, self.is_asking = after, count, monotonic(), True
-        if count:
-            self._stream.join(self)
-        else:
-            self.leave()
-            self._stream.looked_at()
+        self._stream.join(self)
 
     def leave(self, since: float | None = None) -> None:
         if self in self._stream.readers:
@@ -70,7 +70,7 @@ class RemoteReader:
     def tick(self, now: float) -> None:
         if self._store.is_away:
             self.heard_at = now
-        elif self.is_gone:
+        elif now - self.heard_at > (FOLLOWS_S if self.count else EXPECTED_S):
             self.leave(since=self.heard_at)
 
 

@@ -45,7 +45,8 @@ class Inbox:
         self._mirrors = mirrors
         self._reaper = reaper
         self._questions = Questions()
-        self._is_open = False
+        self.is_open = False
+        """Whether this worker may get replies."""
         self.read = "0-0"
         """The id of the last message that was delivered."""
 
@@ -82,11 +83,11 @@ class Inbox:
         """This worker has an inbox before it may get a reply, also if it has not renewed its lease yet."""
 
         def open_first(pipe: Pipeline) -> None:
-            if not self._is_open:
+            if not self.is_open:
                 self._roster.renew_inbox(pipe, self._worker, self.read)
 
         self._roster.send(messages, open_first)
-        self._is_open = True
+        self.is_open = True
 
     def send_follow(self, mirrors: list[Mirror]) -> None:
         """Raises `LogUnavailable`."""

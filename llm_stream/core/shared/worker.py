@@ -69,6 +69,7 @@ class Worker:
         with self._lock:
             if not self._threads:
                 self._is_closing = False
+                self.inbox.is_open, self.lease.due_at = False, 0.0  # it may have signed off before
                 for name, run in (("log", self._ship), ("inbox", self._receive)):
                     thread = threading.Thread(target=run, name=f"llm_stream {name}", daemon=True)
                     thread.start()
