@@ -108,10 +108,10 @@ def end_of_lost(stream: str = "abc") -> bytes:
 
 def ended_as_lost(tab: Page, text: str) -> None:
     answer = over(tab)
+    assert tab.evaluate("failure") is None
     assert (answer["text"], answer["status"], answer["failure"]["code"]) == (text, "interrupted", "worker_lost")
     assert answer["failure"]["retryable"]
     assert answer["usage"] == {"source": "unknown"}
-    assert tab.evaluate("failure") is None
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -210,7 +210,7 @@ def test_end_of_a_lost_worker_comes_to_a_tab_that_is_ahead_of_the_leader(
     reading(leader, URL)
     said(leader, "one")
     reading(other, URL, after="abc-7")
-    leader.wait_for_function(IS_SHARING)
+    eventually(lambda: leader.evaluate(IS_SHARING), "the other tab's wish")  # wait_for_function awaits no promise
     gate.open()
     ended_as_lost(leader, "one")
     ended_as_lost(other, "")
