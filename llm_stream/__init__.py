@@ -8,15 +8,22 @@ from .errors import LLMStreamError
 from .errors import RequestError
 from .errors import StreamError
 from .errors import UpstreamError
+from .events import Approval
+from .events import Data
 from .events import Delta
 from .events import Done
 from .events import Event
 from .events import Failure
+from .events import File
+from .events import Opaque
 from .events import Reasoning
 from .events import Refusal
 from .events import Reset
+from .events import Source
 from .events import Start
+from .events import Step
 from .events import ToolCall
+from .events import ToolResult
 from .events import Usage
 from .signals import stream_settled
 from .signals import stream_started
@@ -25,21 +32,28 @@ from .usage.record import UsageRecord
 __version__ = "0.1.0"
 
 __all__ = [
+    "Approval",
     "ChatRequest",
     "ConfigError",
+    "Data",
     "Delta",
     "Done",
     "Event",
     "Failure",
+    "File",
     "LLMStream",
     "LLMStreamError",
+    "Opaque",
     "Reasoning",
     "Refusal",
     "RequestError",
     "Reset",
+    "Source",
     "Start",
+    "Step",
     "StreamError",
     "ToolCall",
+    "ToolResult",
     "UpstreamError",
     "Usage",
     "UsageRecord",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,6 +16,13 @@ from .errors import InvalidField
 Message = Mapping[str, Any]
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+\Z")]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a reader decided about a call that waited for approval."""
+
+    approved: bool
+    reason: str | None = None
 
 
 def checked_key(key: str) -> str:
@@ -36,6 +44,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, Any] = {}
     """Further upstream parameters, passed on unchecked."""
     key: str | None = None
+    approvals: Mapping[str, Decision] = {}
+    """By the id of the `approval` event. The calls are in the last messages, without a result."""
 
     def fingerprint(self) -> bytes:
         """Equal for two requests that differ in their key at most. Raises `InvalidField`."""
@@ -68,3 +78,29 @@ def from_program(
         tools=tools,
         key=key,
     )
+
+
+def expanded(message: Mapping[str, Any]) -> Iterator[Message]:
+    """A message in the form of `POST /chat`, as messages of the chat completions API.
+
+    There, results are messages of their own. What the provider wants back is among the fields of the message and the
+    calls, where the provider had put it.
+    """
+    calls = message.get("tool_calls") or ()
+    plain = {name: value for name, value in message.items() if name not in ("opaque", "tool_calls")}
+    if calls:
+        plain["tool_calls"] = [
+            {name: call[name] for name in ("id", "type", "function") if name in call} | (call.get("opaque") or {})
+            for call in calls
+        ]
+    yield plain | (message.get("opaque") or {})
+    for call in calls:
+        if "result" in call or "error" in call:
+            yield tool_message(call)
+
+
+def tool_message(outcome: Mapping[str, Any]) -> Message:
+    """The result of a tool, for the model. `outcome` has the `id` of the call, and its `result` or `error`."""
+    content = outcome["error"] if outcome.get("error") is not None else outcome.get("result")
+    text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
+    return {"role": "tool", "tool_call_id": outcome["id"], "content": text}

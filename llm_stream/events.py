@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 from typing import ClassVar
 from typing import Literal
 
@@ -22,7 +23,7 @@ Status = Literal[
 WHOLE: tuple[Status, ...] = ("completed", "incomplete")
 """The statuses of an answer that the model finished, or that its limits cut off."""
 
-Source = Literal[
+UsageSource = Literal[
     "provider",  # the provider's final figures
     "partial",  # the provider's figures from before the end
     "estimated",  # counted here with a tokenizer
@@ -71,13 +72,95 @@ class Refusal(Event, frozen=True):
 
 
 class ToolCall(Event, frozen=True):
-    """A fragment of a tool call. Only its first fragment has `id` and `name`."""
+    """A fragment of a tool call. Only its first fragment has `id`, `name` and `server`.
+
+    `server`: the tool runs on the server; the reader must not run it. `opaque` has fields of the provider's, on any
+    fragment: they belong to the call, and must be sent back with it.
+    """
 
     type = "tool_call"
     index: int
     arguments: str
     id: str | None = None
     name: str | None = None
+    server: bool = False
+    opaque: dict[str, Any] | None = None
+
+
+class ToolResult(Event, frozen=True):
+    """What a tool returned that ran on the server: `result`, or the `error` that the model was told.
+
+    `id` and `name` are those of the call, which may belong to an earlier stream: the reader has just approved it.
+    `result` is JSON. It is UNSET where there is an error, because None is a result.
+    """
+
+    type = "tool_result"
+    id: str
+    name: str
+    result: Any = msgspec.UNSET
+    error: str | None = None
+
+
+class Approval(Event, frozen=True):
+    """A call that waits for the reader's approval, after its arguments. The stream ends with the call open.
+
+    `id` names the question: the reader's next request has the decision under it. `call_id` is the id of the call.
+    """
+
+    type = "approval"
+    id: str
+    call_id: str
+    name: str
+
+
+class Step(Event, frozen=True):
+    """Another call of the model begins, because tools have returned. The first call has no event, so this is from 2."""
+
+    type = "step"
+    number: int
+
+
+class Source(Event, frozen=True):
+    """A citation. `start` and `end` are the place in the step's text that it supports, in characters."""
+
+    type = "source"
+    url: str
+    title: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class File(Event, frozen=True):
+    """An image or a document that belongs to the answer. `url` is an https: or a data: URL."""
+
+    type = "file"
+    url: str
+    media_type: str
+    name: str | None = None
+
+
+class Data(Event, frozen=True):
+    """JSON of the app's own, under a name. A later one of the same name and `id` replaces it.
+
+    `transient`: it is news for the readers of the moment, and no part of the answer.
+    """
+
+    type = "data"
+    name: str
+    data: Any
+    id: str | None = None
+    transient: bool = False
+
+
+class Opaque(Event, frozen=True):
+    """What the provider wants back with the message that ends here: at the end of a step, at most once.
+
+    `fields` are fields of the message. `reasoning` is the name under which the provider sent the reasoning, if it did.
+    """
+
+    type = "opaque"
+    fields: dict[str, Any] = {}
+    reasoning: str | None = None
 
 
 class Reset(Event, frozen=True):
@@ -109,7 +192,7 @@ class Usage(Event, frozen=True):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
-    source: Source | None = None
+    source: UsageSource | None = None
     cost: Decimal | None = None
     currency: str | None = None
     cache_write_tokens: int | None = None
@@ -130,8 +213,15 @@ class Done(Event, frozen=True):
 
 
 KINDS: dict[str, type[Event]] = {
-    kind.type: kind for kind in (Start, Delta, Reasoning, Refusal, ToolCall, Reset, Failure, Usage, Done)
-}
+    kind.type: kind
+    for kind in (
+        Start, Delta, Reasoning, Refusal, ToolCall, ToolResult, Approval, Step, Source, File, Data, Opaque, Reset,
+        Failure, Usage, Done,
+    )
+}  # fmt: skip
 
-CONTENT = frozenset((Delta, Reasoning, Refusal, ToolCall))
-"""The events that carry the model's output."""
+OUTPUT = frozenset((Delta, Reasoning, Refusal, ToolCall))
+"""The events that carry the model's tokens."""
+
+CONTENT = OUTPUT | {ToolResult, Approval, Source, File, Data}
+"""The events that carry the answer."""

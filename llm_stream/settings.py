@@ -125,6 +125,12 @@ class Settings:
     retry_after_content: bool = False
     """Make one more attempt when an answer breaks off; readers are told by `reset`."""
 
+    # tools
+    tool_s: Deadline = 30.0
+    """How long a tool may run, unless its decorator says otherwise."""
+    max_steps: Positive = 10
+    """How often the model may be called for one answer, because tools have returned."""
+
     # readers
     heartbeat_s: Seconds = 15.0
     """The longest silence towards a reader; 0: no heartbeats."""

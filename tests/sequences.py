@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -86,7 +87,7 @@ def _contents(draw: st.DrawFn) -> list[Event]:
             events.append(draw(st.builds(kind, said)))
             continue
         index = draw(st.integers(0, 2))
-        named = {} if index in begun else {"id": f"call_{index}", "name": draw(said)}
+        named: dict[str, Any] = {} if index in begun else {"id": f"call_{index}", "name": draw(said)}
         begun.add(index)
         events.append(ToolCall(index=index, arguments=draw(texts | awkward), **named))
     return events

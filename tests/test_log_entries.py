@@ -24,16 +24,27 @@ from llm_stream.core.shared.entries import encode_struct
 from llm_stream.core.shared.entries import events_of
 from llm_stream.core.shared.entries import pieces_of
 from llm_stream.events import KINDS
+from llm_stream.events import Data
 from llm_stream.events import Delta
 from llm_stream.events import Done
 from llm_stream.events import Event
 from llm_stream.events import Failure
+from llm_stream.events import Opaque
 from llm_stream.events import Start
+from llm_stream.events import ToolCall
+from llm_stream.events import ToolResult
 from llm_stream.events import Usage
 from llm_stream.wire.native import NativeWire
 
 TEXT = st.text()  # any Unicode but lone surrogates, which no wire can carry
 AMOUNTS = st.decimals(min_value=0, max_value=10**12, places=12) | st.decimals(min_value=0, max_value=10**6)
+WHOLE_NUMBERS = st.integers(-(2**53), 2**53)
+JSON = st.recursive(
+    st.none() | st.booleans() | WHOLE_NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
 COUNTS = st.integers(min_value=0, max_value=2**53) | st.none()
 
 
@@ -44,6 +55,16 @@ def _of(kind: type[Event]) -> st.SearchStrategy[Event]:
         return st.builds(Usage, *[COUNTS] * 4, cost=st.none() | AMOUNTS, currency=st.none() | TEXT)
     if kind is Failure:
         return st.builds(Failure, TEXT, TEXT, st.booleans(), TEXT, retry_after=st.none() | st.floats(0, 1e6))
+    if kind is ToolCall:
+        opaque = st.none() | OBJECTS
+        return st.builds(ToolCall, st.integers(0, 9), TEXT, server=st.booleans(), opaque=opaque)
+    if kind is ToolResult:
+        results, errors = st.builds(ToolResult, TEXT, TEXT, JSON), st.builds(ToolResult, TEXT, TEXT, error=TEXT)
+        return results | errors
+    if kind is Data:
+        return st.builds(Data, TEXT, JSON, st.none() | TEXT, st.booleans())
+    if kind is Opaque:
+        return st.builds(Opaque, OBJECTS, st.none() | TEXT)
     return st.from_type(kind)
 
 

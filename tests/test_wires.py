@@ -20,7 +20,7 @@ from llm_stream.events import Start
 from llm_stream.events import ToolCall
 from llm_stream.events import Usage
 from llm_stream.testing import read_events
-from llm_stream.wire.answer import answer_of
+from llm_stream.wire.answer import snapshot_of
 from llm_stream.wire.native import NativeWire
 from llm_stream.wire.sse import LINE_END
 from llm_stream.wire.text import TextWire
@@ -123,7 +123,7 @@ def test_text_wire_starts_again_after_a_reset() -> None:
 
 def test_answer_is_what_has_been_said_since_the_last_reset() -> None:
     start = Start("s", "m", 1)
-    whole = answer_of(
+    whole = snapshot_of(
         [start, Delta("void"), Reset("x"), Delta("He"), ToolCall(0, "{", "a", "f"), Delta("y"), ToolCall(0, "}")]
     )
     assert (whole.text, whole.status) == ("Hey", "running")

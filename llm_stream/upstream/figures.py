@@ -13,8 +13,8 @@ from decimal import InvalidOperation
 from typing import Any
 from typing import cast
 
-from ..events import Source
 from ..events import Usage
+from ..events import UsageSource
 
 EXACT = Context(prec=400)
 """Enough digits for any price times any count, independent of the precision that the host app has set."""
@@ -57,7 +57,7 @@ def usage_of(figures: Mapping[str, Any]) -> Usage | None:
         cached_tokens=cached,
         reasoning_tokens=reasoning,
         cache_write_tokens=cache_write,
-        source=cast(Source, figures["source"]) if figures.get("source") in NOT_FINAL else "provider",
+        source=cast(UsageSource, figures["source"]) if figures.get("source") in NOT_FINAL else "provider",
         cost=cost,
         currency=currency,
     )

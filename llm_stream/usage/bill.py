@@ -19,8 +19,8 @@ import msgspec
 from ..events import Delta
 from ..events import Event
 from ..events import Reset
-from ..events import Source
 from ..events import Usage
+from ..events import UsageSource
 from ..settings import Price
 from ..upstream.figures import EXACT
 from ..upstream.source import Attempt
@@ -33,7 +33,7 @@ logger = logging.getLogger("llm_stream")
 FAR_OFF = 1.5
 """If a broken answer has this many times the reported output tokens, the figures came too early and are estimated."""
 
-CERTAINTY: tuple[Source, ...] = get_args(Source)
+CERTAINTY: tuple[UsageSource, ...] = get_args(UsageSource)
 """From the most to the least certain."""
 
 COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import BudgetReached
 from ..errors import OverBudget
-from ..events import CONTENT
+from ..events import OUTPUT
 from ..events import Event
 from ..events import Usage
 from ..upstream.iterator import discard
@@ -149,7 +149,7 @@ class Meter:
     def _has_room_for(self, batch: list[Event]) -> bool:
         """Count bytes until they reach the limit, because a token has at least one; only then count tokens."""
         for event in batch:
-            if type(event) in CONTENT:
+            if type(event) in OUTPUT:
                 self._uncounted.append(event)
                 self._uncounted_bytes += _bytes_of(event)
         if self._uncounted_bytes > self._room:

@@ -11,8 +11,8 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import overload
 
-from ..events import Source
 from ..events import Status
+from ..events import UsageSource
 from ..upstream.figures import EXACT
 
 DECIMALS = 12
@@ -44,7 +44,7 @@ class UsageRecord:
     finish_reason: str | None
     error_code: str | None
     error_id: str | None
-    source: Source
+    source: UsageSource
     input_tokens: int | None
     cached_tokens: int | None
     output_tokens: int | None

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..events import CONTENT
-from ..wire.answer import answer_of
+from ..events import OUTPUT
+from ..wire.answer import snapshot_of
 from .account import Accounted
 from .price import provider_of
 from .record import UsageRecord
@@ -181,7 +181,7 @@ def _error_type(record: UsageRecord) -> str | None:
 def _time_per_chunk(stream: Accounted | None) -> float | None:
     if stream is None or stream.first_content_at is None:
         return None
-    chunks = sum(type(event) in CONTENT for event in stream.log.events)
+    chunks = sum(type(event) in OUTPUT for event in stream.log.events)
     return (stream.last_content_at - stream.first_content_at) / (chunks - 1) if chunks > 1 else None
 
 
@@ -200,10 +200,11 @@ def _provider(base_url: str | None) -> str:
 
 
 def _content(record: UsageRecord, stream: Accounted) -> Attributes:
-    answer = answer_of(stream.log.events)
+    answer = snapshot_of(stream.log.events)
     texts = [("reasoning", answer.reasoning), ("text", answer.text), ("refusal", answer.refusal)]
     parts = [{"type": kind, "content": text} for kind, text in texts if text]
-    parts += [{"type": "tool_call", **call} for call in answer.tool_calls]
+    names = ("id", "name", "arguments")
+    parts += [{"type": "tool_call", **{name: call[name] for name in names}} for call in answer.tool_calls]
     reason = {"tool_calls": "tool_call", None: "error"}.get(record.finish_reason, record.finish_reason)
     content = {"gen_ai.output.messages": [{"role": "assistant", "parts": parts, "finish_reason": reason}]}
     if (messages := stream.source.asked.messages) is not None:

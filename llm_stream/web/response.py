@@ -30,11 +30,11 @@ from ..server.gunicorn import Pieces
 from ..usage.logging import named
 from ..wire import Wire
 from ..wire import sse
-from ..wire.answer import Answer
-from ..wire.answer import answer_of
+from ..wire.answer import Snapshot
 from ..wire.answer import failure_of
 from ..wire.native import NativeWire
 from ..wire.text import TextWire
+from ..wire.turn import answer_of
 
 logger = logging.getLogger("llm_stream")
 
@@ -150,7 +150,7 @@ def snapshot(stream: Followed) -> Response:
     return json_response(answer_of(stream.log.events))
 
 
-def failure_response(failure: Failure, answer: Answer | None = None) -> Response:
+def failure_response(failure: Failure, answer: Snapshot | None = None) -> Response:
     """An error as JSON, with the status for its code, and with the fields of a partial `answer`."""
     body = msgspec.to_builtins(failure)
     retry_after = body.pop("retry_after", None)

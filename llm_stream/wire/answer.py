@@ -7,20 +7,31 @@ from typing import Any
 
 import msgspec
 
+from ..events import Approval
+from ..events import Data
 from ..events import Delta
 from ..events import Done
 from ..events import Event
 from ..events import Failure
+from ..events import File
+from ..events import Opaque
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Reset
+from ..events import Source
 from ..events import Start
 from ..events import ToolCall
+from ..events import ToolResult
 from ..events import Usage
 
 
-class Answer(msgspec.Struct, omit_defaults=True):
-    """`status` is `running` until the stream ends."""
+class Snapshot(msgspec.Struct, omit_defaults=True):
+    """`status` is `running` until the stream ends.
+
+    A tool call is `{"id", "name", "arguments", "server"?, "result"? or "error"?, "approval"?}`: `server` where the tool
+    runs on the server, `approval` where the call waits for a decision. `results` are those of calls that an earlier
+    stream made. `messages` are the answer as `POST /chat` takes it on the next turn, where that is more than the text.
+    """
 
     id: str
     model: str | None
@@ -31,28 +42,43 @@ class Answer(msgspec.Struct, omit_defaults=True):
     reasoning: str = ""
     refusal: str = ""
     tool_calls: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    sources: list[dict[str, Any]] = []
+    files: list[dict[str, Any]] = []
+    data: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     error: dict[str, Any] | None = None
 
 
-def answer_of(events: Sequence[Event]) -> Answer:
-    """Build the answer from all events of a log so far."""
+def snapshot_of(events: Sequence[Event]) -> Snapshot:
+    """Build it from all events of a log so far."""
     start = events[0]
     assert isinstance(start, Start)
-    answer = Answer(start.id, start.model, "running", None, "", None)
-    resets = [at for at, event in enumerate(events) if isinstance(event, Reset)]
-    valid = events[resets[-1] :] if resets else events
-    answer.text = "".join(event.text for event in valid if isinstance(event, Delta))
-    answer.reasoning = "".join(event.text for event in valid if isinstance(event, Reasoning))
-    answer.refusal = "".join(event.text for event in valid if isinstance(event, Refusal))
-    answer.tool_calls = _tool_calls(valid)
+    valid = valid_part_of(events)
+    answer = Snapshot(start.id, start.model, "running", None, text_of(valid, Delta), None)
+    answer.reasoning, answer.refusal = text_of(valid, Reasoning), text_of(valid, Refusal)
+    answer.tool_calls, answer.results = tool_calls_of(valid)
+    answer.sources = [fields_of(event) for event in valid if isinstance(event, Source)]
+    answer.files = [fields_of(event) for event in valid if isinstance(event, File)]
+    answer.data = _data(valid)
     if failure := failure_of(events):
-        answer.error = msgspec.to_builtins(failure)
+        answer.error = fields_of(failure)
     for event in events[-2:]:
         if isinstance(event, Usage):
-            answer.usage = msgspec.to_builtins(event)
+            answer.usage = fields_of(event)
         elif isinstance(event, Done):
             answer.status, answer.finish_reason = event.status, event.finish_reason
     return answer
+
+
+def valid_part_of(events: Sequence[Event]) -> Sequence[Event]:
+    """The events after the last `Reset`, which voids those before it."""
+    resets = [at for at, event in enumerate(events) if isinstance(event, Reset)]
+    return events[resets[-1] :] if resets else events
+
+
+def text_of(events: Sequence[Event], kind: type[Delta] | type[Reasoning] | type[Refusal]) -> str:
+    return "".join(event.text for event in events if isinstance(event, kind))
 
 
 def failure_of(events: Sequence[Event]) -> Failure | None:
@@ -60,10 +86,46 @@ def failure_of(events: Sequence[Event]) -> Failure | None:
     return next((event for event in events[-3:] if isinstance(event, Failure)), None)
 
 
-def _tool_calls(events: Sequence[Event]) -> list[dict[str, Any]]:
+def fields_of(event: Event) -> dict[str, Any]:
+    """Without those that are None."""
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    return fields
+
+
+def opaque_of(events: Sequence[Event]) -> Opaque:
+    return next((event for event in reversed(events) if isinstance(event, Opaque)), Opaque())
+
+
+def tool_calls_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The calls with their results, and the results of earlier calls."""
     calls: dict[int, dict[str, Any]] = {}
+    by_id: dict[str | None, dict[str, Any]] = {}
+    results: list[dict[str, Any]] = []
     for event in events:
         if isinstance(event, ToolCall):
-            call = calls.setdefault(event.index, {"id": event.id, "name": event.name, "arguments": ""})
+            call = calls.get(event.index)
+            if call is None:
+                call = calls[event.index] = {"id": event.id, "name": event.name, "arguments": ""}
+                by_id[event.id] = call
             call["arguments"] += event.arguments
-    return list(calls.values())
+            if event.server:
+                call["server"] = True
+            if event.opaque:
+                call["opaque"] = call.get("opaque", {}) | event.opaque
+        elif isinstance(event, ToolResult):
+            if event.id in by_id:
+                by_id[event.id] |= fields_of(event)
+            else:
+                results.append(fields_of(event))
+        elif isinstance(event, Approval) and event.call_id in by_id:
+            by_id[event.call_id]["approval"] = event.id
+    return list(calls.values()), results
+
+
+def _data(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """The data that is kept, each in its latest version, where the first one stood."""
+    kept: dict[Any, dict[str, Any]] = {}
+    for number, event in enumerate(events):
+        if isinstance(event, Data) and not event.transient:
+            kept[(event.name, event.id) if event.id else number] = fields_of(event)
+    return list(kept.values())

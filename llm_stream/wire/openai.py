@@ -25,8 +25,8 @@ from ..events import ToolCall
 from ..events import Usage
 from . import Wire
 from . import without_none
-from .answer import answer_of
 from .answer import failure_of
+from .answer import snapshot_of
 
 END = b"data: [DONE]\n\n"
 
@@ -109,7 +109,7 @@ def completion_of(events: Sequence[Event]) -> dict[str, Any]:
     """A complete answer as a chat completion."""
     start = events[0]
     assert isinstance(start, Start)
-    answer = answer_of(events)
+    answer = snapshot_of(events)
     calls = [_whole_call(start.id, index, call) for index, call in enumerate(answer.tool_calls)]
     message: dict[str, Any] = {
         "role": "assistant",

@@ -13,12 +13,12 @@ import msgspec
 from ...errors import LogUnavailable
 from . import messages
 from .entries import events_of
-from .messages import Answer
 from .messages import Ask
 from .messages import Follow
 from .messages import Leave
 from .messages import Message
 from .messages import Push
+from .messages import Reply
 from .messages import Stop
 from .messages import Unknown
 from .mirror import Mirror
@@ -69,7 +69,7 @@ class Inbox:
             Leave: self._leave,
             Stop: self._stop,
             Ask: self._ask,
-            Answer: self._answer,
+            Reply: self._answer,
             Unknown: self._unknown,
             Push: self._push,
         }[type(message)]  # type: ignore[assignment]
@@ -129,11 +129,11 @@ class Inbox:
         self._reply(message)
 
     def _reply(self, message: Stop | Ask) -> None:
-        self.send(message.worker, Answer(message.question, self._shipper.last(message.stream)))
+        self.send(message.worker, Reply(message.question, self._shipper.last(message.stream)))
 
     # To the worker that follows
 
-    def _answer(self, message: Answer) -> None:
+    def _answer(self, message: Reply) -> None:
         self._questions.answer(message.question, message.last)
 
     def _unknown(self, message: Unknown) -> None:

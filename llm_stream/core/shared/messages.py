@@ -37,7 +37,7 @@ class Ask(msgspec.Struct, tag="ask"):
     stream: str
 
 
-class Answer(msgspec.Struct, tag="answer"):
+class Reply(msgspec.Struct, tag="answer"):
     """None where the sender does not know the stream."""
 
     question: str
@@ -61,7 +61,7 @@ class Push(msgspec.Struct, tag="push"):
     streams: dict[str, tuple[int, list[str | dict[str, Any]]]]
 
 
-Message = Follow | Leave | Stop | Ask | Answer | Unknown | Push
+Message = Follow | Leave | Stop | Ask | Reply | Unknown | Push
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Message).decode
