@@ -2,6 +2,7 @@
 
 from .blueprint import LLMStream
 from .chat_request import ChatRequest
+from .core.answer import Answer
 from .core.guard import guard
 from .errors import ConfigError
 from .errors import LLMStreamError
@@ -28,10 +29,12 @@ from .events import Usage
 from .signals import stream_settled
 from .signals import stream_started
 from .usage.record import UsageRecord
+from .web.handle import StreamHandle
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Approval",
     "ChatRequest",
     "ConfigError",
@@ -52,6 +55,7 @@ __all__ = [
     "Start",
     "Step",
     "StreamError",
+    "StreamHandle",
     "ToolCall",
     "ToolResult",
     "UpstreamError",

@@ -17,21 +17,25 @@ from openai import OpenAI
 
 from .chat_request import Message
 from .chat_request import checked_key
+from .chat_request import checked_metadata
 from .chat_request import from_program
 from .core import part
-from .core.books import Hook
+from .core.hooks import AnswerHook
+from .core.hooks import UsageHook
 from .events import Event
 from .upstream.iterator import check_iterable
 from .upstream.iterator import discard
 from .usage.budget import BudgetOf
 from .web import access
 from .web import cli
+from .web import handle
 from .web import response
 from .web import routes
 from .web.service import Service
 from .wire import sse
 
-HookT = TypeVar("HookT", bound=Hook)
+UsageHookT = TypeVar("UsageHookT", bound=UsageHook)
+AnswerHookT = TypeVar("AnswerHookT", bound=AnswerHook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
@@ -80,13 +84,25 @@ class LLMStream(Service):
         self._authorize_usage = function
         return function
 
-    def on_usage(self, function: HookT) -> HookT:
+    def on_usage(self, function: UsageHookT) -> UsageHookT:
         """Decorate a function that gets the `UsageRecord` of each stream, once, however the stream ended.
 
         It runs in the stream's thread, in an app context, before readers receive `done`. Its exceptions are logged and
         otherwise ignored.
         """
-        self._hooks.append(function)
+        self._hooks.on_usage.append(function)
+        return function
+
+    def on_answer(self, function: AnswerHookT) -> AnswerHookT:
+        """Decorate a function that gets the `Answer` of each stream, once, however the stream ended.
+
+        It runs after the functions of `on_usage`, in the same thread and app context, before readers receive `done`:
+        a page that has seen the end finds the answer in your database. Its exceptions are logged and otherwise ignored.
+
+        If the worker that wrote the answer died, another worker calls it. With a shared log (`LLM_STREAM_LOG_URL`) the
+        answer then has the text. Without one, but with a ledger, it has only its record and its metadata.
+        """
+        self._hooks.on_answer.append(function)
         return function
 
     def budget(self, function: BudgetOfT) -> BudgetOfT:
@@ -118,6 +134,7 @@ class LLMStream(Service):
         tools: Sequence[Mapping[str, Any]] | None = None,
         key: str | None = None,
         format: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Response:
         """Answer the current request with a stream: a model's answer to `messages` or `prompt`, or `source`.
 
@@ -126,12 +143,15 @@ class LLMStream(Service):
 
         A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream:
         `source` is not started. `format` is `native` or `text`, and defaults to the query parameter `format`.
+        `metadata` is JSON of the app's own, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,
+        the signals, the ledger and `stream()`, and is never sent to readers.
         Raises `LLMStreamError` if the request is refused; the app answers it with JSON.
         """
         routes.origins.claim_request(self)
         check_iterable(source)
         try:
             wire = response.wire_of(format or request.args.get("format"))
+            kept = checked_metadata(metadata)
             owner, key = self.admit(), checked_key(key) if key else None
         except BaseException:
             discard(source)
@@ -143,10 +163,11 @@ class LLMStream(Service):
             discard(source)
             return Response(mimetype=sse.MIMETYPE)
         if source is not None:
-            stream = self.open(owner, source=source, model=model, key=key)
+            stream = self.open(owner, source=source, model=model, key=key, metadata=kept)
         else:
             defaults = self.defaults(model, max_output_tokens)
-            stream = self.open(owner, from_program(messages, prompt, *defaults, temperature, tools, key))
+            asked = from_program(messages, prompt, *defaults, temperature, tools, key)
+            stream = self.open(owner, asked, metadata=kept)
         return response.answer(self.state.streams, stream, request, wire)
 
     def events(
@@ -161,6 +182,7 @@ class LLMStream(Service):
         temperature: float | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         owner: str = "local",
+        metadata: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
         """The same stream as a generator of events, without HTTP: for a command, a job or a test. Needs an app context.
 
@@ -168,7 +190,7 @@ class LLMStream(Service):
         Closing the generator stops the stream and waits until its record is written.
         """
         check_iterable(source)
-        state = self.state
+        state, kept = self.state, checked_metadata(metadata)
         chat_request = None
         if source is None:
             chat_request = from_program(messages, prompt, *self.defaults(model, max_output_tokens), temperature, tools)
@@ -179,7 +201,15 @@ class LLMStream(Service):
                 yield from part.events_of_part(whole, part_source, state.settings.prices)
                 return
             with state.app.app_context():
-                stream = self.open(owner, chat_request, source=source, model=model)
+                stream = self.open(owner, chat_request, source=source, model=model, metadata=kept)
             yield from state.streams.events_of(stream)
 
         return events()
+
+    def stream(self, stream_id: str) -> handle.StreamHandle:
+        """A stream by its id, of any owner: compare `owner` before you show it. Needs an app context.
+
+        Raises `UnknownStream` (404) and `ExpiredStream` (410), which are `LLMStreamError`s, and with a shared log
+        `LogUnavailable` (503).
+        """
+        return handle.StreamHandle(self.state.streams.find(None, stream_id))

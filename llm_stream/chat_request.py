@@ -15,6 +15,9 @@ from .errors import InvalidField
 
 Message = Mapping[str, Any]
 
+MAX_METADATA_BYTES = 4096
+"""As JSON. It is kept with the stream, in its record and in the ledger: for ids, and not for documents."""
+
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+\Z")]
 
 
@@ -31,6 +34,20 @@ def checked_key(key: str) -> str:
         return msgspec.convert(key, Key)
     except msgspec.ValidationError as error:
         raise InvalidField("The field 'key' must be 1 to 128 visible characters of ASCII.") from error
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy, which later changes do not reach. Raises `TypeError` if it is not JSON, and `InvalidField`."""
+    try:
+        encoded = msgspec.json.encode(metadata or {})
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise InvalidField("The metadata cannot be written as JSON.") from error
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise InvalidField(f"The metadata has {len(encoded)} bytes as JSON, and may have {MAX_METADATA_BYTES} at most.")
+    copy = msgspec.json.decode(encoded)
+    if not isinstance(copy, dict):
+        raise TypeError(f"metadata must be a mapping with JSON in it, not {type(metadata).__name__}")
+    return copy
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):

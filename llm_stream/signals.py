@@ -12,11 +12,12 @@ logger = logging.getLogger("llm_stream")
 _signals = Namespace()
 
 stream_started = _signals.signal("llm-stream-started")
-"""Sent once per stream, after admission and before the upstream call, with `id`, `owner` and `model`.
+"""Sent once per stream, after admission and before the upstream call, with `id`, `owner`, `model`
+and `metadata`. It comes before every hook of the same stream.
 Not sent when a reader attaches to an existing stream."""
 
 stream_settled = _signals.signal("llm-stream-settled")
-"""Sent once per stream, however it ended, after `on_usage`, with `record`: a `UsageRecord`."""
+"""Sent once per stream, however it ended, after `on_usage` and `on_answer`, with `record`: a `UsageRecord`."""
 
 
 def announce(app: object, *, id: str, **stream: Any) -> None:

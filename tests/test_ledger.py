@@ -118,7 +118,7 @@ def test_every_ending_settles_its_row(upstream: Upstream, serve: Serve, database
     server.events()
     upstream.answer("Hello", *slowly)
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
-    stream_id = reading.read_until("Hello").partition("id: ")[2].partition("-")[0]
+    stream_id = reading.read_until("Hello").partition("\nid: ")[2].partition("-")[0]
     server.post(f"/llm/streams/{stream_id}/cancel")
     reading.read_until("event: done")
     upstream.answer("Hello", *slowly)

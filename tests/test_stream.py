@@ -55,7 +55,7 @@ def test_hook_that_raises_anything_at_all_harms_nothing(
     def broken(record: Any) -> None:
         raise error()
 
-    llm_of(app)._hooks.insert(0, broken)
+    llm_of(app)._hooks.on_usage.insert(0, broken)
     upstream.answer("Hello")
     assert kinds_of(ask(app)) == ["start", "delta", "usage", "done"]
     assert len(app.extensions["records"]) == 1
@@ -77,7 +77,7 @@ def test_slow_hook_of_one_stream_leaves_the_connection_of_the_next_alone(
             at_work.set()
             go_on.wait(10)
 
-    llm_of(app)._hooks.insert(0, slow)
+    llm_of(app)._hooks.on_usage.insert(0, slow)
     gate = Gate()
     client = app.test_client()
     upstream.answer("one", done=False)  # its body ends with the answer: the connection is free while the hook works

@@ -118,7 +118,7 @@ def test_hook_that_raises_keeps_nobody_else_from_the_record(
 ) -> None:
     app = make_app()
     llm: Any = app.blueprints["llm"]
-    llm._hooks.insert(0, lambda record: 1 / 0)
+    llm._hooks.on_usage.insert(0, lambda record: 1 / 0)
     upstream.answer("Hello")
     events, record = ask(app)
     assert kinds_of(events) == ["start", "delta", "usage", "done"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 from typing import Protocol
+
+import msgspec
 
 from .. import signals
 from ..errors import ConfigError
@@ -16,6 +17,7 @@ from ..events import Usage
 from ..ledger import ledgers
 from ..settings import Settings
 from ..upstream.ending import Ending
+from ..usage.account import LostStream
 from ..usage.account import account
 from ..usage.bill import Bill
 from ..usage.budget import BudgetOf
@@ -23,6 +25,9 @@ from ..usage.budget import Budgets
 from ..usage.meter import Meter
 from ..usage.record import UsageRecord
 from ..usage.telemetry import Telemetry
+from .answer import Answer
+from .hooks import Hooks
+from .hooks import call
 from .producer import outside
 from .stream import Stream
 
@@ -35,8 +40,6 @@ class App(Protocol):
 
 logger = logging.getLogger("llm_stream")
 
-Hook = Callable[[UsageRecord], object]
-
 
 class Books:
     """The budgets, the ledger and the hooks of one `LLMStream` in one app."""
@@ -46,7 +49,7 @@ class Books:
         app: App,
         name: str,
         settings: Settings,
-        hooks: Sequence[Hook],
+        hooks: Hooks,
         model: str,
         budget_of: BudgetOf | None,
     ) -> None:
@@ -59,7 +62,7 @@ class Books:
         self._telemetry = Telemetry.where_installed(content=settings.telemetry_content)
         self._budgets = Budgets(settings, budget_of, model) if settings.budgets or budget_of else None
         if self.ledger is not None:
-            self.ledger.on_swept(name, self._publish)
+            self.ledger.on_swept(name, self._publish_swept)
             if settings.is_shared:
                 self.ledger.leave_to_others()
         elif self._budgets is not None:
@@ -84,9 +87,12 @@ class Books:
                 owner=stream.owner,
                 model=stream.model,
                 started=stream.started,
+                metadata=stream.metadata,
                 reservation=reservation,
             )
-        signals.announce(self._app, id=stream.id, owner=stream.owner, model=stream.model)
+        signals.announce(
+            self._app, id=stream.id, owner=stream.owner, model=stream.model, metadata=dict(stream.metadata)
+        )
 
     def settle(self, stream: Stream, ending: Ending) -> tuple[UsageRecord, Usage]:
         """Write the record of a stream that has ended, and call the hooks. Returns the record and the `usage` event."""
@@ -97,31 +103,44 @@ class Books:
             charge = stream.meter.charge(bill) if stream.meter else None
             is_new = self.ledger.settle(record, was_read=was_read, charge=charge)
         if is_new:
-            self._publish(record, stream)
+            end = msgspec.structs.replace(ending, usage=bill.usage_event()).events()
+            self._publish(record, lambda: Answer.of(stream, [*stream.log.events, *end], record), stream)
         return record, bill.usage_event()
 
-    def settle_lost(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
+    def settle_lost(self, lost: LostStream, record: UsageRecord, bill: Bill, currency: str | None) -> None:
         """Write the record of another worker's stream, which that worker cannot settle any more, and call the hooks.
 
-        `currency` is the one that its budget is reserved in, if any.
+        `lost` has all its events, also its end. `currency` is the one that its budget is reserved in, if any.
         """
         is_new = True
         if self.ledger is not None:
             charge = self._budgets.charge(bill, currency) if self._budgets and currency else None
             is_new = self.ledger.settle_lost(record, charge)
         if is_new:
-            self._publish(record)
+            self._publish(record, lambda: Answer.of(lost, lost.events, record))
 
-    def _publish(self, record: UsageRecord, stream: Stream | None = None) -> None:
-        """Send a record to telemetry and to the hooks. `stream` is None for a lost stream of another worker."""
+    def _publish_swept(self, record: UsageRecord) -> None:
+        """The ledger has settled a stream of a dead worker, whose events are lost with it."""
+        lost = LostStream(
+            id=record.id,
+            owner=record.owner,
+            model=record.model,
+            started=record.started,
+            metadata=record.metadata,
+        )
+        self._publish(record, lambda: Answer.of(lost, (), record))
+
+    def _publish(self, record: UsageRecord, make_answer: Callable[[], Answer], stream: Stream | None = None) -> None:
+        """Tell telemetry, the hooks, the signal and the log, in this order.
+
+        `stream` is None for a lost stream of another worker.
+        """
         if self._telemetry is not None:
             self._telemetry.observe(record, stream)
         with outside(), self._app.app_context():
-            for hook in (*self._hooks, self._send_signal, log_usage):
-                try:
-                    hook(record)
-                except BaseException:  # also sys.exit() or a killed greenlet: the stream must end
-                    logger.exception("the hook %r failed for stream %s", hook, record.id)
+            self._hooks.call(record, make_answer)
+            call(self._send_signal, record, record.id)
+            call(log_usage, record, record.id)
 
     def _send_signal(self, record: UsageRecord) -> None:
         signals.stream_settled.send(self._app, record=record)

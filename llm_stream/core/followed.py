@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Mapping
 from time import monotonic
+from typing import Any
 from typing import Protocol
 
 from ..events import Status
@@ -28,11 +30,22 @@ class Follower(Protocol):
 class Followed(ABC):
     """A `Stream` of this worker, or the `Mirror` of another worker's stream."""
 
-    def __init__(self, *, id: str, owner: str, key: str | None, model: str | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        *,
+        id: str,
+        owner: str,
+        key: str | None,
+        model: str | None,
+        metadata: Mapping[str, Any],
+        settings: Settings,
+    ) -> None:
         self.id = id
         self.owner = owner
         self.key = key
         self.model = model
+        self.metadata = metadata
+        """The app's own JSON. Readers do not get it."""
         self.settings = settings
         self.log = MemoryLog()
         self.record: UsageRecord | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextvars import copy_context
 from copy import copy
 from time import monotonic
+from typing import Any
 
 import msgspec
 
@@ -71,12 +73,13 @@ class Stream(Followed):
         owner: str,
         key: str | None,
         model: str | None,
+        metadata: Mapping[str, Any],
         created: int,
         source: SourceOfEvents,
         settings: Settings,
         settle: Callable[[Stream, Ending], tuple[UsageRecord, Usage]],
     ) -> None:
-        super().__init__(id=id, owner=owner, key=key, model=model, settings=settings)
+        super().__init__(id=id, owner=owner, key=key, model=model, metadata=metadata, settings=settings)
         self._source: SourceOfEvents | None = source
         self.size = 0
         self.started = utc_now()

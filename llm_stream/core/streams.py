@@ -9,6 +9,7 @@ from collections import Counter
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from time import monotonic
 from time import time
@@ -40,6 +41,8 @@ from .shared.log import SharedLog
 from .stream import Stream
 
 logger = logging.getLogger("llm_stream")
+
+NO_METADATA: Mapping[str, Any] = {}
 
 SETTLE_S = 5.0
 RETRY_AFTER_S = 5.0
@@ -80,6 +83,7 @@ class Streams:
         *,
         key: str | None = None,
         fingerprint: bytes = b"",
+        metadata: Mapping[str, Any] = NO_METADATA,
     ) -> tuple[Followed, bool]:
         """Start a stream, or find the one that `key` stands for. Also returns whether it is new.
 
@@ -93,6 +97,7 @@ class Streams:
             owner=owner,
             key=key,
             model=model,
+            metadata=metadata,
             created=int(time()),
             source=source,
             settings=self._settings,
@@ -131,8 +136,11 @@ class Streams:
                 self._claims.keep(stream, fingerprint)
         return None
 
-    def find(self, owner: str, stream_id: str) -> Followed:
-        """Raises `UnknownStream`, also for another owner's stream, `ExpiredStream` and `LogUnavailable`."""
+    def find(self, owner: str | None, stream_id: str) -> Followed:
+        """`owner` is who asks; None for the app, which may see every stream.
+
+        Raises `UnknownStream`, also for another owner's stream, `ExpiredStream` and `LogUnavailable`.
+        """
         try:
             with self._lock:
                 self._forget_expired()
@@ -252,11 +260,12 @@ class Streams:
         except UnknownStream:  # the key outlives the stream
             raise ExpiredStream() from None
 
-    def _stream(self, owner: str, stream_id: str) -> Stream:
+    def _stream(self, owner: str | None, stream_id: str) -> Stream:
         stream = self._streams.get(stream_id)
-        if stream is not None and stream.owner == owner:
+        if stream is not None and owner in (None, stream.owner):
             return stream
-        if self._forgotten.get(stream_id) == owner:
+        forgotten = self._forgotten.get(stream_id)
+        if forgotten is not None and owner in (None, forgotten):
             raise ExpiredStream()
         raise UnknownStream()
 

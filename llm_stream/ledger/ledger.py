@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -55,6 +57,8 @@ RETRY_AFTER_S = 5.0
 
 FIRST, LAST = "", chr(0x10FFFF)
 
+NO_METADATA: Mapping[str, Any] = {}
+
 # built once: in SQLAlchemy, building a statement takes ten times as long as running it
 RUNNING_ROW = (usage.c.id == bindparam("stream"), usage.c.status == RUNNING)
 SETTLE = update(usage).where(*RUNNING_ROW)
@@ -94,6 +98,7 @@ class Ledger:
         owner: str,
         model: str | None,
         started: datetime,
+        metadata: Mapping[str, Any] = NO_METADATA,
         reservation: Reservation | None = None,
     ) -> None:
         """Write the row of a stream that is about to start, and reserve its budget, in one transaction.
@@ -106,6 +111,7 @@ class Ledger:
             "worker": self.worker,
             "owner": storable(owner),
             "model": storable(model or UNKNOWN_MODEL),
+            "metadata": json.dumps(metadata) if metadata else None,
         }
         values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
 

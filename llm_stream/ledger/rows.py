@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -44,6 +45,7 @@ def lost(row: Any) -> UsageRecord:
         duration_s=(ended - row.started).total_seconds(),
         started=row.started,
         ended=ended,
+        metadata=json.loads(row.metadata) if row.metadata else {},
     )
 
 

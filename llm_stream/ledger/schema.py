@@ -25,6 +25,7 @@ from sqlalchemy import func
 from sqlalchemy import insert
 from sqlalchemy import inspect
 from sqlalchemy import select
+from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
@@ -78,6 +79,7 @@ usage = Table(
     Column("ended", UTCTime),
     Column("day", Text, nullable=False),  # of `started`, in UTC
     Column("was_read", Boolean),  # whether it had a reader when it ended, if known
+    Column("metadata", Text),  # the app's own, as JSON
     Index("llm_stream_usage_by_day", "day", "model"),
     Index("llm_stream_usage_by_owner", "owner", "day"),
     Index("llm_stream_usage_by_worker", "status", "worker"),
@@ -143,7 +145,13 @@ def _sum_days_anew(connection: Connection) -> None:
     usage_days.create(connection)
 
 
-STEPS: Sequence[Callable[[Connection], None]] = (_create, _sum_days_anew)
+def _add_metadata(connection: Connection) -> None:
+    columns = {column["name"] for column in inspect(connection).get_columns(usage.name)}
+    if "metadata" not in columns:  # the first step creates the tables as they are now
+        connection.execute(text(f"ALTER TABLE {usage.name} ADD COLUMN metadata TEXT"))
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create, _sum_days_anew, _add_metadata)
 """To version 1, from 1 to 2, and so on. A released step must not be changed."""
 
 

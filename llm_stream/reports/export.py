@@ -24,6 +24,7 @@ from .days import where
 from .filters import Filters
 
 ROWS_AT_ONCE = 2000
+FOR_OPERATORS = frozenset((usage.c.worker, usage.c.metadata))
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet would run cells that begin so. https://owasp.org/www-community/attacks/CSV_Injection"""
 
@@ -31,9 +32,9 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 def csv_of(ledger: Ledger, filters: Filters, *, is_for_all: bool = True) -> Iterator[bytes]:
     """All rows that pass, oldest day first, after a header line. Each piece is read once the last one is sent.
 
-    Raises `LedgerUnavailable` at once. `is_for_all`: whether to include the column of workers, for operators only.
+    Raises `LedgerUnavailable` at once. `is_for_all`: whether to include the columns for operators only.
     """
-    columns = [column for column in usage.c if is_for_all or column is not usage.c.worker]
+    columns = [column for column in usage.c if is_for_all or column not in FOR_OPERATORS]
     days = sorted(ledger.read(lambda connection: streams_by_day(connection, filters)))
     return _pieces(ledger, filters, columns, days)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from datetime import datetime
 from time import monotonic
+from typing import Any
 from typing import Protocol
 
 from ..events import Event
@@ -33,6 +35,7 @@ class Accounted(Protocol):
     id: str
     owner: str
     model: str | None
+    metadata: Mapping[str, Any]
     started: datetime
     started_at: float
     first_content_at: float | None
@@ -53,8 +56,10 @@ class LostStream:
     owner: str
     model: str | None
     started: datetime
-    ttft_s: float | None
-    events: Sequence[Event]
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    ttft_s: float | None = None
+    events: Sequence[Event] = ()
 
 
 class Named(Protocol):
@@ -66,6 +71,9 @@ class Named(Protocol):
 
     @property
     def model(self) -> str | None: ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
 
     @property
     def started(self) -> datetime: ...
@@ -113,4 +121,5 @@ def _record(stream: Named, ending: Ending, bill: Bill, ttft_s: float | None, dur
         ended=utc_now(),
         cache_write_tokens=usage.cache_write_tokens,
         service_tier=last.service_tier,
+        metadata=stream.metadata,
     )

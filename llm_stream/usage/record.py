@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from datetime import UTC
 from datetime import date
 from datetime import datetime
 from decimal import ROUND_CEILING
 from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 from typing import overload
 
 from ..events import Status
@@ -32,7 +35,7 @@ class UsageRecord:
     `ttft_s` is the time from the start of the stream to the first token. `cost` is in `currency`. `price_source` names
     the price list: `provider`, `LLM_STREAM_PRICES`, or `genai-prices` with its version and the date of its update, if
     any. `price_date` is the day (UTC) of these prices. `service_tier` and `request_id` are the provider's, from the
-    last call.
+    last call. `metadata` is what the app passed to `respond()` or `events()`.
     """
 
     id: str
@@ -59,6 +62,7 @@ class UsageRecord:
     ended: datetime
     cache_write_tokens: int | None = None
     service_tier: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         """The log line."""

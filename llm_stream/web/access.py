@@ -27,7 +27,10 @@ logger = logging.getLogger("llm_stream")
 
 Authorize = Callable[[], object]
 
-EXPOSED = ("Location", "Retry-After", "x-request-id", "x-should-retry", "x-llm-stream-url", "x-llm-stream-left-out")
+EXPOSED = (
+    "Location", "Retry-After", "x-request-id", "x-should-retry",
+    "x-llm-stream-id", "x-llm-stream-url", "x-llm-stream-left-out",
+)  # fmt: skip
 """Response headers that cross-origin pages may read. Without `x-should-retry`, clients pay for useless retries."""
 
 

@@ -38,6 +38,8 @@ from ..wire.turn import answer_of
 
 logger = logging.getLogger("llm_stream")
 
+STREAM_ID = "x-llm-stream-id"
+
 WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
 
 
@@ -73,8 +75,8 @@ def event_stream(
             events = reader.wait_for_content(stream.settings.status_hold_s)
             if events and isinstance(events[0], Failure):
                 reader.close()
-                return refuse(events[0])
-        return _event_stream_of(reader.written(wire), reader.close)
+                return with_id(refuse(events[0]), stream)
+        return with_id(_event_stream_of(reader.written(wire), reader.close), stream)
     except BaseException:
         reader.close()
         raise
@@ -97,7 +99,7 @@ def whole_answer(
         return Response(status=CLIENT_CLOSED_REQUEST)
     finally:
         reader.close()
-    return (render or _answer_response)(stream.log.events)
+    return with_id((render or _answer_response)(stream.log.events), stream)
 
 
 def combined_event_stream(
@@ -139,15 +141,22 @@ def _streamed_class(response_class: type[Response]) -> type[Response]:
     return _streamed_classes[response_class]
 
 
-def nothing_more() -> Response:
+def nothing_more(stream: Followed | None = None) -> Response:
     """204: an `EventSource` stops reconnecting."""
-    return Response(status=204)
+    response = Response(status=204)
+    return with_id(response, stream) if stream else response
+
+
+def with_id(response: Response, stream: Followed) -> Response:
+    """Every response that belongs to a stream names it, so that the app's own `after_request` can find it."""
+    response.headers[STREAM_ID] = stream.id
+    return response
 
 
 def snapshot(stream: Followed) -> Response:
     """The answer so far, as JSON."""
     stream.looked_at()
-    return json_response(answer_of(stream.log.events))
+    return with_id(json_response(answer_of(stream.log.events)), stream)
 
 
 def failure_response(failure: Failure, answer: Snapshot | None = None) -> Response:

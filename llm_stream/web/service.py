@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from flask.blueprints import BlueprintSetupState
 from openai import OpenAI
 
 from ..chat_request import ChatRequest
-from ..core.books import Hook
 from ..core.followed import Followed
+from ..core.hooks import Hooks
+from ..core.streams import NO_METADATA
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
 from ..upstream.client import Client
@@ -49,7 +51,7 @@ class Service(Views):
         self._client = Client(client)
         self._authorize: access.Authorize | None = None
         self._authorize_usage: access.Authorize | None = None
-        self._hooks: list[Hook] = []
+        self._hooks = Hooks()
         self._budget_of: BudgetOf | None = None
         self.record(self._install)
 
@@ -90,6 +92,7 @@ class Service(Views):
         source: Iterable[Any] | None = None,
         model: str | None = None,
         key: str | None = None,
+        metadata: Mapping[str, Any] = NO_METADATA,
     ) -> Followed:
         """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`."""
         state = self.state
@@ -98,7 +101,12 @@ class Service(Views):
         fingerprint = (chat_request.fingerprint() if chat_request else body.fingerprint()) if key else b""
         try:
             stream, is_new = state.streams.start(
-                owner, stream_source.asked.model, stream_source, key=key, fingerprint=fingerprint
+                owner,
+                stream_source.asked.model,
+                stream_source,
+                key=key,
+                fingerprint=fingerprint,
+                metadata=metadata,
             )
         except BaseException:
             discard(source)
@@ -145,5 +153,5 @@ class Service(Views):
     def follow(self, stream: Followed, after: int, wire: Wire) -> Response:
         """The events after number `after`; 204 if the stream has ended and has no more."""
         if stream.log.ended and after >= stream.log.last:
-            return response.nothing_more()
+            return response.nothing_more(stream)
         return response.answer(self.state.streams, stream, request, wire, after=stream.position(after))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import TextIO
@@ -19,7 +18,7 @@ from flask.logging import has_level_handler
 from flask.logging import wsgi_errors_stream
 
 from ..core.books import Books
-from ..core.books import Hook
+from ..core.hooks import Hooks
 from ..core.streams import Streams
 from ..errors import ConfigError
 from ..errors import LLMStreamError
@@ -68,7 +67,7 @@ def install(
     *,
     model: str | None,
     is_guarded: bool,
-    hooks: Sequence[Hook],
+    hooks: Hooks,
     budget_of: BudgetOf | None,
 ) -> None:
     """Read the settings and create the state, at the first registration on an app. Raises `ConfigError`."""

@@ -111,7 +111,7 @@ class Copy:
     def opening(self) -> Opening:
         """All events so far, as the first entry."""
         stream = self.stream
-        header = Header(stream.owner, self._worker, self._created, stream.key, stream.model)
+        header = Header(stream.owner, self._worker, self._created, stream.key, stream.model, dict(stream.metadata))
         events = stream.log.events
         return Opening.of(stream.id, header, events, self._account(), stream.settings, self._fingerprint)
 

@@ -119,6 +119,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Unix time."""
     key: str | None = None
     model: str | None = None
+    metadata: dict[str, Any] = {}
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -48,7 +48,14 @@ class Mirror(Followed):
 
     def __init__(self, stream_id: str, kept: Kept, settings: Settings, post: Post) -> None:
         header = kept.header
-        super().__init__(id=stream_id, owner=header.owner, key=header.key, model=header.model, settings=settings)
+        super().__init__(
+            id=stream_id,
+            owner=header.owner,
+            key=header.key,
+            model=header.model,
+            metadata=header.metadata,
+            settings=settings,
+        )
         self.header = header
         self.account = kept.account
         self.found_at = monotonic()

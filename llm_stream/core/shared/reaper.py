@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from dataclasses import replace
 from datetime import UTC
 from datetime import datetime
 from hashlib import blake2b
@@ -20,6 +21,7 @@ from ...usage.account import account_of_lost
 from ...usage.bill import Bill
 from ...usage.record import UsageRecord
 from ..log.memory import LOST
+from .entries import Account
 from .entries import Kept
 from .entries import encode
 from .mirror import Mirror
@@ -30,7 +32,7 @@ logger = logging.getLogger("llm_stream")
 
 
 class SettleLost(Protocol):
-    def settle_lost(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
+    def settle_lost(self, lost: LostStream, record: UsageRecord, bill: Bill, currency: str | None) -> None:
         """Write the record of a lost stream, and call the hooks. `currency` is its budget's."""
 
 
@@ -40,7 +42,7 @@ class Reaper:
         self._settings = settings
         self._books = books
         self._lock = threading.Lock()
-        self._unsettled: list[tuple[UsageRecord, Bill, str | None]] = []
+        self._unsettled: list[tuple[LostStream, UsageRecord, Bill, str | None]] = []
         self._settling: threading.Thread | None = None
 
     def end(self, stream_id: str) -> Kept | None:
@@ -77,7 +79,8 @@ class Reaper:
 
     def _end(self, stream_id: str, kept: Kept) -> Kept | None:
         header, failure, by = kept.header, _failure(stream_id), secrets.token_bytes(8)
-        record, bill = self._account(stream_id, kept, failure)
+        lost = _lost(stream_id, kept)
+        record, bill = self._account(lost, kept.account, failure)
         events = Ending("interrupted", failure=failure, usage=bill.usage_event()).events()
         fields = {"events": encode(events), "status": b"interrupted", "by": by}
         entry = Entry(stream_id, LOST + len(events) - 1, fields)
@@ -90,27 +93,19 @@ class Reaper:
             kept = now or kept
         if is_ours:
             logger.warning("stream %s has lost its worker %s", stream_id, header.worker)
-            self._settle_soon(record, bill, kept.account.currency)
+            lost = replace(lost, events=[*lost.events, *events])
+            self._settle_soon(lost, record, bill, kept.account.currency)
         return kept
 
-    def _account(self, stream_id: str, kept: Kept, failure: Failure) -> tuple[UsageRecord, Bill]:
-        header, account = kept.header, kept.account
-        attempts = [call.attempt() for call in account.calls] or [Attempt(header.model, accepted=True)]
-        lost = LostStream(
-            id=stream_id,
-            owner=header.owner,
-            model=header.model,
-            started=datetime.fromtimestamp(header.created, UTC),
-            ttft_s=account.ttft_s,
-            events=kept.events,
-        )
+    def _account(self, lost: LostStream, account: Account, failure: Failure) -> tuple[UsageRecord, Bill]:
+        attempts = [call.attempt() for call in account.calls] or [Attempt(lost.model, accepted=True)]
         ending = Ending("interrupted", failure=failure, attempts=tuple(attempts))
         return account_of_lost(lost, ending, self._settings.prices)
 
-    def _settle_soon(self, record: UsageRecord, bill: Bill, currency: str | None) -> None:
+    def _settle_soon(self, lost: LostStream, record: UsageRecord, bill: Bill, currency: str | None) -> None:
         """In a thread of its own: hooks may take their time, and other streams wait for their end."""
         with self._lock:
-            self._unsettled.append((record, bill, currency))
+            self._unsettled.append((lost, record, bill, currency))
             if self._settling is None or not self._settling.is_alive():
                 self._settling = threading.Thread(target=self._settle_all, name="llm_stream lost", daemon=True)
                 self._settling.start()
@@ -121,11 +116,26 @@ class Reaper:
                 if not self._unsettled:
                     self._settling = None
                     return
-                lost = self._unsettled.pop(0)
+                lost, record, bill, currency = self._unsettled.pop(0)
             try:
-                self._books.settle_lost(*lost)
+                self._books.settle_lost(lost, record, bill, currency)
             except Exception:
-                logger.exception("cannot settle the lost stream %s", lost[0].id)
+                logger.exception("cannot settle the lost stream %s", lost.id)
+
+
+def _lost(stream_id: str, kept: Kept) -> LostStream:
+    """What there is of it, before its end."""
+    header = kept.header
+    return LostStream(
+        id=stream_id,
+        owner=header.owner,
+        model=header.model,
+        started=datetime.fromtimestamp(header.created, UTC),
+        key=header.key,
+        metadata=header.metadata,
+        ttft_s=kept.account.ttft_s,
+        events=kept.events,
+    )
 
 
 def _failure(stream_id: str) -> Failure:

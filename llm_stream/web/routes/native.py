@@ -59,7 +59,7 @@ def add_to(llm: Service) -> None:
         url = url_of(llm, stream)
         created = response.json_response({"id": stream.id, "url": url}, 201)
         created.headers["Location"] = url
-        return created
+        return response.with_id(created, stream)
 
     @llm.get("/streams")
     def follow_streams() -> Response:

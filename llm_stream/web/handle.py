@@ -1,0 +1,50 @@
+"""A stream, for the app's own views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.answer import Answer
+from ..core.followed import Followed
+
+
+class StreamHandle:
+    """What `llm.stream(id)` returns: a stream that runs, or that has ended and is still kept, of any worker."""
+
+    def __init__(self, stream: Followed) -> None:
+        self._stream = stream
+
+    @property
+    def id(self) -> str:
+        return self._stream.id
+
+    @property
+    def owner(self) -> str:
+        return self._stream.owner
+
+    @property
+    def model(self) -> str | None:
+        return self._stream.model
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self._stream.metadata
+
+    @property
+    def state(self) -> str:
+        """`running`, or the status that it ended with."""
+        return self._stream.ending or "running"
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far. Taking it counts as reading: the stream waits for its readers' grace once more."""
+        self._stream.looked_at()
+        return Answer.of(self._stream, self._stream.log.events, self._stream.record)
+
+    def stop(self) -> None:
+        """Stop it, as the reader's Stop does. It settles a moment later. Does nothing if it has ended.
+
+        Raises `LogUnavailable` if another worker writes it and does not confirm.
+        """
+        self._stream.stop("cancelled")
