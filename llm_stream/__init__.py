@@ -4,6 +4,7 @@ from .blueprint import LLMStream
 from .chat_request import ChatRequest
 from .core.answer import Answer
 from .core.guard import guard
+from .core.tools.tool import ToolError
 from .errors import ConfigError
 from .errors import LLMStreamError
 from .errors import RequestError
@@ -57,6 +58,7 @@ __all__ = [
     "StreamError",
     "StreamHandle",
     "ToolCall",
+    "ToolError",
     "ToolResult",
     "UpstreamError",
     "Usage",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
+from typing import overload
 
 from flask import Response
 from flask import request
@@ -22,6 +23,8 @@ from .chat_request import from_program
 from .core import part
 from .core.hooks import AnswerHook
 from .core.hooks import UsageHook
+from .core.tools.tool import Tool
+from .core.tools.toolbox import Offered
 from .events import Event
 from .upstream.iterator import check_iterable
 from .upstream.iterator import discard
@@ -38,6 +41,7 @@ UsageHookT = TypeVar("UsageHookT", bound=UsageHook)
 AnswerHookT = TypeVar("AnswerHookT", bound=AnswerHook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
+ToolT = TypeVar("ToolT", bound=Callable[..., Any])
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
@@ -105,6 +109,38 @@ class LLMStream(Service):
         self._hooks.on_answer.append(function)
         return function
 
+    @overload
+    def tool(self, function: ToolT, /) -> ToolT: ...
+    @overload
+    def tool(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        concurrent: bool = False,
+        needs_approval: bool = False,
+        deadline_s: float | None = None,
+    ) -> Callable[[ToolT], ToolT]: ...
+    def tool(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Decorate a function that the model may call: `@llm.tool`, or `@llm.tool(concurrent=True)`.
+
+        Its docstring and its typed parameters tell the model what it does; pydantic checks the model's arguments. It
+        runs in a thread of the stream, with the request and an app context, for `deadline_s` at most (default:
+        `LLM_STREAM_TOOL_S`). It returns JSON, or what pydantic can turn into JSON. A generator may yield `Data`,
+        `Source` and `File` meanwhile, and returns its result.
+
+        Raise `ToolError` to tell the model what went wrong. Of other exceptions the model only learns that the tool
+        failed, and the log has the traceback. `concurrent`: it may run beside its neighbours of the same step.
+        `needs_approval`: the stream ends with the call open, and the reader's next turn brings the decision.
+        Raises `TypeError` for a function that cannot be a tool, and `ValueError` for a name that is taken.
+        """
+
+        def register(function: ToolT) -> ToolT:
+            self._toolbox.add(Tool(function, **options))
+            return function
+
+        return register if function is None else register(function)
+
     def budget(self, function: BudgetOfT) -> BudgetOfT:
         """Decorate the function that returns an owner's budget. It replaces `LLM_STREAM_BUDGETS`.
 
@@ -131,7 +167,8 @@ class LLMStream(Service):
         model: str | None = None,
         max_output_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Offered] | None = None,
+        approvals: Mapping[str, Any] | None = None,
         key: str | None = None,
         format: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -143,6 +180,8 @@ class LLMStream(Service):
 
         A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream:
         `source` is not started. `format` is `native` or `text`, and defaults to the query parameter `format`.
+        `tools` are functions, which run here, and schemas of tools that the reader runs. Without it all functions of
+        `tool()` are offered; `[]` offers none. `approvals` are the reader's decisions, `{id: true}`, as they come.
         `metadata` is JSON of the app's own, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,
         the signals, the ledger and `stream()`, and is never sent to readers.
         Raises `LLMStreamError` if the request is refused; the app answers it with JSON.
@@ -166,8 +205,9 @@ class LLMStream(Service):
             stream = self.open(owner, source=source, model=model, key=key, metadata=kept)
         else:
             defaults = self.defaults(model, max_output_tokens)
-            asked = from_program(messages, prompt, *defaults, temperature, tools, key)
-            stream = self.open(owner, asked, metadata=kept)
+            toolbox, schemas = self._toolbox.chosen(tools)
+            asked = from_program(messages, prompt, *defaults, temperature, schemas, key, approvals)
+            stream = self.open(owner, asked, metadata=kept, toolbox=toolbox)
         return response.answer(self.state.streams, stream, request, wire)
 
     def events(
@@ -180,7 +220,8 @@ class LLMStream(Service):
         model: str | None = None,
         max_output_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Offered] | None = None,
+        approvals: Mapping[str, Any] | None = None,
         owner: str = "local",
         metadata: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
@@ -191,17 +232,20 @@ class LLMStream(Service):
         """
         check_iterable(source)
         state, kept = self.state, checked_metadata(metadata)
-        chat_request = None
+        chat_request = toolbox = None
         if source is None:
-            chat_request = from_program(messages, prompt, *self.defaults(model, max_output_tokens), temperature, tools)
+            defaults = self.defaults(model, max_output_tokens)
+            chosen, schemas = self._toolbox.chosen(tools)
+            toolbox = None if tools is None else chosen
+            chat_request = from_program(messages, prompt, *defaults, temperature, schemas, approvals=approvals)
 
         def events() -> Iterator[Event]:
             if whole := part.whole():
-                part_source = self.source_of(state, chat_request, source, model, is_part=True)
+                part_source = self.part_of(state, whole.owner, chat_request, source, model, toolbox)
                 yield from part.events_of_part(whole, part_source, state.settings.prices)
                 return
             with state.app.app_context():
-                stream = self.open(owner, chat_request, source=source, model=model, metadata=kept)
+                stream = self.open(owner, chat_request, source=source, model=model, metadata=kept, toolbox=toolbox)
             yield from state.streams.events_of(stream)
 
         return events()

@@ -81,20 +81,42 @@ def from_program(
     temperature: float | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
     key: str | None = None,
+    approvals: Mapping[str, Any] | None = None,
 ) -> ChatRequest:
-    """A trusted request from the app's own code: `messages`, or a `prompt`. Raises `TypeError`, `InvalidField`."""
+    """A trusted request from the app's own code: `messages`, or a `prompt`. Raises `TypeError`, `InvalidField`.
+
+    `approvals` may come from the reader as they are: each is signed.
+    """
     if (messages is None) == (prompt is None):
         raise TypeError("give either messages or prompt, or an iterable to stream")
     if not (messages or prompt):
         raise InvalidField("The field 'prompt' is empty.")
     return ChatRequest(
-        messages=messages if messages is not None else [{"role": "user", "content": prompt}],
+        messages=_plain(messages) if messages is not None else [{"role": "user", "content": prompt}],
         model=model,
         max_output_tokens=max_output_tokens,
         temperature=temperature,
-        tools=tools,
+        tools=tools or None,
         key=key,
+        approvals=decisions(approvals or {}),
     )
+
+
+def _plain(messages: Sequence[Message]) -> list[Message]:
+    return [
+        plain for message in messages for plain in (expanded(message) if isinstance(message, Mapping) else [message])
+    ]
+
+
+def decisions(approvals: Any) -> dict[str, Decision]:
+    """From `{id: true}` or `{id: {"approved": false, "reason": "…"}}`. Raises `InvalidField`."""
+    try:
+        parsed = msgspec.convert(approvals, dict[str, bool | Decision])
+    except msgspec.ValidationError as error:
+        raise InvalidField(
+            "The field 'approvals' must have true, false or {'approved', 'reason'?} for each id."
+        ) from error
+    return {id: decision if isinstance(decision, Decision) else Decision(decision) for id, decision in parsed.items()}
 
 
 def expanded(message: Mapping[str, Any]) -> Iterator[Message]:

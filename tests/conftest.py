@@ -12,6 +12,9 @@ import sys
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from time import sleep
@@ -233,6 +236,17 @@ def upstream() -> Iterator[Upstream]:
     with Upstream() as upstream:
         yield upstream
         eventually(lambda: upstream.open == 0, "the end of every upstream request")
+
+
+@pytest.fixture
+def one_day() -> None:
+    """A day's budget is renewed at midnight, UTC: a test that spends it in two goes needs a minute of the same day."""
+
+    def has_a_minute_left() -> bool:
+        now = datetime.now(UTC)
+        return (now + timedelta(minutes=1)).date() == now.date()
+
+    eventually(has_a_minute_left, "the next day", 90)
 
 
 @pytest.fixture

@@ -69,6 +69,16 @@ def with_a_window(app: Flask) -> Flask:
 
         return llm.respond(lines())
 
+    def wait(name: str) -> str:
+        """Wait until the test has made the file of this name."""
+        while not os.path.exists(name):
+            sleep(0.01)
+        return "waited"
+
+    @app.get("/tools")
+    def tools() -> Response:
+        return llm.respond(prompt="hi", tools=[wait])
+
     stand_between(app, os.environ.get("STANDS_BETWEEN"))
     return app
 

@@ -8,9 +8,6 @@ import re
 import signal
 from collections.abc import Callable
 from collections.abc import Iterator
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -63,17 +60,6 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def ledger(tmp_path: Path) -> SQLite:
     return SQLite(tmp_path)
-
-
-@pytest.fixture
-def one_day() -> None:
-    """A day's budget is renewed at midnight, UTC: a test that spends it in two goes needs a minute of the same day."""
-
-    def has_a_minute_left() -> bool:
-        now = datetime.now(UTC)
-        return (now + timedelta(minutes=1)).date() == now.date()
-
-    eventually(has_a_minute_left, "the next day", 90)
 
 
 def in_budget(database: Any) -> list[tuple[str, float, float]]:

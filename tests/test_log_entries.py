@@ -149,7 +149,7 @@ CALLS = st.builds(
     service_tier=st.none() | TEXT,
     figures=st.none() | _of(Usage),
     is_whole=st.booleans(),
-    resets=st.integers(min_value=0, max_value=9),
+    segment=st.integers(min_value=0, max_value=9),
 )
 
 

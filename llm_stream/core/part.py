@@ -5,12 +5,16 @@ A part shares the stream's record, owner and budget. Stopping the stream stops i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import closing
 from time import monotonic
 from time import time
+from typing import Protocol
 from typing import cast
+from typing import runtime_checkable
 
 import msgspec
 
@@ -20,7 +24,6 @@ from ..events import Event
 from ..events import Start
 from ..settings import Price
 from ..upstream.ending import Ending
-from ..upstream.iterator import IteratorSource
 from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
 from ..usage.bill import NO_USAGE
@@ -28,6 +31,20 @@ from ..usage.bill import bill_of
 from .guard import guarded_batches
 from .producer import producing
 from .stream import Stream
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A source in which code of the app runs: an iterable, or tools."""
+
+    def begin_part(self, part: SourceOfEvents) -> None:
+        """That code calls a model through `part`."""
+
+    def numbered(self, events: Iterable[Event]) -> Iterable[Event]:
+        """Number tool calls on."""
+
+    def end_part(self, events: Sequence[Event] = (), ending: Ending | None = None) -> None:
+        """The part has ended, with these terminal events."""
 
 
 def whole() -> Stream | None:
@@ -40,19 +57,14 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
     """The events of `part`, from `Start` to `Done`. The part is billed to `stream`."""
     yield Start(stream.id, part.asked.model, int(time()))
     source = stream.source if stream.is_open else None
-    if not isinstance(source, IteratorSource):  # the stream was stopped: buy nothing more
+    if not isinstance(source, HasParts):  # the stream was stopped: buy nothing more
         yield from Ending(stream.ending or "cancelled", usage=NO_USAGE).events()
         return
-    try:
-        meter = stream.meter.begin_part(part) if stream.meter else None
-    except BudgetReached as error:
-        stream.fail(error)
-        yield from msgspec.structs.replace(Ending.of(error), usage=NO_USAGE).events()
-        return
-    bill = None
+    meter = bill = None
     own: set[Attempt] = set()
     source.begin_part(part)
     try:
+        meter = stream.meter.begin_part(part) if stream.meter else None
         with closing(guarded_batches(part, meter)) as batches:
             for batch in batches:
                 if isinstance(batch, Ending):
@@ -63,8 +75,12 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
                     return
                 if isinstance(batch, list):
                     stream.last_content_at = monotonic()  # the iterable may not pass it on, but the model is at work
-                    _keep(batch, part.attempts[-1], own)
+                    if part.attempts:
+                        _keep(batch, part.attempts[-1], own)
                     yield from source.numbered(batch)
+    except BudgetReached as error:
+        stream.fail(error)
+        yield from msgspec.structs.replace(Ending.of(error), usage=NO_USAGE).events()
     finally:
         source.end_part()
         if meter is not None and stream.meter is not None:

@@ -233,6 +233,8 @@ class Stream(Followed):
 
     def _check_deadlines(self, now: float) -> None:
         settings = self.settings
+        if self.source.is_busy:
+            self.last_content_at = now
         if now - self.started_at > settings.total_s:
             self.fail(TotalTimeout())
         elif self.source.wrapping_up:

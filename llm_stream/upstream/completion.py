@@ -39,7 +39,12 @@ class Stopped(Exception):
 class Completion:
     """The events of one answer, with retries, fallback models and, if configured, one more attempt after content."""
 
-    def __init__(self, get_endpoint: Callable[[], Endpoint], request: ChatRequest, settings: Settings) -> None:
+    is_busy = False
+
+    def __init__(
+        self, get_endpoint: Callable[[], Endpoint], request: ChatRequest, settings: Settings, segment: int = 0
+    ) -> None:
+        """`segment` is the one of the log in which its events begin."""
         self._request = request
         self._get_endpoint = get_endpoint
         self._settings = settings
@@ -51,7 +56,7 @@ class Completion:
         self._call: Call | None = None
         self._has_content = False
         self.last_refusal: StreamError | None = None
-        self._resets = 0
+        self._segment = segment
         self.attempts: list[Attempt] = []
         self.asked = Asked(
             models=(request.model, *settings.fallback_models),
@@ -101,10 +106,9 @@ class Completion:
             endpoint = self._get_endpoint()
         except Exception as error:  # a misconfiguration, whatever its type
             raise UpstreamRefused() from error
-        attempt = Attempt(self._models[0], self.asked, endpoint.base_url, resets=self._resets)
+        attempt = Attempt(self._models[0], self.asked, endpoint.base_url, segment=self._segment)
         self.attempts.append(attempt)
-        if len(self.attempts) > 1:
-            yield Waits()  # the budget may have to reserve the input once more
+        yield Waits()  # the budget may have to reserve more
         call = self._call = Call(endpoint, self._request, attempt)
         if self._stopped.is_set():  # stopped while there was no call to cut
             raise Stopped()
@@ -120,7 +124,7 @@ class Completion:
             if not self._resets_left or not problem.retryable:
                 raise problem
             self._resets_left -= 1
-            self._resets += 1
+            self._segment += 1
             self._has_content = False
             self._deadline = monotonic() + self._settings.first_token_s
             return Reset(reason=problem.code)

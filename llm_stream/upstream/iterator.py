@@ -90,6 +90,10 @@ class IteratorSource:
     def wrapping_up(self) -> bool:
         return self._part is not None and self._part.wrapping_up
 
+    @property
+    def is_busy(self) -> bool:
+        return self._part is not None and self._part.is_busy
+
     def batches(self) -> Iterator[list[Event] | Ending]:
         """The events of each item, up to the iterable's own first `Done`: it may never end after that.
 

@@ -91,10 +91,10 @@ class Attempt:
     """The provider's token counts and cost so far."""
     is_whole: bool = False
     """The answer is complete, so the figures are final."""
-    resets: int = 0
-    """How many attempts at the same answer a `Reset` voided before this one."""
+    segment: int = 0
+    """Where in the log its events are: each `Reset` and each `Step` begins another segment."""
     written: list[Event] | None = None
-    """The events of the answer; None if they are in the stream's log, between its resets."""
+    """The events of the answer; None if they are in the stream's log."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -129,3 +129,7 @@ class SourceOfEvents(Protocol):
     @property
     def wrapping_up(self) -> bool:
         """Whether the answer is complete and only its figures and the end of the body are awaited."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether tools run, which have deadlines of their own."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import localcontext
-from itertools import chain
 from itertools import zip_longest
 from typing import Any
 from typing import get_args
@@ -19,6 +18,7 @@ import msgspec
 from ..events import Delta
 from ..events import Event
 from ..events import Reset
+from ..events import Step
 from ..events import Usage
 from ..events import UsageSource
 from ..settings import Price
@@ -86,20 +86,23 @@ def bill_of(
 
 
 def _charged(accepted: Sequence[Attempt], log: Sequence[Event]) -> list[tuple[Attempt, Usage]]:
-    answers = _split_at_resets(log)
+    in_log = _written_in(log, [attempt for attempt in accepted if attempt.written is None])
     charged = []
-    for attempt, following in zip_longest(accepted, accepted[1:]):
-        written = attempt.written
-        if written is None:  # of several attempts between two resets, only the last one wrote anything
-            until = following.resets if following else None
-            written = list(chain.from_iterable(answers[attempt.resets : until]))
+    for attempt in accepted:
+        written = in_log[attempt] if attempt.written is None else attempt.written
         charged.append((attempt, _usage_of(attempt, written, _input_of_siblings(attempt, accepted))))
     return charged
 
 
-def _split_at_resets(log: Sequence[Event]) -> list[Sequence[Event]]:
-    resets = [at for at, event in enumerate(log) if isinstance(event, Reset)]
-    return [log[start:end] for start, end in zip([0, *resets], [*resets, len(log)], strict=True)]
+def _written_in(log: Sequence[Event], attempts: Sequence[Attempt]) -> dict[Attempt, Sequence[Event]]:
+    """The events of each attempt. Of several attempts in the same segment, only the last one wrote anything."""
+    begins = [0, *(at for at, event in enumerate(log) if isinstance(event, (Reset, Step))), len(log)]
+    written = {}
+    for attempt, following in zip_longest(attempts, attempts[1:]):
+        start = begins[min(attempt.segment, len(begins) - 1)]
+        end = begins[min(following.segment, len(begins) - 1)] if following else len(log)
+        written[attempt] = log[start:end]
+    return written
 
 
 def _input_of_siblings(attempt: Attempt, accepted: Iterable[Attempt]) -> int | None:

@@ -57,6 +57,10 @@ class Meter:
         self._uncounted_bytes = 0
         self._is_off = False
         self._attempts = 0
+        self._steps = [source.asked]
+        """What each step asks: an answer with tools has several."""
+        self._spent = 0
+        """What earlier steps cost, or held where that is not known."""
         self._covered_attempts = source.asked.most_attempts
         self._spare = 0
         """What earlier parts have reserved and not used."""
@@ -122,12 +126,16 @@ class Meter:
         attempts = self._source.attempts
         if len(attempts) != self._attempts:
             self._attempts = len(attempts)
-            if amount := self._missing_for_attempts(attempts):
+            if self._source.asked is not self._steps[-1]:
+                amount = self._missing_for_step()
+            else:
+                amount = self._missing_for_attempts(attempts)
+            if amount:
                 return (amount,)
         figures = self._last_figures()
         if figures is not self._figures and figures is not None:
             self._figures = figures
-            amount = (self._price(figures) or 0) - self._held
+            amount = self._spent + (self._price(figures) or 0) - self._held
             return (amount,) if amount > 0 else ()
         if not self._token_price or not isinstance(batch, list) or self._has_room_for(batch):
             return ()
@@ -140,11 +148,31 @@ class Meter:
 
     def _missing_for_attempts(self, attempts: Sequence[Attempt]) -> int:
         """The price of the input for one more attempt: each accepted attempt pays for it again."""
-        needed = 1 + sum(attempt.accepted for attempt in attempts[:-1])
+        needed = 1 + sum(attempt.accepted for attempt in attempts[:-1] if attempt.asked is self._steps[-1])
         if needed <= self._covered_attempts or not self._reservation.held:
             return 0
         self._covered_attempts = needed
         return self._budgets.price_of_question(self._source, self._reservation.currency) or 0
+
+    def _missing_for_step(self) -> int:
+        """The worst case of the step that begins, without what earlier steps have reserved and not used."""
+        prices = [
+            self._price(attempt.figures) if attempt.figures else None
+            for attempt in self._source.attempts
+            if attempt.accepted and any(attempt.asked is asked for asked in self._steps)
+        ]
+        self._spent = min(self._held, sum(price or 0 for price in prices)) if None not in prices else self._held
+        asked = self._source.asked
+        self._steps.append(asked)
+        self._covered_attempts = asked.most_attempts
+        self._uncounted.clear()
+        self._uncounted_bytes = 0
+        self._room = TOLERANCE * (asked.most_output_tokens or 0)
+        if not self._reservation.held:
+            return 0
+        currency, unpriced = self._reservation.currency, self._reservation.unpriced
+        amount = self._budgets.amount_to_reserve(self._source, currency, unpriced=unpriced) or 0
+        return max(0, amount - (self._held - self._spent))
 
     def _has_room_for(self, batch: list[Event]) -> bool:
         """Count bytes until they reach the limit, because a token has at least one; only then count tokens."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import Response
@@ -16,7 +17,10 @@ from openai import OpenAI
 from ..chat_request import ChatRequest
 from ..core.followed import Followed
 from ..core.hooks import Hooks
+from ..core.steps import Steps
 from ..core.streams import NO_METADATA
+from ..core.tools.run import is_tool
+from ..core.tools.toolbox import Toolbox
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
 from ..upstream.client import Client
@@ -33,6 +37,8 @@ from . import response
 from . import state
 from .registration import Views
 from .state import State
+
+NO_TOOLS = Toolbox()
 
 
 class Service(Views):
@@ -52,6 +58,7 @@ class Service(Views):
         self._authorize: access.Authorize | None = None
         self._authorize_usage: access.Authorize | None = None
         self._hooks = Hooks()
+        self._toolbox = Toolbox()
         self._budget_of: BudgetOf | None = None
         self.record(self._install)
 
@@ -93,10 +100,17 @@ class Service(Views):
         model: str | None = None,
         key: str | None = None,
         metadata: Mapping[str, Any] = NO_METADATA,
+        toolbox: Toolbox | None = None,
     ) -> Followed:
-        """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`."""
+        """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`.
+
+        `toolbox` has the tools that run here; None: all that are registered.
+        """
         state = self.state
-        stream_source = self.source_of(state, chat_request, source, model)
+        if chat_request is None:
+            stream_source: SourceOfEvents = IteratorSource(source or (), model, state.app.app_context)
+        else:
+            stream_source = self.source_of(state, chat_request, owner, toolbox)
         key = chat_request.key if chat_request else key
         fingerprint = (chat_request.fingerprint() if chat_request else body.fingerprint()) if key else b""
         try:
@@ -118,19 +132,49 @@ class Service(Views):
     def source_of(
         self,
         state: State,
-        chat_request: ChatRequest | None,
-        source: Iterable[Any] | None,
-        model: str | None,
+        chat_request: ChatRequest,
+        owner: str,
+        toolbox: Toolbox | None = None,
         *,
         is_part: bool = False,
     ) -> SourceOfEvents:
-        """The upstream call for `chat_request`, or `source` as it is. `is_part`: its events go into another stream."""
+        """The upstream calls for `chat_request`. `is_part`: their events go into another stream."""
+        settings, request = state.settings, chat_request
+        once = replace(settings, retry_after_content=False)
+        if toolbox is None:  # a tool that asks a model must not call itself
+            toolbox = NO_TOOLS if is_tool() else self._toolbox
+
+        def complete(request: ChatRequest, segment: int = 0) -> Completion:
+            # a reset would also void what came before: other parts, earlier steps, results
+            may_reset = not (is_part or segment or chat_request.approvals)
+            return Completion(self._client.endpoint, request, settings if may_reset else once, segment)
+
+        if not (toolbox or request.approvals):
+            return complete(request)
+        return Steps(
+            toolbox.offered_to(request),
+            complete,
+            toolbox,
+            decided=state.approvals.decided(owner, request),
+            ask=partial(state.approvals.ask, owner),
+            scope=state.app.app_context,
+            tool_s=settings.tool_s,
+            max_steps=settings.max_steps,
+        )
+
+    def part_of(
+        self,
+        state: State,
+        owner: str,
+        chat_request: ChatRequest | None,
+        source: Iterable[Any] | None,
+        model: str | None,
+        toolbox: Toolbox | None,
+    ) -> SourceOfEvents:
+        """The source of a part of another stream, which has this owner."""
         if chat_request is None:
             return IteratorSource(source or (), model, state.app.app_context)
-        settings = state.settings
-        if is_part:  # a reset would also void the text of the other parts
-            settings = replace(settings, retry_after_content=False)
-        return Completion(self._client.endpoint, chat_request, settings)
+        return self.source_of(state, chat_request, owner, toolbox, is_part=True)
 
     def defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
         return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import TextIO
@@ -20,6 +22,7 @@ from flask.logging import wsgi_errors_stream
 from ..core.books import Books
 from ..core.hooks import Hooks
 from ..core.streams import Streams
+from ..core.tools.approvals import Approvals
 from ..errors import ConfigError
 from ..errors import LLMStreamError
 from ..settings import PREFIX
@@ -48,6 +51,7 @@ class State:
     model: str
     streams: Streams
     ledger: Ledger | None
+    approvals: Approvals
     prefixes: list[Prefix]
     """One for each registration with a URL prefix."""
 
@@ -89,10 +93,18 @@ def install(
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
     books = Books(app, llm.name, settings, hooks, model, budget_of)
-    states[llm] = State(app, settings, model, Streams(llm.name, settings, books), books.ledger, prefixes)
+    streams = Streams(llm.name, settings, books)
+    approvals = Approvals(_signing_key(app), llm.name)
+    states[llm] = State(app, settings, model, streams, books.ledger, approvals, prefixes)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()
+
+
+def _signing_key(app: Flask) -> Callable[[], str | bytes]:
+    """The app's `SECRET_KEY`. An app without one has a key of this process, which other workers do not know."""
+    own = secrets.token_bytes(32)
+    return lambda: app.secret_key or own
 
 
 def _take_defaults_from_environment(app: Flask) -> None:

@@ -68,7 +68,7 @@ class Call(msgspec.Struct, omit_defaults=True):
     service_tier: str | None = None
     figures: Usage | None = None
     is_whole: bool = False
-    resets: int = 0
+    segment: int = 0
 
     @classmethod
     def of(cls, attempt: Attempt, input_tokens: int | None) -> Call:
@@ -83,7 +83,7 @@ class Call(msgspec.Struct, omit_defaults=True):
             service_tier=attempt.service_tier,
             figures=attempt.figures,
             is_whole=attempt.is_whole,
-            resets=0 if attempt.written is not None else attempt.resets,
+            segment=0 if attempt.written is not None else attempt.segment,
         )
 
     def attempt(self) -> Attempt:
@@ -97,7 +97,7 @@ class Call(msgspec.Struct, omit_defaults=True):
             service_tier=self.service_tier,
             figures=self.figures,
             is_whole=self.is_whole,
-            resets=self.resets,
+            segment=self.segment,
         )
 
 

@@ -1,0 +1,70 @@
+"""Asks a reader to approve a call, and checks what the reader's next request says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+import msgspec
+from itsdangerous import BadData
+from itsdangerous import URLSafeTimedSerializer
+
+from ...chat_request import ChatRequest
+from ...chat_request import Decision
+from ...errors import InvalidField
+
+VALID_S = 86_400
+"""How long a reader may take to decide."""
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True):
+    """A call of a tool, whole."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Approvals:
+    """Each question is a signed token, which holds the call. So a call runs with the arguments that the model gave, for
+    the owner who was asked, and no reader can approve a call that the model did not make."""
+
+    def __init__(self, secret: Callable[[], str | bytes], name: str) -> None:
+        """`secret` returns the key to sign with, the same in all workers. `name` is that of the `LLMStream`."""
+        self._secret = secret
+        self._salt = f"llm_stream approval {name}"
+
+    def ask(self, owner: str, call: Call) -> str:
+        token: str | bytes = self._serializer().dumps([_digest(owner), *msgspec.to_builtins(call)])
+        return token if isinstance(token, str) else token.decode()
+
+    def decided(self, owner: str, request: ChatRequest) -> list[tuple[Call, Decision]]:
+        """What the request says about calls in its messages. Raises `InvalidField`."""
+        calls = [call for message in request.messages for call in message.get("tool_calls") or ()]
+        asked = {call.get("id") for call in calls}
+        found = []
+        for token, decision in request.approvals.items():
+            call = self._call_in(token, owner)
+            if call.id not in asked:
+                raise InvalidField(f"The field 'messages' lacks the call {call.id!r}, which 'approvals' decides about.")
+            found.append((call, decision))
+        return found
+
+    def _call_in(self, token: str, owner: str) -> Call:
+        """Raises `InvalidField` for a token that was not made here, or for another owner, or too long ago."""
+        try:
+            asked, *call = self._serializer().loads(token, max_age=VALID_S)
+        except BadData:
+            asked = call = None
+        if asked != _digest(owner):
+            raise InvalidField(
+                "The field 'approvals' decides about a call that does not wait for approval, or not any more."
+            )
+        return msgspec.convert(call, Call)
+
+    def _serializer(self) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(self._secret(), salt=self._salt)
+
+
+def _digest(owner: str) -> str:
+    return blake2b(owner.encode(errors="surrogatepass"), digest_size=16).hexdigest()
