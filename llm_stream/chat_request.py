@@ -128,14 +128,16 @@ def expanded(message: Mapping[str, Any]) -> Iterator[Message]:
     calls = message.get("tool_calls") or ()
     plain = {name: value for name, value in message.items() if name not in ("opaque", "tool_calls")}
     if calls:
-        plain["tool_calls"] = [
-            {name: call[name] for name in ("id", "type", "function") if name in call} | (call.get("opaque") or {})
-            for call in calls
-        ]
+        plain["tool_calls"] = [_plain_call(call) for call in calls]
     yield plain | (message.get("opaque") or {})
     for call in calls:
         if "result" in call or "error" in call:
             yield tool_message(call)
+
+
+def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: value for name, value in call.items() if name not in ("opaque", "result", "error")}
+    return plain | (call.get("opaque") or {})
 
 
 def tool_message(outcome: Mapping[str, Any]) -> Message:

@@ -13,10 +13,11 @@ def status_of(code: str) -> int:
 
 
 def _statuses(error_class: type[LLMStreamError]) -> dict[str, int]:
-    statuses = {error_class.code: error_class.status}
+    """A class that shares the code of its base class does not change the code's status."""
+    statuses: dict[str, int] = {}
     for subclass in error_class.__subclasses__():
         statuses |= _statuses(subclass)
-    return statuses
+    return statuses | {error_class.code: error_class.status}
 
 
 STATUSES = _statuses(LLMStreamError) | dict.fromkeys(("cancelled", "abandoned"), CLIENT_CLOSED_REQUEST)

@@ -23,6 +23,7 @@ from ..core.tools.run import is_tool
 from ..core.tools.toolbox import Toolbox
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
+from ..requests import native
 from ..upstream.client import Client
 from ..upstream.completion import Completion
 from ..upstream.iterator import IteratorSource
@@ -86,6 +87,15 @@ class Service(Views):
         access.check_processes(request, self.state.settings)
         access.check_site(request, self.state.settings)
         return access.owner_of(request, self._authorize)
+
+    def read_request(self) -> ChatRequest:
+        """The current request's JSON body, checked as `POST /chat` checks it, for a view of your own.
+
+        Its messages have the roles `user` and `assistant` only, its model and size are allowed ones, and its
+        `approvals` are the reader's. Raises `RequestError`, which the app answers with JSON.
+        """
+        settings = self.state.settings
+        return native.from_body(body.read_json(settings), settings, self.state.model)
 
     def usage_scope(self) -> str | None:
         """The owner whose usage the current request may see; None for all owners. Raises `UsageClosed`."""

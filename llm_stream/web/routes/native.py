@@ -7,17 +7,14 @@ from collections.abc import Iterable
 from flask import Response
 from flask import request
 
-from ...chat_request import ChatRequest
 from ...core.followed import Followed
 from ...errors import ExpiredStream
 from ...errors import InvalidField
 from ...errors import UnknownStream
-from ...requests.native import from_body
 from ...requests.native import from_query
 from ...wire import native
 from ...wire import sse
 from ...wire.sse import event_number
-from .. import body
 from .. import response
 from ..service import Service
 from .address import url_of
@@ -49,13 +46,13 @@ def add_to(llm: Service) -> None:
         owner = llm.admit()
         if resumed := llm.resume(owner, wire):
             return resumed
-        stream = llm.open(owner, _read_body(llm))
+        stream = llm.open(owner, llm.read_request())
         return response.answer(llm.state.streams, stream, request, wire)
 
     @llm.post("/streams")
     def start_stream() -> Response:
         owner = llm.admit()
-        stream = llm.open(owner, _read_body(llm))
+        stream = llm.open(owner, llm.read_request())
         url = url_of(llm, stream)
         created = response.json_response({"id": stream.id, "url": url}, 201)
         created.headers["Location"] = url
@@ -90,12 +87,6 @@ def add_to(llm: Service) -> None:
     def cancel_stream(stream_id: str) -> Response:
         llm.state.streams.find(llm.admit(), stream_id).stop("cancelled")
         return Response(status=204)
-
-
-def _read_body(llm: Service) -> ChatRequest:
-    """The body of a POST. Raises `RequestError`."""
-    settings = llm.state.settings
-    return from_body(body.read_json(settings), settings, llm.state.model)
 
 
 def _requested_positions() -> Iterable[tuple[str, int]]:
