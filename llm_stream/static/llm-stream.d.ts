@@ -15,6 +15,8 @@ export interface ChatRequest {
   temperature?: number;
   max_output_tokens?: number;
   tools?: readonly object[];
+  /** Decisions about calls that wait for approval, by the id of the `approval` event. */
+  approvals?: Record<string, boolean | { approved: boolean; reason?: string }>;
   /** Identifies this question; made by `newKey()`. */
   key?: string;
 }
@@ -46,6 +48,62 @@ export interface ToolCallFragment {
   /** On the first fragment only. */
   name?: string;
   arguments: string;
+  /** On the first fragment only: the tool runs on the server, so you must not run it. */
+  server?: true;
+  /** What the provider wants back with the call. */
+  opaque?: Record<string, unknown>;
+}
+
+/** What a tool returned, any JSON, or the error that the model was told. */
+export interface Outcome {
+  result?: unknown;
+  error?: string;
+}
+
+/** The outcome of a tool that ran on the server. */
+export interface ToolResult extends Outcome {
+  /** Of the call, which an earlier answer may have made. */
+  id: string;
+  name: string;
+}
+
+/** A call waits for a decision, which the next request has under this `id`. */
+export interface Approval {
+  id: string;
+  call_id: string;
+  name: string;
+}
+
+/** A citation. `start` and `end` are the place in the step's text that it supports. */
+export interface Source {
+  url: string;
+  title?: string;
+  start?: number;
+  end?: number;
+}
+
+/** An image or a document that belongs to the answer. */
+export interface File {
+  /** An https: or a data: URL. */
+  url: string;
+  media_type: string;
+  name?: string;
+}
+
+/** JSON of the app's own. A later one of the same `name` and `id` replaces it. */
+export interface Data {
+  name: string;
+  data: unknown;
+  id?: string;
+  /** It is no part of the answer. */
+  transient?: true;
+}
+
+/** What the provider wants back with the message that ends here. */
+export interface Opaque {
+  fields?: Record<string, unknown>;
+  /** The name under which the provider sent the reasoning. */
+  reasoning?: string;
 }
 
 export interface Failure {
@@ -85,6 +143,13 @@ export type StreamEvent =
   | Event<"reasoning", Text>
   | Event<"refusal", Text>
   | Event<"tool_call", ToolCallFragment>
+  | Event<"tool_result", ToolResult>
+  | Event<"approval", Approval>
+  | Event<"step", { number: number }>
+  | Event<"source", Source>
+  | Event<"file", File>
+  | Event<"data", Data>
+  | Event<"opaque", Opaque>
   | Event<"reset", { reason: string }>
   | Event<"failure", Failure>
   | Event<"usage", Usage>
@@ -129,14 +194,54 @@ export declare class StreamError extends Error {
   readonly retryAfter?: number;
 }
 
-export interface ToolCall {
+/** A call that neither has a `result` nor an `error` is open. */
+export interface ToolCall extends Outcome {
   index: number;
   id?: string;
   name?: string;
   arguments: string;
+  /** The tool runs on the server. */
+  server?: true;
+  /** The id of the `approval` that the call waits for. */
+  approval?: string;
+  opaque?: Record<string, unknown>;
 }
 
-/** An answer, assembled from the events so far. A `reset` discards the text and tool calls before it. */
+/** What one call of the model said. */
+export interface Step {
+  /** From 1. */
+  number: number;
+  text: string;
+  reasoning: string;
+  refusal: string;
+  toolCalls: ToolCall[];
+  opaque?: Record<string, unknown>;
+  /** The name of the provider's field for the reasoning. */
+  reasoningField?: string;
+}
+
+/** A tool call in a message of a request. */
+export interface MessageToolCall extends Outcome {
+  id: string;
+  type: "function";
+  function: { name: string; arguments: string };
+  opaque?: Record<string, unknown>;
+}
+
+/** A message of a request, made of an answer. */
+export interface AnswerMessage {
+  role: "assistant";
+  content: string | null;
+  refusal?: string;
+  tool_calls?: MessageToolCall[];
+  opaque?: Record<string, unknown>;
+}
+
+/**
+ * An answer, assembled from the events so far. A `reset` discards the content before it.
+ *
+ * All state is in plain fields: `Object.assign(new Answer(), JSON.parse(text))` is the answer that was written as `text`.
+ */
 export declare class Answer {
   id?: string;
   model?: string;
@@ -146,9 +251,22 @@ export declare class Answer {
   reasoning: string;
   refusal: string;
   toolCalls: ToolCall[];
+  /** Results of calls that an earlier answer made. */
+  results: ToolResult[];
+  sources: Source[];
+  files: File[];
+  /** Without what was transient. */
+  data: Data[];
+  approvals: Approval[];
+  /** The same text and calls, by calls of the model; at least one. */
+  steps: Step[];
   failure?: Failure;
   usage?: Usage;
   take(event: StreamEvent): void;
+  /** The answer as messages of a request. */
+  readonly messages: AnswerMessage[];
+  /** A conversation with this answer at its end, and the results of its open calls in these. `messages` is not changed. */
+  appendTo(messages: readonly object[]): object[];
 }
 
 /** Start a stream. Read it with `for await`, or later with `follow(stream.url)`. */

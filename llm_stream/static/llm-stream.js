@@ -134,7 +134,11 @@ export function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** An answer, assembled from the events so far. A `reset` discards the text and tool calls before it. */
+/**
+ * An answer, assembled from the events so far. A `reset` discards the content before it.
+ *
+ * All state is in plain fields: `Object.assign(new Answer(), JSON.parse(text))` is the answer that was written as `text`.
+ */
 export class Answer {
   /** @type {string | undefined} */ id;
   /** @type {string | undefined} */ model;
@@ -144,28 +148,166 @@ export class Answer {
   reasoning = "";
   refusal = "";
   /** @type {types.ToolCall[]} */ toolCalls = [];
+  /** @type {types.ToolResult[]} of calls that an earlier answer made */ results = [];
+  /** @type {types.Source[]} */ sources = [];
+  /** @type {types.File[]} */ files = [];
+  /** @type {types.Data[]} */ data = [];
+  /** @type {types.Approval[]} */ approvals = [];
+  /** @type {types.Step[]} */ steps = [newStep(1)];
   /** @type {types.Failure | undefined} */ failure;
   /** @type {types.Usage | undefined} */ usage;
 
   /** @param {types.StreamEvent} event */
   take({ type, data }) {
     if (type === "start") Object.assign(this, { id: data.id, model: data.model });
-    else if (type === "delta") this.text += data.text;
-    else if (type === "reasoning") this.reasoning += data.text;
-    else if (type === "refusal") this.refusal += data.text;
-    else if (type === "tool_call") this.#takeToolCall(data);
-    else if (type === "reset") Object.assign(this, { text: "", reasoning: "", refusal: "", toolCalls: [] });
+    else if (type === "delta") this.#write("text", data);
+    else if (type === "reasoning") this.#write("reasoning", data);
+    else if (type === "refusal") this.#write("refusal", data);
     else if (type === "failure") this.failure = data;
     else if (type === "usage") this.usage = data;
+    else if (type === "reset") this.#forget();
     else if (type === "done") Object.assign(this, { status: data.status, finishReason: data.finish_reason });
+    else this.#takeMore({ type, data });
+  }
+
+  /**
+   * The answer as messages of a request: one for each step, its tool calls with their results. Calls without a result are
+   * left out, because providers refuse them. They stay if the answer ended with them: they wait for your tool's result, or
+   * for an approval.
+   *
+   * @returns {types.AnswerMessage[]}
+   */
+  get messages() {
+    const isWhole = this.status === "completed" || this.status === "incomplete";
+    return this.steps.flatMap((step) => messageOf(step, isWhole && step === this.steps.at(-1)) ?? []);
+  }
+
+  /**
+   * A conversation with this answer at its end. Results of calls that an earlier answer made, because they have just been
+   * approved, are put into these calls. `messages` itself is not changed.
+   *
+   * @param {readonly object[]} messages
+   * @returns {object[]}
+   */
+  appendTo(messages) {
+    return [...this.results.reduce(withResult, [...messages]), ...this.messages];
+  }
+
+  /** @param {"text" | "reasoning" | "refusal"} field @param {types.Text} more */
+  #write(field, { text }) {
+    this[field] += text;
+    this.#step[field] += text;
+  }
+
+  get #step() {
+    return /** @type {types.Step} */ (this.steps.at(-1));
+  }
+
+  #forget() {
+    const { text, reasoning, refusal, toolCalls, results, sources, files, data, approvals, steps } = new Answer();
+    Object.assign(this, { text, reasoning, refusal, toolCalls, results, sources, files, data, approvals, steps });
+  }
+
+  /** @param {Pick<types.StreamEvent, "type" | "data">} event */
+  #takeMore(event) {
+    const { type, data } = /** @type {types.StreamEvent} */ (event);
+    if (type === "tool_call") this.#takeToolCall(data);
+    else if (type === "tool_result") this.#takeResult(data);
+    else if (type === "approval") this.#takeApproval(data);
+    else if (type === "step") this.steps.push(newStep(data.number));
+    else if (type === "source") this.sources.push(data);
+    else if (type === "file") this.files.push(data);
+    else if (type === "data") this.#takeData(data);
+    else if (type === "opaque") Object.assign(this.#step, { opaque: data.fields ?? {}, reasoningField: data.reasoning });
   }
 
   /** @param {types.ToolCallFragment} fragment */
-  #takeToolCall({ index, id, name, arguments: more }) {
-    const call = this.toolCalls.find((other) => other.index === index);
+  #takeToolCall({ index, id, name, arguments: more, server, opaque }) {
+    let call = this.toolCalls.find((other) => other.index === index);
     if (call) call.arguments += more;
-    else this.toolCalls.push({ index, id, name, arguments: more });
+    else {
+      call = { index, id, name, arguments: more };
+      this.toolCalls.push(call);
+      this.#step.toolCalls.push(call);
+    }
+    if (server) call.server = true;
+    if (opaque) call.opaque = { ...call.opaque, ...opaque };
   }
+
+  /** @param {types.ToolResult} result */
+  #takeResult(result) {
+    const call = this.toolCalls.findLast(({ id }) => id === result.id);
+    if (call) Object.assign(call, outcomeOf(result));
+    else this.results.push(result);
+  }
+
+  /** @param {types.Approval} approval */
+  #takeApproval(approval) {
+    this.approvals.push(approval);
+    const call = this.toolCalls.findLast(({ id }) => id === approval.call_id);
+    if (call) call.approval = approval.id;
+  }
+
+  /** @param {types.Data} data */
+  #takeData(data) {
+    if (data.transient) return;
+    const at = this.data.findIndex(({ name, id }) => id !== undefined && name === data.name && id === data.id);
+    if (at < 0) this.data.push(data);
+    else this.data[at] = data;
+  }
+}
+
+/** @param {number} number @returns {types.Step} */
+function newStep(number) {
+  return { number, text: "", reasoning: "", refusal: "", toolCalls: [] };
+}
+
+/**
+ * The message of a step; none if it says nothing.
+ *
+ * @param {types.Step} step
+ * @param {boolean} keepsOpen whether calls without a result stay
+ * @returns {types.AnswerMessage | undefined}
+ */
+function messageOf({ text, reasoning, refusal, toolCalls, opaque = {}, reasoningField }, keepsOpen) {
+  const calls = toolCalls.filter((call) => keepsOpen || "result" in call || "error" in call).map(asRequested);
+  if (!text && !refusal && !calls.length) return;
+  const fields = { ...(reasoningField && { [reasoningField]: reasoning }), ...opaque };
+  return {
+    role: "assistant",
+    content: text || null,
+    ...(refusal && { refusal }),
+    ...(calls.length && { tool_calls: calls }),
+    ...(Object.keys(fields).length && { opaque: fields }),
+  };
+}
+
+/** @param {types.ToolCall} call @returns {types.MessageToolCall} */
+function asRequested({ id = "", name = "", arguments: text, opaque, ...call }) {
+  return { id, type: "function", function: { name, arguments: text }, ...outcomeOf(call), ...(opaque && { opaque }) };
+}
+
+/** @param {types.Outcome} outcome @returns {types.Outcome} */
+function outcomeOf(outcome) {
+  if (outcome.error !== undefined) return { error: outcome.error };
+  return "result" in outcome ? { result: outcome.result } : {};
+}
+
+/**
+ * The messages, with a result in the last open call that it belongs to.
+ *
+ * @param {object[]} messages
+ * @param {types.ToolResult} result
+ */
+function withResult(messages, result) {
+  /** @param {types.MessageToolCall} call */
+  const isOpen = (call) => call.id === result.id && !("result" in call) && !("error" in call);
+  /** @param {any} message @returns {types.MessageToolCall[]} */
+  const callsOf = (message) => message.tool_calls ?? [];
+  const at = messages.findLastIndex((message) => callsOf(message).some(isOpen));
+  if (at < 0) return messages;
+  const calls = callsOf(messages[at]).map((call) => (isOpen(call) ? { ...call, ...outcomeOf(result) } : call));
+  return messages.with(at, { ...messages[at], tool_calls: calls });
 }
 
 // One connection, with reconnects…

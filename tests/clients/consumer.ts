@@ -1,6 +1,6 @@
 // A page that is written in TypeScript: this must compile, and what is marked must not.
 import { Answer, StreamError, follow, newKey, start, stop } from "../../llm_stream/static/llm-stream.js";
-import type { FollowOptions, State, StreamEvent, Usage } from "../../llm_stream/static/llm-stream.js";
+import type { AnswerMessage, FollowOptions, State, StreamEvent, Usage } from "../../llm_stream/static/llm-stream.js";
 
 const options: FollowOptions = {
   signal: new AbortController().signal,
@@ -17,6 +17,13 @@ function shown(event: StreamEvent): string {
       return event.data.text;
     case "tool_call":
       return `${event.data.name ?? ""}${event.data.arguments}`;
+    case "tool_result":
+      return event.data.error ?? JSON.stringify(event.data.result);
+    case "approval":
+      return `${event.data.name} ${event.data.call_id}`;
+    case "source":
+    case "file":
+      return event.data.url;
     case "failure":
       return event.data.message;
     case "usage":
@@ -44,6 +51,13 @@ export async function ask(question: string): Promise<Usage | undefined> {
   } catch (error) {
     if (error instanceof StreamError && error.retryable) console.log(error.status, error.code, error.retryAfter);
   }
+  const messages: object[] = answer.appendTo([{ role: "user", content: question }]);
+  const own: AnswerMessage | undefined = answer.messages[0];
+  console.log(messages, own?.tool_calls?.[0]?.result, answer.steps[0]?.text, answer.data[0]?.name);
+  const approvals = Object.fromEntries(answer.approvals.map(({ id }) => [id, { approved: false, reason: "No." }]));
+  await start("/llm", { messages, approvals });
+  // @ts-expect-error: a decision is yes or no
+  await start("/llm", { messages, approvals: { token: "yes" } });
   // @ts-expect-error: a prompt is text
   await start("/llm", { prompt: 5 });
   return answer.usage;
