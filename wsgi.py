@@ -12,6 +12,7 @@ from flask import Flask
 from flask import Response
 from flask import render_template
 from flask import request
+from flask import url_for
 from openai import OpenAI
 
 from llm_stream import LLMStream
@@ -21,7 +22,7 @@ CONTENT_SECURITY_POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
-    "img-src": "'self'",
+    "img-src": "'self' data:",  # pictures that are asked about, or that are in the answer itself
     "connect-src": "'self'",
     "base-uri": "'none'",
     "form-action": "'none'",
@@ -61,9 +62,20 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     app.register_blueprint(llm, url_prefix="/llm")
 
+    def has_usage() -> bool:
+        return llm.state.ledger is not None and is_at_this_machine()
+
     @app.get("/")
     def page() -> Response:
-        html = render_template("chat.html", has_model=has_model(), model=llm.state.model)
+        state = llm.state
+        html = render_template(
+            "chat.html",
+            has_model=has_model(),
+            model=state.model,
+            models=list(dict.fromkeys((state.model, *state.settings.models))),
+            most_bytes=state.settings.max_request_bytes,
+            usage_url=url_for("llm.usage_page", back=url_for("page")) if has_usage() else None,
+        )
         return Response(html, headers=PAGE_HEADERS)
 
     @app.get("/chat")

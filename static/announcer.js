@@ -12,7 +12,7 @@ const SENTENCES = new Intl.Segmenter(document.documentElement.lang, { granularit
 export class Announcer {
   #region;
   #said = 0; // characters of the text
-  #text = "";
+  #read = () => "";
   #timer = null;
 
   constructor(region) {
@@ -24,16 +24,17 @@ export class Announcer {
     clearTimeout(this.#timer);
     this.#timer = null;
     this.#said = 0;
-    this.#text = "";
+    this.#read = () => "";
   }
 
-  /** Take the text so far. Its new whole sentences are announced together, at most once per `PACE_MS`. */
-  follow(text) {
-    if (text.length < this.#said) this.#said = 0; // rewritten from the start
-    this.#text = text;
+  /** `read()` returns the text so far. Its new whole sentences are announced together, at most once per `PACE_MS`. */
+  follow(read) {
+    this.#read = read;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      const rest = this.#text.slice(this.#said);
+      const text = this.#read();
+      if (text.length < this.#said) this.#said = 0; // rewritten from the start
+      const rest = text.slice(this.#said);
       const whole = rest.slice(0, endOfSentences(rest));
       this.#said += whole.length;
       this.say(spoken(whole));

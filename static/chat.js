@@ -1,131 +1,148 @@
-/** The chat page: ask, stop, edit, regenerate. */
-import { stop } from "../llm/static/llm-stream.js";
+/** The chat page: the composer, the conversations, and what the keys do. */
 import { Announcer } from "./announcer.js";
-import { answer, keep, messages, newTurn, recall } from "./conversation.js";
+import { Attachments } from "./attachments.js";
+import * as kept from "./conversations.js";
+import { isEnter, isTaken } from "./keys.js";
+import { List } from "./list.js";
 import { Scroll } from "./scroll.js";
-import { ending, isEnter, TurnView } from "./turn.js";
+import { Talk } from "./talk.js";
+import { Toast } from "./toast.js";
+
+const NOTE_MS = 8000;
+const ENVELOPE_BYTES = 4096; // what a request has beside its messages
+const BUSY = "An answer is being written. Press Escape to stop it, or send when it is complete.";
+const FULL = "This browser's storage is full: what is new here is lost when you close the page. Delete conversations.";
 
 const page = (id) => document.getElementById(id);
+const composer = page("composer");
+const prompt = page("prompt");
+const mostBytes = Number(composer.dataset.mostBytes) - ENVELOPE_BYTES;
 const scroll = new Scroll(document.querySelector("main"), page("latest"));
-const announcer = new Announcer(page("announcer"));
+const toast = new Toast(page("toast"), focusComposer);
+const attachments = new Attachments(
+  { box: page("attachments"), form: composer, picker: page("picker"), button: page("attach") },
+  mostBytes,
+  { say: note, left: focusComposer },
+);
+const list = new List(page("conversations"), { open, discard, restore });
+const talk = new Talk({
+  element: page("turns"),
+  scroll,
+  announcer: new Announcer(page("announcer")),
+  mostBytes,
+  changed: draw,
+  focus: focusComposer,
+  setAside: (aside, count) => toast.show(setAsideText(count), () => talk.takeBack(aside)),
+  full: () => toast.show(FULL),
+});
+let noteTimer;
 
-let turns = [];
-let views = [];
-let running = null; // the turn that is being answered, with its AbortController
+/** Called after each change of the conversation. */
+function draw() {
+  const { isRunning, conversation } = talk;
+  page("send").textContent = isRunning ? "Stop" : "Send";
+  page("send").classList.toggle("stop", isRunning);
+  page("welcome").hidden = conversation.turns.length > 0;
+  document.title = [conversation.title, document.body.dataset.title].filter(Boolean).join(" · ");
+  list.draw(conversation.id);
+}
 
-function show(turn) {
-  const again = (view) => askFrom(view, view.turn.question);
-  const view = new TurnView(turn, { drawn: () => scroll.grown(), edit: askFrom, again });
-  views.push(view);
-  page("turns").append(view.element);
-  return view;
+function setAsideText(count) {
+  return count > 1 ? `${count} questions were set aside.` : "The earlier answer was set aside.";
+}
+
+/** Say something below the composer, in the place of what the keys do. */
+function note(text) {
+  clearTimeout(noteTimer);
+  page("note").textContent = text;
+  noteTimer = setTimeout(() => page("note").replaceChildren(), NOTE_MS);
 }
 
 function ask(question) {
-  const turn = newTurn(question);
-  turns.push(turn);
-  keep(turns);
-  const view = show(turn);
+  page("note").replaceChildren();
+  talk.ask(question, attachments.take(), page("model")?.value);
+}
+
+function show(conversation) {
+  talk.leave();
+  talk.open(conversation);
   scroll.toEnd();
-  read(view);
+  const model = conversation.turns.at(-1)?.model;
+  if (model && page("model")) page("model").value = model;
+  closeList();
 }
 
-/** Replace an earlier turn, and remove those after it. */
-function askFrom(view, question) {
-  leave();
-  const at = views.indexOf(view);
-  for (const gone of views.splice(at)) gone.element.remove();
-  turns.length = at;
-  ask(question);
-  focusComposer(); // the focused element was removed
+function open(id) {
+  const conversation = kept.load(id);
+  if (conversation) show(conversation);
+  focusComposer();
 }
 
-async function read(view) {
-  const { turn } = view;
-  const reading = { turn, giveUp: new AbortController(), stopped: false };
-  running = reading;
-  announcer.hush();
-  drawComposer();
-  await answer(turn, {
-    history: messages(turns, turn),
-    signal: reading.giveUp.signal,
-    changed: () => {
-      view.change();
-      if (!turn.status) announcer.follow(turn.text);
-    },
-    save: () => keep(turns),
-  });
-  if (running !== reading) return; // another turn replaced it
-  running = null;
-  keep(turns);
-  view.change();
-  drawComposer();
-  announcer.end(turn.text, ending(turn) || "The answer is complete.");
+function startNew() {
+  show(kept.newConversation());
+  focusComposer();
 }
 
-/** Stop, and wait for the usage. The second time, and before there is a URL, do not wait. */
-function halt() {
-  const { turn, giveUp, stopped } = running;
-  if (turn.url) stop(turn.url);
-  if (!turn.url || stopped) giveUp.abort(); // if a stream was started anyway, the server abandons it
-  running.stopped = true;
+function discard(id, title) {
+  const isOpen = id === talk.conversation.id;
+  if (isOpen) talk.leave();
+  kept.discard(id);
+  if (isOpen) show(kept.newConversation());
+  list.draw();
+  closeList();
+  const undo = () => (kept.restore(id), isOpen ? open(id) : list.draw());
+  toast.show(`“${title}” was deleted.`, undo);
+  toast.focus(); // the button that had the focus is gone
 }
 
-/** Stop without waiting for the usage. */
-function leave() {
-  if (!running) return;
-  if (running.turn.url) stop(running.turn.url);
-  running.giveUp.abort();
-  running = null;
-  announcer.hush();
-  drawComposer();
+function restore(id) {
+  kept.restore(id);
+  open(id);
 }
 
-function drawComposer() {
-  page("send").textContent = running ? "Stop" : "Send";
-  page("send").classList.toggle("stop", Boolean(running));
-  page("prompt").required = !running;
+/** On a narrow page the list lies over the conversation. */
+function closeList() {
+  if (page("conversations").matches(":popover-open")) page("conversations").hidePopover();
 }
 
 /** Focus the composer, but do not open a phone's keyboard. */
 function focusComposer() {
-  if (matchMedia("(pointer: fine)").matches) page("prompt").focus();
+  if (matchMedia("(pointer: fine)").matches) prompt.focus();
   else document.querySelector("main").focus();
 }
 
-page("composer").addEventListener("submit", (event) => {
+composer.addEventListener("submit", (event) => {
   event.preventDefault();
-  const question = page("prompt").value.trim();
-  if (running) halt();
-  else if (question) {
-    page("prompt").value = "";
-    ask(question);
-  }
+  const question = prompt.value.trim();
+  if (talk.isRunning) return talk.halt();
+  if (!question && attachments.isEmpty) return note("Write a question first.");
+  prompt.value = "";
+  ask(question);
 });
-page("prompt").addEventListener("keydown", (event) => {
+prompt.addEventListener("keydown", (event) => {
   if (!isEnter(event)) return;
   event.preventDefault();
-  if (!running) page("composer").requestSubmit();
+  if (talk.isRunning) note(BUSY);
+  else composer.requestSubmit();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && running) halt();
+  if (event.key === "Escape" && talk.isRunning && !isTaken()) talk.halt();
 });
 page("latest").addEventListener("click", focusComposer);
-page("new").addEventListener("click", () => {
-  leave();
-  turns = [];
-  views = [];
-  keep(turns);
-  page("turns").replaceChildren();
+page("new").addEventListener("click", startNew);
+page("welcome").addEventListener("click", ({ target }) => {
+  if (target.localName !== "button") return;
+  ask(target.textContent);
   focusComposer();
 });
-addEventListener("pagehide", () => keep(turns)); // including a partial answer
+addEventListener("pagehide", () => talk.keep()); // including a partial answer
+kept.watch((id) => {
+  list.draw();
+  if (id !== talk.conversation.id || talk.sync()) return;
+  show(kept.newConversation());
+  toast.show("This conversation was deleted in another tab.", () => restore(id));
+});
 
-turns = recall();
-turns.forEach(show);
-scroll.toEnd();
-const last = views.at(-1);
-if (last && !last.turn.status) {
-  last.turn.state = "reconnecting";
-  read(last);
-}
+kept.purge();
+show(kept.load(kept.opened()) ?? kept.newConversation());
+talk.resume(true);

@@ -1,48 +1,35 @@
 /** Shows a question and its answer on the page. */
+import { textOf } from "./answering.js";
 import { copy } from "./code.js";
-import { Markdown } from "./markdown.js";
+import { element, reconcile } from "./elements.js";
+import { extras } from "./extras.js";
+import { footing, isWaiting } from "./footing.js";
+import { isEnter } from "./keys.js";
+import { StepView } from "./step.js";
 
-const STATES = { thinking: "Thinking…", writing: "Writing…", reconnecting: "Connection lost. Reconnecting…" };
-const ENDINGS = {
-  completed: "",
-  incomplete: "Cut short",
-  cancelled: "Stopped",
-  abandoned: "Stopped: nobody was reading",
-  failed: "Failed",
-  timed_out: "Timed out",
-  over_budget: "Over budget",
-  interrupted: "Interrupted",
-};
-const SYMBOLS = { INR: "₹", USD: "$", EUR: "€", GBP: "£" };
 const HIDDEN_PAGE_MS = 250;
 const FRAME_MS = 16;
 const REST = 2; // drawing takes at most a third of the time
-const BITE = 4000; // characters drawn at once, so that the page stays responsive
-
-/** How the answer ended, in words; empty if it is complete. */
-export function ending(turn) {
-  return turn.message || ENDINGS[turn.status];
-}
+const NOTHING = { text: "", refusal: "", reasoning: "", toolCalls: [] };
 
 export class TurnView {
-  #answer;
-  #reasoning;
+  #steps = [];
   #isScheduled = false;
   #cost = 0;
-  #drawn;
+  #calls;
 
-  /** Calls `drawn` after each update, and `edit` or `again` when the reader asks for it. */
-  constructor(turn, { drawn, edit, again }) {
+  /** Calls `drawn` after each update, and `edit`, `again` or `decide` when the reader asks for it. */
+  constructor(turn, calls) {
     this.turn = turn;
     this.element = document.getElementById("turn").content.firstElementChild.cloneNode(true);
     this.part = (name) => this.element.querySelector(`.${name}`);
     this.part("question").textContent = turn.question;
-    this.#answer = new Markdown(this.part("answer"));
-    this.#reasoning = new Markdown(this.part("reasoning").lastElementChild);
-    this.part("copy-answer").onclick = ({ target }) => copy(turn.text, target);
-    this.part("again").onclick = () => again(this);
-    this.part("edit").onclick = () => this.#edit((question) => edit(this, question));
-    this.#drawn = drawn;
+    this.part("question").hidden = !turn.question;
+    reconcile(this.part("question-files"), (turn.files ?? []).map(fileOf));
+    this.part("copy-answer").onclick = ({ target }) => copy(textOf(turn), target);
+    this.part("again").onclick = () => calls.again(this);
+    this.part("edit").onclick = () => this.#edit((question) => calls.edit(this, question));
+    this.#calls = calls;
     this.change();
   }
 
@@ -57,36 +44,53 @@ export class TurnView {
 
   #draw() {
     const began = performance.now();
-    const { turn, element } = this;
+    const { turn } = this;
     this.#isScheduled = false;
-    const isWhole = [this.#write(this.#reasoning, turn.reasoning), this.#write(this.#answer, turn.text)].every(Boolean);
-    this.part("reasoning").hidden = !turn.reasoning;
-    if (isWhole) {
-      element.dataset.state = turn.status ?? turn.state;
-      element.setAttribute("aria-busy", !turn.status);
+    if (this.#drawSteps()) {
+      this.element.dataset.state = turn.status ?? turn.state;
+      this.element.setAttribute("aria-busy", !turn.status);
+      reconcile(this.part("extras"), turn.legs.flatMap(extras));
       this.#foot();
     } else this.change();
-    this.#drawn();
+    this.#calls.drawn();
     this.#cost = performance.now() - began;
   }
 
-  /** Draw the next piece. Returns whether all of the text is drawn. */
-  #write(markdown, text) {
-    const end = Math.min(text.length, markdown.length + BITE);
-    markdown.show(text.slice(0, end), Boolean(this.turn.status) && end === text.length);
-    return end === text.length;
+  /** Returns whether all of the text is drawn. */
+  #drawSteps() {
+    const { legs, status } = this.turn;
+    const steps = legs.length ? legs.flatMap((leg) => leg.steps.map((step) => ({ step, leg }))) : [{ step: NOTHING }];
+    for (const gone of this.#steps.splice(steps.length)) gone.element.remove();
+    while (this.#steps.length < steps.length) {
+      const view = new StepView();
+      this.#steps.push(view);
+      this.part("steps").append(view.element);
+    }
+    return steps
+      .map(({ step, leg }, at) => {
+        const isOver = Boolean(status) || at < steps.length - 1;
+        return this.#steps[at].show(step, isOver, (call) => this.#about(call, leg));
+      })
+      .every(Boolean);
+  }
+
+  #about({ approval }, leg) {
+    const { legs, status, decisions = {} } = this.turn;
+    const canDecide = isWaiting(this.turn) && leg === legs.at(-1);
+    return {
+      isOver: Boolean(status) || leg !== legs.at(-1),
+      decision: decisions[approval],
+      decide: canDecide ? (isAllowed) => this.#calls.decide(this, approval, isAllowed) : undefined,
+    };
   }
 
   #foot() {
     const { turn } = this;
     const texts = footing(turn);
     const state = this.part("state");
-    if (state.textContent !== texts.join("")) {
-      const spans = texts.map((text) => Object.assign(document.createElement("span"), { textContent: text }));
-      state.replaceChildren(...spans);
-    }
+    if (state.textContent !== texts.join("")) reconcile(state, texts.map((text) => element("span", {}, [text])));
     this.part("actions").hidden = !turn.status;
-    this.part("copy-answer").hidden = !turn.text;
+    this.part("copy-answer").hidden = !textOf(turn);
     const failed = Boolean(turn.retryable);
     this.part("again").textContent = failed ? "Try again" : "Regenerate";
     this.part("again").classList.toggle("prominent", failed);
@@ -120,26 +124,9 @@ export class TurnView {
   }
 }
 
-/** Whether Enter should send. Not with Shift, which makes a new line, nor while an input method composes. */
-export function isEnter(event) {
-  return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.target.localName === "textarea";
-}
-
-function footing(turn) {
-  if (!turn.status) return [STATES[turn.state]];
-  const { usage = {} } = turn;
-  const about = usage.source === "estimated" ? "about " : "";
-  const parts = [ending(turn)];
-  if (usage.input_tokens !== undefined) parts.push(`${about}${usage.input_tokens} tokens in`);
-  if (usage.output_tokens !== undefined) parts.push(`${about}${usage.output_tokens} tokens out`);
-  if (usage.cost !== undefined) parts.push(about + money(usage));
-  else if (usage.source !== "none" && turn.usage) parts.push("cost unknown");
-  if (turn.ttft) parts.push(`first token after ${(turn.ttft / 1000).toFixed(2)} s`);
-  return parts.filter(Boolean);
-}
-
-function money({ cost, currency }) {
-  const amount = Number(cost);
-  const figure = amount && amount < 0.01 ? amount.toPrecision(2) : amount.toFixed(4);
-  return SYMBOLS[currency] ? SYMBOLS[currency] + Number(figure) : `${Number(figure)} ${currency}`;
+/** A file of the question. After a reload only its name is there. */
+function fileOf({ name, type, url }) {
+  if (!url) return element("li", { class: "file" }, [`${name} (not kept in this browser)`]);
+  if (!type.startsWith("image/")) return element("li", { class: "file" }, [name]);
+  return element("li", {}, [element("img", { src: url, alt: name })]);
 }

@@ -45,15 +45,18 @@ templates = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Links:
-    """Links to the page with other filters."""
+    """Links to the page with other filters. `back` is where it leads back to."""
 
     filters: Filters
     by: Dimension
     files: Mapping[str, str]
+    back: str | None = None
 
     def to(self, file: str = "page", /, **changed: Any) -> str:
         by = changed.pop("by", self.by)
         query = {**replace(self.filters, **changed).as_query(), "by": by}
+        if self.back and file == "page":
+            query["back"] = self.back
         return f"{self.files[file]}?{urlencode(query, doseq=True)}"
 
     def only(self, dimension: Dimension, value: str) -> str:
@@ -69,10 +72,18 @@ class Links:
 FIELDS: dict[Dimension, str] = {"model": "models", "owner": "owners", "status": "statuses"}
 
 
-def rendered(ledger: Ledger, filters: Filters, by: Dimension, files: Mapping[str, str], *, is_for_all: bool) -> str:
-    """The page's HTML. `is_for_all`: whether to show owners."""
+def rendered(
+    ledger: Ledger,
+    filters: Filters,
+    by: Dimension,
+    files: Mapping[str, str],
+    *,
+    is_for_all: bool,
+    back: str | None = None,
+) -> str:
+    """The page's HTML. `is_for_all`: whether to show owners. `back`: a path of the same site, for a link."""
     data = report(ledger, filters, by)
-    links = Links(filters, by, files)
+    links = Links(filters, by, files, back)
     today = filters.today
     template = templates.get_template("usage.html")
     render = partial(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import json
+from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from .script import Pause
 from .script import Script
+from .script import Step
 
 PACE_S = 0.03
 
@@ -21,6 +24,12 @@ Try to break it:
 - Switch the network off and on, or duplicate the tab.
 - Press **Stop**: the upstream is closed at once, and the line below tells what was used until then.
 
+| ask for | to see |
+|---|---|
+| “think” | reasoning, folded above the answer |
+| “weather” | a tool that the server runs |
+| “delete” | a tool that asks you first |
+
 For a real model, start the server again with a key:
 
 ```sh
@@ -28,9 +37,77 @@ export OPENAI_API_KEY=…
 export OPENAI_BASE_URL=…  # if your provider is not OpenAI
 ```"""
 
+REASONING = """The question is “{question}”. Nobody here can think about it: I am a script. \
+So I only show where a model's reasoning would be."""
+
+TOOLS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
+    "weather": ("weather", "I look the weather up.", {"city": "Zürich"}),
+    "delete": ("delete_note", "I would delete the note.", {"note": 1}),
+}
+"""By a word of the question: the tool that is called if the request has it, what is said before, and the arguments."""
+
+FROM_RESULT = """The tool `{name}` returned this:
+
+```json
+{result}
+```
+
+A model would put it into words. The stand-in only shows that it has got it."""
+
 
 def stand_in(request: Any) -> Script:
     messages = request.get("messages") or [{}]
-    question = " ".join(str(messages[-1].get("content", "")).split())[:80]
-    words = STAND_IN.format(question=question).replace(" ", " \0").split("\0")
-    return Script(tuple(itertools.chain.from_iterable(zip(words, itertools.repeat(Pause(PACE_S))))))
+    if messages[-1].get("role") == "tool":
+        return Script(tuple(_spoken(_from_result(messages))))
+    question = _text_of(messages[-1].get("content"))
+    if (call := _call_for(question, request.get("tools") or ())) is not None:
+        name, announcement, arguments = call
+        return Script((*_spoken(announcement), *_called(name, arguments)), finish_reason="tool_calls")
+    return Script((*_thoughts(question), *_spoken(STAND_IN.format(question=question[:80]))))
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message, on one line; of other parts, their names."""
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = (str(part.get("text") or f"({part.get('type', 'nothing')})") for part in parts)
+    return " ".join(" ".join(texts).split())
+
+
+def _call_for(question: str, tools: Any) -> tuple[str, str, dict[str, Any]] | None:
+    offered = {(tool.get("function") or {}).get("name") for tool in tools}
+    called = (call for word, call in TOOLS.items() if word in question.lower() and call[0] in offered)
+    return next(called, None)
+
+
+def _from_result(messages: Any) -> str:
+    calls: Any = next((message["tool_calls"] for message in reversed(messages) if message.get("tool_calls")), ())
+    names = {call["id"]: call["function"]["name"] for call in calls}
+    last = messages[-1]
+    return FROM_RESULT.format(name=names.get(last.get("tool_call_id"), "?"), result=last.get("content"))
+
+
+def _spoken(text: str) -> Iterator[Step]:
+    """Word by word."""
+    for word in text.replace(" ", " \0").split("\0"):
+        yield word
+        yield Pause(PACE_S)
+
+
+def _thoughts(question: str) -> Iterator[Step]:
+    if "think" not in question.lower():
+        return
+    for step in _spoken(REASONING.format(question=question[:80])):
+        yield _chunk(reasoning_content=step) if isinstance(step, str) else step
+
+
+def _called(name: str, arguments: Mapping[str, Any]) -> Iterator[Step]:
+    function = {"name": name, "arguments": ""}
+    yield _chunk(tool_calls=[{"index": 0, "id": f"call_{name}", "type": "function", "function": function}])
+    text = json.dumps(arguments, ensure_ascii=False)
+    for at in range(0, len(text), 6):
+        yield _chunk(tool_calls=[{"index": 0, "function": {"arguments": text[at : at + 6]}}])
+        yield Pause(PACE_S)
+
+
+def _chunk(**delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}

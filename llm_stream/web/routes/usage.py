@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "trusted-types 'none'",
     ]
 )
+LOCAL_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
+"""Not `//elsewhere.example`, and without what browsers read as a slash or leave out: `\\`, tabs and line ends."""
+
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -56,7 +60,9 @@ def add_to(llm: Service) -> None:
 
         links = {name: url_for(f".usage_{name}") for name in ("page", "csv", "json")}
         links |= {file: url_for(".static", filename=f"usage.{file}") for file in ("css", "js")}
-        html = page.rendered(ledger, filters, by, links, is_for_all=scope is None)
+        html = page.rendered(
+            ledger, filters, by, links, is_for_all=scope is None, back=_local_path(request.args.get("back"))
+        )
         return Response(html, headers=HEADERS)
 
     @llm.get("/usage.json")
@@ -81,6 +87,11 @@ def add_to(llm: Service) -> None:
         name = f"usage-{filters.since}-{filters.until}.csv"
         answer.headers.set("Content-Disposition", "attachment", filename=name)
         return answer
+
+
+def _local_path(back: str | None) -> str | None:
+    """The path, if a link to it leads to this site."""
+    return back if back and LOCAL_PATH.fullmatch(back) else None
 
 
 def _read_query(llm: Service, scope: str | None, default: Dimension) -> tuple[Ledger, Filters, Dimension]:

@@ -1,0 +1,188 @@
+/** The conversation that is shown: its turns, and the answer that is being read. */
+import { stop } from "../llm/static/llm-stream.js";
+import { answer, goOn, newTurn, textOf } from "./answering.js";
+import * as kept from "./conversations.js";
+import { ending, isWaiting } from "./footing.js";
+import { messagesFor } from "./history.js";
+import { TurnView } from "./turn.js";
+
+export class Talk {
+  conversation = kept.newConversation();
+  #views = [];
+  #running = null; // the reading of an answer
+  #page;
+
+  /** `page`: `element`, `scroll`, `announcer`, `mostBytes`, and what to call: `changed()`, `focus()`, `setAside(id)`, `full()`. */
+  constructor(page) {
+    this.#page = page;
+  }
+
+  get isRunning() {
+    return this.#running !== null;
+  }
+
+  /** Show a conversation; what the turns of the one before have in common with it stays. */
+  open(conversation) {
+    const { turns } = conversation;
+    const isSame = ({ turn }, at) => turn.key === turns[at]?.key && turn.status === turns[at].status && turn.status;
+    const differs = this.#views.findIndex((view, at) => !isSame(view, at));
+    const same = differs < 0 ? this.#views.length : differs;
+    for (const gone of this.#views.splice(same)) gone.element.remove();
+    for (const [at, { turn }] of this.#views.entries()) turns[at] = turn; // which may still have its pictures
+    this.conversation = conversation;
+    for (const turn of turns.slice(same)) this.#show(turn);
+    kept.setOpened(conversation.id);
+    this.#page.changed();
+  }
+
+  /** Go on with an answer that was being read: after a reload, or, if it has a URL, because another tab has asked. */
+  resume(isOurs) {
+    const view = this.#views.at(-1);
+    if (!view || view.turn.status || !(isOurs || view.turn.url)) return;
+    view.turn.state = "reconnecting";
+    this.#read(view, isOurs);
+  }
+
+  ask(question, files = [], model = undefined) {
+    this.#catchUp();
+    const turn = newTurn(question, files, model);
+    this.conversation.turns.push(turn);
+    this.keep();
+    const view = this.#show(turn);
+    this.#page.scroll.toEnd();
+    this.#read(view, true);
+  }
+
+  /** Replace an earlier turn, and set those after it aside. */
+  #askFrom(view, question) {
+    this.leave();
+    const { turns } = this.conversation;
+    const at = this.#views.indexOf(view);
+    const gone = turns.slice(at);
+    const aside = gone.some(textOf) ? kept.setAside(this.conversation) : undefined;
+    for (const { element } of this.#views.splice(at)) element.remove();
+    turns.length = at;
+    const { files, model } = view.turn;
+    this.ask(question, files, model);
+    this.#page.focus(); // the focused element was removed
+    if (aside) this.#page.setAside(aside, gone.length);
+  }
+
+  /** Let the turns be those that were set aside; the ones that took their place are set aside now. */
+  takeBack(aside) {
+    const turns = kept.takeBack(aside);
+    if (!turns) return;
+    this.leave();
+    if (this.conversation.turns.some(textOf)) kept.setAside(this.conversation);
+    this.conversation = { ...this.conversation, turns };
+    this.keep();
+    this.open(this.conversation);
+  }
+
+  /** When all calls of an answer are decided, the next answer goes on with them. */
+  #decide(view, token, isAllowed) {
+    const { turn } = view;
+    turn.decisions = { ...turn.decisions, [token]: isAllowed };
+    this.keep();
+    view.change();
+    const tokens = turn.legs.at(-1).approvals.map(({ id }) => id);
+    if (!isWaiting(turn) || !tokens.every((each) => each in turn.decisions)) return;
+    goOn(turn, Object.fromEntries(tokens.map((each) => [each, decision(turn.decisions[each])])));
+    this.keep();
+    this.#read(view, true);
+  }
+
+  #show(turn) {
+    const view = new TurnView(turn, {
+      drawn: () => this.#page.scroll.grown(),
+      edit: (from, question) => this.#askFrom(from, question),
+      again: (from) => this.#askFrom(from, from.turn.question),
+      decide: (of, token, isAllowed) => this.#decide(of, token, isAllowed),
+    });
+    this.#views.push(view);
+    this.#page.element.append(view.element);
+    return view;
+  }
+
+  async #read(view, isOurs) {
+    const { turn } = view;
+    const { announcer, mostBytes } = this.#page;
+    const reading = { view, isOurs, giveUp: new AbortController(), isStopped: false };
+    this.#running = reading;
+    announcer.hush();
+    this.#page.changed();
+    await answer(turn, {
+      messages: () => messagesFor(this.conversation.turns, turn, mostBytes),
+      signal: reading.giveUp.signal,
+      changed: () => {
+        view.change();
+        if (!turn.status) announcer.follow(() => textOf(turn));
+      },
+      save: () => this.#running === reading && isOurs && this.keep(),
+    });
+    if (this.#running !== reading) return; // another turn replaced it
+    this.#running = null;
+    this.keep();
+    view.change();
+    this.#page.changed();
+    announcer.end(textOf(turn), ending(turn) || "The answer is complete.");
+  }
+
+  /** Stop, and wait for the usage. The second time, and before there is a URL, do not wait. */
+  halt() {
+    const { view, giveUp, isStopped } = this.#running;
+    const { url } = view.turn;
+    if (url) stop(url);
+    if (!url || isStopped) giveUp.abort(); // if a stream was started anyway, the server abandons it
+    this.#running.isStopped = true;
+  }
+
+  /** Stop without waiting for the usage. An answer that another tab has asked for goes on there. */
+  leave() {
+    if (!this.#running) return;
+    const { view, isOurs } = this.#running;
+    if (isOurs && view.turn.url) stop(view.turn.url);
+    this.#drop();
+    if (!isOurs) return;
+    view.turn.status = "cancelled";
+    this.keep();
+  }
+
+  #drop() {
+    this.#running?.giveUp.abort();
+    this.#running = null;
+    this.#page.announcer.hush();
+    this.#page.changed();
+  }
+
+  /** Store the conversation, unless another tab has changed it meanwhile. */
+  keep() {
+    if (!this.conversation.turns.length || kept.isStale(this.conversation)) return;
+    if (!kept.save(this.conversation)) this.#page.full();
+    this.#page.changed();
+  }
+
+  /** Another tab has written this conversation. Returns whether it is still there. */
+  sync() {
+    const stored = kept.load(this.conversation.id);
+    if (!stored) return false;
+    const running = this.#running?.view.turn;
+    const isSame = stored.turns.length === this.conversation.turns.length && stored.turns.at(-1)?.key === running?.key;
+    if (running && isSame) this.conversation.stamp = stored.stamp;
+    else {
+      this.#drop();
+      this.open(stored);
+      this.resume(false);
+    }
+    return true;
+  }
+
+  #catchUp() {
+    if (this.conversation.stamp && kept.isStale(this.conversation)) this.sync();
+  }
+}
+
+/** The form in which a request has a decision. */
+function decision(isAllowed) {
+  return isAllowed || { approved: false, reason: "The user denied it." };
+}
