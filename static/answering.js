@@ -5,7 +5,7 @@ import { Answer, follow, newKey, start, StreamError } from "../llm/static/llm-st
 const PREFIX = new URL("../llm", import.meta.url).pathname;
 const LONGEST_TASK_MS = 12;
 
-/** A question. `legs` are its answers: one, and after each approval another. `leg` is the one that is read or awaited. */
+/** A question. `legs` are its answers: one, and another after each approval. `leg` is the one that is read now. */
 export function newTurn(question, files, model) {
   return { question, files, model, legs: [], leg: 0, ...unanswered() };
 }

@@ -34,7 +34,7 @@ export function isStale({ id, stamp }) {
   return read(HEAD + id)?.stamp !== stamp;
 }
 
-/** Store the conversation over what is stored. Returns whether it is kept; if storage is full, deleted ones go first. */
+/** Store it over what is stored. Returns whether it is kept; if storage is full, deleted conversations go first. */
 export function save(conversation) {
   conversation.title ||= titleOf(conversation.turns);
   conversation.stamp = newKey();
@@ -101,12 +101,12 @@ function forget(id) {
 
 /** The storage holds some 5 MB, which is a few pictures. */
 function withoutPictures(key, value) {
-  return key === "url" && typeof value === "string" && value.startsWith("data:") ? undefined : value;
+  return key === "url" && String(value).startsWith("data:") ? undefined : value;
 }
 
 /** Not if another version of this page wrote it in another form. */
 function isReadable(turns) {
-  return Array.isArray(turns) && turns.every(({ question, legs }) => typeof question === "string" && Array.isArray(legs));
+  return Array.isArray(turns) && turns.every(({ legs }) => Array.isArray(legs));
 }
 
 function titleOf([{ question, files } = {}]) {

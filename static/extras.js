@@ -38,7 +38,7 @@ function sourceOf({ url, title }) {
   return link(url, title || url) ?? title ?? url;
 }
 
-/** A picture is shown only if it is in the answer itself: an address that loads by itself could leak the conversation. */
+/** Only a picture in the answer itself is shown: an address that loads by itself could leak the conversation. */
 function fileOf({ url, media_type: type, name }) {
   const label = name || type || "file";
   if (!url) return `${label} (not kept in this browser)`;

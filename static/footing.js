@@ -44,7 +44,8 @@ function total(usages) {
   if (usages.length < 2) return usages[0];
   const sum = { source: usages.some(({ source }) => source === "estimated") ? "estimated" : usages[0].source };
   for (const name of TOKENS) {
-    if (usages.every((usage) => usage[name] !== undefined)) sum[name] = usages.reduce((all, usage) => all + usage[name], 0);
+    const all = usages.map((usage) => usage[name]);
+    if (!all.includes(undefined)) sum[name] = all.reduce((one, other) => one + other);
   }
   const { currency } = usages[0];
   if (usages.some((usage) => usage.cost === undefined || usage.currency !== currency)) return sum;

@@ -38,13 +38,18 @@ function exchange({ question, files = [], legs }, count, hasFiles) {
 
 function contentOf(question, files, hasFiles) {
   if (!files.length) return question;
-  const parts = files.map((file) => (hasFiles && file.url ? partOf(file) : textPart(`(The file ${file.name} was here.)`)));
+  const parts = files.map((file) => (hasFiles && file.url ? partOf(file) : goneFile(file)));
   return [...(question ? [textPart(question)] : []), ...parts];
 }
 
 function partOf({ name, type, url }) {
   if (type.startsWith("image/")) return { type: "image_url", image_url: { url } };
   return { type: "file", file: { filename: name, file_data: url } };
+}
+
+/** So that the model knows why it was asked. */
+function goneFile({ name }) {
+  return textPart(`(The file ${name} is no longer there.)`);
 }
 
 function textPart(text) {

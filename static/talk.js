@@ -12,7 +12,7 @@ export class Talk {
   #running = null; // the reading of an answer
   #page;
 
-  /** `page`: `element`, `scroll`, `announcer`, `mostBytes`, and what to call: `changed()`, `focus()`, `setAside(id)`, `full()`. */
+  /** `page` has `element`, `scroll`, `announcer`, `mostBytes`, and is told: `changed()`, `focus()`, `setAside()`, `full()`. */
   constructor(page) {
     this.#page = page;
   }

@@ -512,6 +512,12 @@ COUNT = """
 """
 
 
+KEPT_TURNS = """() => {
+    const name = Object.keys(localStorage).find((key) => key.startsWith("llm-stream.turns."));
+    return JSON.parse(localStorage[name]);
+}"""
+
+
 def test_twenty_thousand_tokens_are_drawn_by_frames(
     page: Page, site: Server, upstream: Upstream, record_property: Any
 ) -> None:
@@ -526,9 +532,7 @@ def test_twenty_thousand_tokens_are_drawn_by_frames(
     expect(turn).to_have_attribute("data-state", "completed", timeout=60_000)
     record_property("longest task in ms", page.evaluate("longest"))
     assert page.evaluate("writes") < len(tokens) / 20
-    assert text.rstrip().startswith(
-        page.evaluate("JSON.parse(sessionStorage['llm-stream.conversation'])[0].text")[:1000]
-    )
+    assert text.rstrip().startswith(page.evaluate(KEPT_TURNS)[0]["legs"][0]["steps"][0]["text"][:1000])
 
 
 # What it is made of

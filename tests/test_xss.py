@@ -195,7 +195,7 @@ def test_the_policy_allows_files_of_the_site_and_nothing_else(site: Server) -> N
     headers = httpx2.get(site.url).headers
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'none'"
-    assert set(policy.values()) == {"'none'", "'self'", "'script'", "dompurify"}
+    assert set(policy.values()) == {"'none'", "'self'", "'self' data:", "'script'", "dompurify"}
     assert policy["require-trusted-types-for"] == "'script'"
     assert {"base-uri", "form-action", "frame-ancestors"} <= {name for name in policy if policy[name] == "'none'"}
     assert headers["X-Content-Type-Options"] == "nosniff"
