@@ -1,5 +1,6 @@
 /** Pictures and PDFs for the next question: chosen, dropped or pasted. */
 import { element, reconcile } from "./elements.js";
+import { smaller } from "./picture.js";
 
 const TYPES = ["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"];
 const SHARE = 0.75; // of a request; the rest is for the conversation
@@ -66,12 +67,19 @@ export class Attachments {
   }
 
   async #addOne(file) {
-    const url = await read(file);
-    const size = [...this.#files, { url }].reduce((sum, each) => sum + each.url.length, 0);
-    if (size > this.#mostBytes) {
-      const most = ((this.#mostBytes * 3) / 4 / 1e6).toFixed(1); // base64 takes four bytes for three
-      this.#say(`${file.name} is too large: the files of a question may have ${most} MB together.`);
-    } else this.#set([...this.#files, { name: file.name, type: file.type, url }]);
+    if (this.#fit(file, await read(file))) return;
+    const less = file.type.startsWith("image/") ? await smaller(file) : file;
+    if (less !== file && this.#fit(less, await read(less))) return;
+    const most = ((this.#mostBytes * 3) / 4 / 1e6).toFixed(1); // base64 takes four bytes for three
+    this.#say(`${file.name} is too large: the files of a question may have ${most} MB together.`);
+  }
+
+  /** Returns whether it fits. */
+  #fit({ name, type }, url) {
+    const size = this.#files.reduce((sum, file) => sum + file.url.length, url.length);
+    if (size > this.#mostBytes) return false;
+    this.#set([...this.#files, { name, type, url }]);
+    return true;
   }
 
   #remove(at) {

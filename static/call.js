@@ -10,8 +10,14 @@ export class Call {
     this.element = document.getElementById("call").content.firstElementChild.cloneNode(true);
     this.part = (name) => this.element.querySelector(`.${name}`);
     this.#body = this.part("call-body");
-    this.part("allow").onclick = () => this.#decide(true);
-    this.part("deny").onclick = () => this.#decide(false);
+    this.part("allow").onclick = () => this.#answer(true);
+    this.part("deny").onclick = () => this.#answer(false);
+  }
+
+  #answer(isAllowed) {
+    this.part("approval").hidden = true;
+    this.element.querySelector("details").open = false;
+    this.#decide(isAllowed);
   }
 
   /** `isOver`: nothing more comes. `decision` is undefined if there is none yet, `decide` is if none can be made. */

@@ -2,7 +2,7 @@
 import { stop } from "../llm/static/llm-stream.js";
 import { answer, goOn, newTurn, textOf } from "./answering.js";
 import * as kept from "./conversations.js";
-import { ending, isWaiting } from "./footing.js";
+import { ending } from "./footing.js";
 import { messagesFor } from "./history.js";
 import { TurnView } from "./turn.js";
 
@@ -86,7 +86,8 @@ export class Talk {
     this.keep();
     view.change();
     const tokens = turn.legs.at(-1).approvals.map(({ id }) => id);
-    if (!isWaiting(turn) || !tokens.every((each) => each in turn.decisions)) return;
+    if (!tokens.every((each) => each in turn.decisions)) return view.focusApproval();
+    this.#page.focus(); // the buttons are gone
     goOn(turn, Object.fromEntries(tokens.map((each) => [each, decision(turn.decisions[each])])));
     this.keep();
     this.#read(view, true);

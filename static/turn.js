@@ -42,6 +42,11 @@ export class TurnView {
     else requestAnimationFrame(() => this.#draw());
   }
 
+  /** Focus the next call that waits for a decision. */
+  focusApproval() {
+    this.element.querySelector(".approval:not([hidden]) .allow")?.focus();
+  }
+
   #draw() {
     const began = performance.now();
     const { turn } = this;
