@@ -135,7 +135,7 @@ page("welcome").addEventListener("click", ({ target }) => {
   ask(target.textContent);
   focusComposer();
 });
-addEventListener("pagehide", () => talk.keep()); // including a partial answer
+addEventListener("pagehide", () => talk.isRunning && talk.keep()); // the partial answer
 kept.watch((id) => {
   list.draw();
   if (id !== talk.conversation.id || talk.sync()) return;

@@ -18,7 +18,7 @@ export function newConversation() {
 /** The heads of all conversations, with their ids, the latest first. */
 export function heads() {
   const all = names(HEAD).map((id) => ({ ...read(HEAD + id), id }));
-  return all.filter(({ changed }) => changed).sort((one, other) => other.changed - one.changed);
+  return all.filter(({ title, changed }) => title && changed).sort((one, other) => other.changed - one.changed);
 }
 
 /** The conversation; undefined if there is none, or if it is deleted. */

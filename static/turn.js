@@ -63,8 +63,8 @@ export class TurnView {
 
   /** Returns whether all of the text is drawn. */
   #drawSteps() {
-    const { legs, status } = this.turn;
-    const steps = legs.length ? legs.flatMap((leg) => leg.steps.map((step) => ({ step, leg }))) : [{ step: NOTHING }];
+    const { status } = this.turn;
+    const steps = stepsOf(this.turn);
     for (const gone of this.#steps.splice(steps.length)) gone.element.remove();
     while (this.#steps.length < steps.length) {
       const view = new StepView();
@@ -127,6 +127,13 @@ export class TurnView {
     question.replaceWith(form);
     field.focus();
   }
+}
+
+/** Those that say something, and the last one, which may still do so. There is always one. */
+function stepsOf({ legs }) {
+  const all = legs.flatMap((leg) => leg.steps.map((step) => ({ step, leg })));
+  const says = ({ step }) => step.text || step.refusal || step.reasoning || step.toolCalls.length;
+  return all.length ? all.filter((each, at) => says(each) || at === all.length - 1) : [{ step: NOTHING }];
 }
 
 /** A file of the question. After a reload only its name is there. */
