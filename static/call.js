@@ -5,6 +5,7 @@ import { jsonBox } from "./json.js";
 export class Call {
   #body;
   #decide = () => {};
+  #hasAsked = false;
 
   constructor() {
     this.element = document.getElementById("call").content.firstElementChild.cloneNode(true);
@@ -33,10 +34,8 @@ export class Call {
     this.part("approval").hidden = !isAsking || !decide || decision !== undefined;
     this.part("approval").setAttribute("aria-label", `May ${name} run?`);
     this.part("approval").firstElementChild.textContent = `May ${name} run with these arguments?`;
-    if (isAsking && !this.element.dataset.asked) {
-      this.element.dataset.asked = "";
-      this.element.querySelector("details").open = true; // one should see what one allows
-    }
+    if (isAsking && !this.#hasAsked) this.element.querySelector("details").open = true; // one should see what one allows
+    this.#hasAsked ||= isAsking;
   }
 }
 

@@ -17,8 +17,8 @@ from .test_chat_page import is_over
 pytestmark = pytest.mark.browser
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs=")
-PICTURE = {"name": "sky.gif", "mimeType": "image/gif", "buffer": PIXEL}
-DOCUMENT = {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"}
+PICTURE: Any = {"name": "sky.gif", "mimeType": "image/gif", "buffer": PIXEL}
+DOCUMENT: Any = {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"}
 
 GIVE = """([type, name, mimeType, base64]) => {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -145,13 +145,14 @@ def test_a_file_can_be_removed_by_keyboard(chat: Page, server: Routed) -> None:
 
 
 def test_other_files_are_refused_in_plain_words(chat: Page) -> None:
-    chat.set_input_files("#picker", files=[{"name": "a.zip", "mimeType": "application/zip", "buffer": b"PK"}])
+    archive: Any = {"name": "a.zip", "mimeType": "application/zip", "buffer": b"PK"}
+    chat.set_input_files("#picker", files=[archive])
     expect(chat.locator("#note")).to_have_text("a.zip is not a picture (PNG, JPEG, GIF, WebP) or a PDF.")
     expect(chat.locator("#attachments li")).to_have_count(0)
 
 
 def test_a_document_that_is_larger_than_a_request_is_refused_in_plain_words(chat: Page) -> None:
-    large = {"name": "book.pdf", "mimeType": "application/pdf", "buffer": b"%PDF" + bytes(700_000)}
+    large: Any = {"name": "book.pdf", "mimeType": "application/pdf", "buffer": b"%PDF" + bytes(700_000)}
     chat.set_input_files("#picker", files=[large])
     expect(chat.locator("#note")).to_contain_text("book.pdf is too large: the files of a question may have 0.6 MB")
     expect(chat.locator("#attachments li")).to_have_count(0)
@@ -192,7 +193,7 @@ def test_pictures_are_not_kept_in_the_browser_and_the_page_says_so(chat: Page, s
 
 
 def test_pictures_of_old_questions_are_left_out_where_a_request_would_be_too_large(chat: Page, server: Routed) -> None:
-    large = {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF" + bytes(450_000)}
+    large: Any = {"name": "notes.pdf", "mimeType": "application/pdf", "buffer": b"%PDF" + bytes(450_000)}
     for number in range(3):
         server.say(f"Answer {number}.")
         attach(chat, large if number < 2 else PICTURE)

@@ -314,6 +314,101 @@ def test_a_new_conversation_leaves_nothing_behind(chat: Page, upstream: Upstream
     assert contents(upstream, 1) == ["second"]
 
 
+# The composer
+
+BUSY = "An answer is being written. Press Escape to stop it, or send when it is complete."
+
+
+def test_an_empty_page_invites_with_examples_that_can_be_clicked(chat: Page, upstream: Upstream) -> None:
+    upstream.answer("one")
+    examples = chat.get_by_role("region", name="Examples").get_by_role("button")
+    expect(examples).to_have_count(4)
+    question = examples.first.inner_text()
+    examples.first.click()
+    is_over(chat.locator(".turn"))
+    expect(chat.locator(".question")).to_have_text(question)
+    expect(examples.first).to_be_hidden()
+    expect(chat.get_by_label("Message")).to_be_focused()
+    chat.get_by_role("button", name="New conversation").click()
+    expect(examples.first).to_be_visible()
+
+
+def test_the_page_says_what_the_keys_do_where_there_are_keys(page: Page, browser: Any, site: Server) -> None:
+    page.goto(site.url)
+    expect(page.get_by_label("Message")).to_have_accessible_description(re.compile("Enter sends · Shift"))
+    context = browser.new_context(**PICTURES["chat-phone"], is_mobile=True)
+    phone = context.new_page()
+    phone.goto(site.url)
+    expect(phone.get_by_text("Enter sends")).to_be_hidden()
+    context.close()
+
+
+def test_enter_while_an_answer_is_written_says_why_nothing_happens(chat: Page, upstream: Upstream) -> None:
+    gate = Gate()
+    upstream.answer("Hel", gate, "lo")
+    upstream.answer("Yes.")
+    turn = ask(chat)
+    expect(turn.locator(".answer")).to_have_text("Hel")
+    chat.keyboard.type("Really?")
+    chat.keyboard.press("Enter")
+    expect(chat.get_by_text(BUSY)).to_be_visible()
+    assert chat.locator("#note").get_attribute("role") == "status"
+    expect(chat.get_by_label("Message")).to_have_value("Really?")  # nothing is lost
+    gate.open()
+    is_over(turn)
+    chat.keyboard.press("Enter")
+    is_over(chat.locator(".turn").nth(1))
+    expect(chat.get_by_text(BUSY)).to_be_hidden()
+    assert contents(upstream, 1)[-1] == "Really?"
+
+
+def test_enter_without_a_question_says_so(chat: Page, upstream: Upstream) -> None:
+    chat.get_by_label("Message").fill("  ")
+    chat.keyboard.press("Enter")
+    expect(chat.get_by_text("Write a question first.")).to_be_visible()
+    assert upstream.requests == []
+
+
+# Models and usage
+
+
+def test_there_is_no_menu_of_models_where_there_is_one(chat: Page) -> None:
+    expect(chat.get_by_label("Model")).to_have_count(0)
+    expect(chat.locator("header")).to_contain_text("openai/gpt-4o-mini")
+
+
+def test_the_model_is_chosen_from_those_that_are_allowed(page: Page, upstream: Upstream, serve: Any) -> None:
+    server = serve(upstream, models=["vendor/large", "vendor/small"])
+    page.goto(server.url)
+    menu = page.get_by_label("Model", exact=True)
+    expect(menu.locator("option")).to_have_text(["openai/gpt-4o-mini", "vendor/large", "vendor/small"])
+    menu.select_option("vendor/small")
+    before = len(upstream.requests)
+    upstream.answer("one")
+    turn = ask(page)
+    is_over(turn)
+    assert upstream.requests[before].json["model"] == "vendor/small"
+    expect(turn.locator(".state")).to_contain_text("vendor/small")
+    page.reload()
+    expect(menu).to_have_value("vendor/small")  # a conversation goes on with its model
+
+
+def test_usage_is_one_click_away_and_so_is_the_way_back(chat: Page, site: Server) -> None:
+    chat.get_by_role("link", name="Usage").click()
+    expect(chat.get_by_role("heading", name="Usage")).to_be_visible()
+    chat.get_by_role("link", name="7 days").click()  # the way back outlives a filter
+    chat.get_by_role("button", name="Show").click()
+    chat.get_by_role("link", name="Back").click()
+    expect(chat).to_have_url(f"{site.url}/")
+
+
+def test_usage_is_not_offered_to_those_who_may_not_see_it(page: Page, site: Server) -> None:
+    page.set_extra_http_headers({"X-Forwarded-For": "203.0.113.9"})
+    page.goto(site.url)
+    expect(page.get_by_label("Message")).to_be_visible()
+    expect(page.get_by_role("link", name="Usage")).to_have_count(0)
+
+
 # Scrolling
 
 DISTANCE = "main => Math.round(main.scrollHeight - main.scrollTop - main.clientHeight)"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import markupsafe
 import pytest
 from flask import Flask
 from flask import request
@@ -131,6 +132,40 @@ def test_without_a_ledger_it_says_which_setting_makes_one(make_app: Make) -> Non
 def test_the_demo_shows_it_to_this_machine_only(server: Server) -> None:
     assert server.get("/llm/usage").status_code == 200
     assert server.get("/llm/usage", **{"X-Forwarded-For": "203.0.113.9"}).status_code == 403
+
+
+# The way back
+
+
+@pytest.mark.parametrize("path", ["/", "/chat?a=1&b=%2F#top", "/a//b"])
+def test_the_page_leads_back_to_a_path_of_its_site(make: Make, url: str, path: str) -> None:
+    client = make(url).test_client()
+    seen = client.get("/llm/usage", query_string={"back": path}).text
+    assert f'<a href="{markupsafe.escape(path)}">← Back</a>' in seen
+    assert f'name="back" value="{markupsafe.escape(path)}"' in seen
+    assert "back=" not in "".join(re.findall(r'href="([^"]*usage\.(?:csv|json)[^"]*)"', seen))
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "",
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example/",
+        "\\\\evil.example",
+        "/\t/evil.example/",
+        "/\n/evil.example/",
+        " //evil.example/",
+        "javascript:alert(1)",
+        "evil.example",
+        "/ü",
+        "/\x00",
+    ],
+)
+def test_the_page_leads_nowhere_else(make: Make, url: str, elsewhere: str) -> None:
+    seen = make(url).test_client().get("/llm/usage", query_string={"back": elsewhere}).text
+    assert "Back" not in seen and "back" not in seen and "evil" not in seen
 
 
 # What it says

@@ -10,9 +10,17 @@ from playwright.sync_api import Dialog
 from playwright.sync_api import Page
 from playwright.sync_api import expect
 
+from llm_stream.events import Approval
+from llm_stream.events import Data
+from llm_stream.events import File
+from llm_stream.events import Source
+from llm_stream.events import ToolCall
+from llm_stream.events import ToolResult
+
 from .conftest import ROOT
 from .conftest import Server
 from .conftest import eventually
+from .routed import Routed
 
 pytestmark = pytest.mark.browser
 
@@ -133,6 +141,39 @@ def test_nothing_runs_wherever_it_stands(watched: Watched) -> None:
     watched.check()
     watched.page.reload()
     expect(watched.page.locator(".turn")).to_have_count(4)
+    watched.check()
+
+
+def test_nothing_runs_in_what_an_answer_has_beside_its_text(watched: Watched) -> None:
+    server = Routed(watched.page)
+    for payload in PAYLOADS:
+        server.answer(
+            ToolCall(0, payload, "a", payload, server=True),
+            ToolResult("a", payload, {payload: payload}),
+            ToolCall(1, "{}", payload, payload, server=True),
+            ToolResult(payload, payload, error=payload),
+            Source(payload, payload),
+            Source("https://a.example/" + payload, payload),
+            File(payload, payload, payload),
+            File(f"data:image/svg+xml,{payload}", "image/svg+xml", payload),
+            File(f"data:text/html,{payload}", "text/html", payload),
+            File(f"data:image/png;base64,{payload}", "image/png", payload),
+            Data(payload, payload),
+            ToolCall(2, payload, "open", payload, server=True),
+            Approval(payload, "open", payload),
+        )
+        watched.page.get_by_label("Message").fill(payload)
+        watched.page.keyboard.press("Enter")
+        turn = watched.page.locator(".turn").last
+        expect(turn).to_have_attribute("data-state", "completed")
+        expect(turn.locator(".data")).to_have_count(1)
+        expect(turn.get_by_role("button", name="Allow")).to_be_visible()
+        watched.page.get_by_role("button", name="New conversation").click()
+        watched.check()
+    watched.page.reload()
+    expect(watched.page.locator("#conversations .open")).to_have_count(len(PAYLOADS))
+    watched.page.locator("#conversations .open").first.click()
+    expect(watched.page.locator(".data")).to_have_count(1)
     watched.check()
 
 
