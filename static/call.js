@@ -21,6 +21,10 @@ export class Call {
     this.#decide(isAllowed);
   }
 
+  #unfold() {
+    this.element.querySelector("details").open = true;
+  }
+
   /** `isOver`: nothing more comes. `decision` is undefined if there is none yet, `decide` is if none can be made. */
   show(call, { isOver, decision, decide }) {
     const outcome = call.outcome ?? call;
@@ -34,7 +38,7 @@ export class Call {
     this.part("approval").hidden = !isAsking || !decide || decision !== undefined;
     this.part("approval").setAttribute("aria-label", `May ${name} run?`);
     this.part("approval").firstElementChild.textContent = `May ${name} run with these arguments?`;
-    if (isAsking && !this.#hasAsked) this.element.querySelector("details").open = true; // one should see what one allows
+    if (isAsking && !this.#hasAsked) this.#unfold(); // one should see what one allows
     this.#hasAsked ||= isAsking;
   }
 }

@@ -30,6 +30,7 @@ const talk = new Talk({
   scroll,
   announcer: new Announcer(page("announcer")),
   mostBytes,
+  model: () => page("model")?.value,
   changed: draw,
   focus: focusComposer,
   setAside: (aside, count) => toast.show(setAsideText(count), () => talk.takeBack(aside)),
@@ -60,16 +61,23 @@ function note(text) {
 
 function ask(question) {
   page("note").replaceChildren();
-  talk.ask(question, attachments.take(), page("model")?.value);
+  talk.ask(question, attachments.take());
 }
 
-function show(conversation) {
+function show(conversation, isOurs = false) {
+  toast.close(); // what it undoes is no longer shown; it stays in the list
   talk.leave();
   talk.open(conversation);
+  choose(conversation.turns.at(-1)?.model);
   scroll.toEnd();
-  const model = conversation.turns.at(-1)?.model;
-  if (model && page("model")) page("model").value = model;
   closeList();
+  talk.resume(isOurs);
+}
+
+/** A conversation goes on with its model, if there still is one of that name. */
+function choose(model) {
+  const option = [...(page("model")?.options ?? [])].find(({ value }) => value === model);
+  if (option) option.selected = true;
 }
 
 function open(id) {
@@ -144,5 +152,4 @@ kept.watch((id) => {
 });
 
 kept.purge();
-show(kept.load(kept.opened()) ?? kept.newConversation());
-talk.resume(true);
+show(kept.load(kept.opened()) ?? kept.newConversation(), true);

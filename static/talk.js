@@ -6,13 +6,18 @@ import { ending } from "./footing.js";
 import { messagesFor } from "./history.js";
 import { TurnView } from "./turn.js";
 
+const PATIENCE_MS = 60_000; // with another tab that sends its question
+
 export class Talk {
   conversation = kept.newConversation();
   #views = [];
   #running = null; // the reading of an answer
   #page;
 
-  /** `page` has `element`, `scroll`, `announcer`, `mostBytes`, and is told: `changed()`, `focus()`, `setAside()`, `full()`. */
+  /**
+   * `page` has `element`, `scroll`, `announcer`, `mostBytes` and `model()`, and is told by `changed()`, `focus()`,
+   * `setAside()` and `full()`.
+   */
   constructor(page) {
     this.#page = page;
   }
@@ -35,17 +40,22 @@ export class Talk {
     this.#page.changed();
   }
 
-  /** Go on with an answer that was being read: after a reload, or, if it has a URL, because another tab has asked. */
+  /** Go on with an answer that was being read: by this tab before a reload, or by another tab. */
   resume(isOurs) {
     const view = this.#views.at(-1);
-    if (!view || view.turn.status || !(isOurs || view.turn.url)) return;
-    view.turn.state = "reconnecting";
-    this.#read(view, isOurs);
+    if (!view || view.turn.status) return;
+    if (isOurs || view.turn.url) {
+      view.turn.state = "reconnecting";
+      this.#read(view, isOurs);
+    } else if (Date.now() - view.turn.asked > PATIENCE_MS) {
+      Object.assign(view.turn, { status: "failed", message: "The question was not sent.", retryable: true });
+      view.change();
+    }
   }
 
-  ask(question, files = [], model = undefined) {
+  ask(question, files = []) {
     this.#catchUp();
-    const turn = newTurn(question, files, model);
+    const turn = newTurn(question, files, this.#page.model());
     this.conversation.turns.push(turn);
     this.keep();
     const view = this.#show(turn);
@@ -62,8 +72,7 @@ export class Talk {
     const aside = gone.some(textOf) ? kept.setAside(this.conversation) : undefined;
     for (const { element } of this.#views.splice(at)) element.remove();
     turns.length = at;
-    const { files, model } = view.turn;
-    this.ask(question, files, model);
+    this.ask(question, view.turn.files);
     this.#page.focus(); // the focused element was removed
     if (aside) this.#page.setAside(aside, gone.length);
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from time import time
 from typing import Any
 
 import pytest
@@ -343,6 +344,49 @@ def test_a_conversation_that_another_tab_deletes_can_be_had_back_in_both(
     chat.get_by_role("button", name="Undo").click()
     expect(chat.locator(".answer")).to_have_text(["one"])
     expect(listed(other)).to_have_text(["first"])
+
+
+def test_an_answer_whose_tab_was_closed_is_found_from_the_list(chat: Page, upstream: Upstream, site: Server) -> None:
+    other = two_tabs(chat, site)
+    gate = Gate()
+    upstream.answer("Hel", gate, "lo")
+    expect(ask(other, "first").locator(".answer")).to_have_text("Hel")
+    chat.get_by_role("button", name="first", exact=True).click()
+    expect(chat.locator(".answer")).to_have_text(["Hel"])
+    other.close()
+    gate.open()
+    expect(chat.locator(".answer")).to_have_text(["Hello"])
+    is_over(chat.locator(".turn"))
+    assert len(upstream.requests) == 1
+    chat.reload()
+    expect(chat.locator(".answer")).to_have_text(["Hello"])
+
+
+def test_a_question_that_never_left_its_tab_can_be_asked_again(chat: Page, upstream: Upstream, site: Server) -> None:
+    other = two_tabs(chat, site)
+    other.route("**/llm/streams", lambda route: route.abort("connectionrefused"))
+    ask(other, "first")
+    expect(listed(chat)).to_have_text(["first"])
+    other.close()
+    chat.clock.set_fixed_time(time() + 120)
+    chat.get_by_role("button", name="first", exact=True).click()
+    is_over(chat.locator(".turn"), "failed")
+    expect(chat.locator(".state")).to_have_text("The question was not sent.")
+    upstream.answer("one")
+    chat.get_by_role("button", name="Try again").click()
+    expect(chat.locator(".answer")).to_have_text(["one"])
+
+
+def test_undo_does_not_reach_into_another_conversation(chat: Page, upstream: Upstream) -> None:
+    converse(chat, upstream, "first", "one")
+    converse(chat, upstream, "second", "two")
+    upstream.answer("three")
+    chat.get_by_role("button", name="Regenerate").click()
+    expect(chat.locator("#toast")).to_be_visible()
+    is_over(chat.locator(".turn"))
+    chat.get_by_role("button", name="first", exact=True).click()
+    expect(chat.locator("#toast")).to_be_hidden()
+    expect(chat.get_by_text("Deleted (1)")).to_be_visible()
 
 
 # Storage

@@ -391,6 +391,11 @@ def test_the_model_is_chosen_from_those_that_are_allowed(page: Page, upstream: U
     expect(turn.locator(".state")).to_contain_text("vendor/small")
     page.reload()
     expect(menu).to_have_value("vendor/small")  # a conversation goes on with its model
+    upstream.answer("two")
+    menu.select_option("vendor/large")
+    turn.get_by_role("button", name="Regenerate").click()
+    expect(turn.locator(".answer")).to_have_text("two")
+    assert upstream.requests[before + 1].json["model"] == "vendor/large"
 
 
 def test_usage_is_one_click_away_and_so_is_the_way_back(chat: Page, site: Server) -> None:
