@@ -24,6 +24,8 @@ from llm_stream.events import Usage
 
 from .conftest import Server
 from .routed import Routed
+from .test_chat_page import CONTRASTS
+from .test_chat_page import FOCUSED
 from .test_chat_page import ask
 from .test_chat_page import is_over
 
@@ -303,3 +305,59 @@ def test_data_of_the_app_is_folded_json(chat: Page, server: Routed) -> None:
     expect(turn.get_by_label("progress")).to_be_hidden()
     turn.locator(".data summary").click()
     expect(turn.get_by_label("progress")).to_have_text('{\n  "done": 2\n}')
+
+
+# For everybody
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_of_it_can_be_read(chat: Page, server: Routed, scheme: Any) -> None:
+    chat.emulate_media(color_scheme=scheme)
+    server.answer(
+        *WEATHER, Source("https://a.example/x", "A page"), File("https://a.example/", "image/png"), Data("d", 1)
+    )
+    server.answer(*FAILING)
+    server.answer(*asks("delete_note", "send_mail"))
+    for question in ("one", "two", "three"):
+        is_over(ask(chat, question))
+    for summary in chat.locator("summary:visible").all():
+        summary.click()
+    call_of(chat.locator(".turn").last, "send_mail").get_by_role("button", name="Deny").click()
+    chat.mouse.move(0, 0)
+    assert chat.evaluate(CONTRASTS) == []
+    chat.get_by_role("button", name="Delete one").click()
+    chat.get_by_text("Deleted (1)").click()
+    assert chat.evaluate(CONTRASTS) == []
+
+
+def test_all_of_it_is_reached_by_keyboard_and_has_a_name(chat: Page, server: Routed) -> None:
+    server.answer(*WEATHER, Source("https://a.example/x", "A page"), Data("progress", 1))
+    server.answer(*asks("delete_note"))
+    for question in ("one", "two"):
+        is_over(ask(chat, question))
+    names = set()
+    for _ in range(40):
+        chat.keyboard.press("Tab")
+        names.add(chat.evaluate(FOCUSED))
+    assert {"weather done", "delete_note waits for you", "Arguments", "Allow", "Deny", "A page", "progress"} <= names
+    assert {"one", "Delete one", "Add pictures or PDFs", "Message"} <= names
+    assert all(names)
+
+
+def test_it_fits_a_narrow_phone(chat: Page, server: Routed) -> None:
+    chat.set_viewport_size({"width": 320, "height": 568})
+    long = "x" * 300
+    server.answer(
+        Delta("May I?"),
+        ToolCall(0, f'{{"{long}":"{long}"}}', "a", long, server=True),
+        Source(f"https://a.example/{long}"),
+        File(f"https://a.example/{long}", "image/png", long),
+        Data(long, {long: long}),
+        Approval("token", "a", long),
+        CALLED,
+    )
+    is_over(ask(chat, long))
+    for summary in chat.locator("main summary:visible").all():
+        summary.click()
+    assert chat.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert chat.evaluate("document.querySelector('main').scrollWidth <= innerWidth")

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,21 @@ from playwright.sync_api import Locator
 from playwright.sync_api import Page
 from playwright.sync_api import expect
 
+from llm_stream.events import Delta
+from llm_stream.events import Done
+from llm_stream.events import Reasoning
+from llm_stream.events import Source
+from llm_stream.events import Step
+from llm_stream.events import ToolCall
+from llm_stream.events import ToolResult
+from llm_stream.events import Usage
 from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import ROOT
 from .conftest import Server
+from .routed import Routed
 
 pytestmark = pytest.mark.browser
 
@@ -531,18 +541,20 @@ def test_the_end_of_a_lost_worker_is_shown_and_tried_again(chat: Page, upstream:
     expect(chat.locator(".answer")).to_have_text(["Hello"])
 
 
+FOCUSED = """() => {
+    const at = document.activeElement;
+    return at.ariaLabel ?? at.labels?.[0]?.textContent ?? at.textContent.trim();
+}"""
+"""The name of the element that has the focus."""
+
+
 def test_everything_is_reached_by_keyboard_and_has_a_name(chat: Page, upstream: Upstream) -> None:
     upstream.answer(ANSWER)
     is_over(ask(chat))
     names = []
     for _ in range(30):
         chat.keyboard.press("Tab")
-        names.append(
-            chat.evaluate("""() => {
-            const at = document.activeElement;
-            return at.ariaLabel ?? at.labels?.[0]?.textContent ?? at.textContent.trim();
-        }""")
-        )
+        names.append(chat.evaluate(FOCUSED))
     assert {"New conversation", "Conversation", "Edit", "Copy", "Regenerate", "Table", "the story of a bug"} <= set(
         names
     )
@@ -575,7 +587,8 @@ CONTRASTS = """() => {
             if (!colour.endsWith(", 0)")) return colour;
         }
     };
-    return [...document.querySelectorAll("button, p, span, td, th, a, code, h1, summary, .question")]
+    const names = "button, p, span, td, th, a, li, code, pre, select, h1, h2, summary, .question";
+    return [...document.querySelectorAll(names)]
         .filter((element) => element.checkVisibility() && element.textContent.trim())
         .map((element) => {
             const [one, other] = [getComputedStyle(element).color, ground(element)].map(light).sort((a, b) => b - a);
@@ -594,6 +607,10 @@ def test_all_text_can_be_read(chat: Page, upstream: Upstream, scheme: Any) -> No
     is_over(ask(chat), "failed")
     expect(chat.locator(".hljs-keyword").first).to_be_attached()
     chat.mouse.move(0, 0)
+    assert chat.evaluate(CONTRASTS) == []
+    chat.get_by_role("button", name="New conversation").click()
+    chat.keyboard.press("Enter")
+    expect(chat.get_by_text("Write a question first.")).to_be_visible()
     assert chat.evaluate(CONTRASTS) == []
 
 
@@ -673,12 +690,26 @@ def search(items, wanted):
 |---|---:|---:|
 | a thousand | 10 | 1,000 |
 | a million | 20 | 1,000,000 |
-
-The items must be sorted, and `low + high` must not overflow: [a bug of twenty years](https://research.google/blog/).
 """
+EARLIER = ("Which train goes to Lugano tonight?", "A name for a grey cat", "Explain how JWT tokens work")
+WEATHER = [
+    ToolCall(0, '{"city": "Zürich"}', "call_w", "weather", server=True),
+    ToolResult("call_w", "weather", {"celsius": 21, "sky": "clear"}),
+    Step(2),
+    Delta("It is **21 °C** and clear. You need no umbrella."),
+    Source("https://weather.example/zurich", "Weather in Zürich"),
+    Usage(212, 31, source="provider", cost=Decimal("0.0048"), currency="INR"),
+    Done("completed", "stop"),
+]
+SEARCH = [
+    Reasoning("A short answer, with code."),
+    *map(Delta, in_pieces(PICTURED)),
+    Usage(14, 268, source="provider", cost=Decimal("0.0157"), currency="INR"),
+    Done("completed", "stop"),
+]
 PICTURES: dict[str, dict[str, Any]] = {
-    "chat-light": {"viewport": {"width": 800, "height": 820}, "color_scheme": "light"},
-    "chat-dark": {"viewport": {"width": 800, "height": 820}, "color_scheme": "dark"},
+    "chat-light": {"viewport": {"width": 1080, "height": 860}, "color_scheme": "light"},
+    "chat-dark": {"viewport": {"width": 1080, "height": 860}, "color_scheme": "dark"},
     "chat-phone": {"viewport": {"width": 390, "height": 880}, "color_scheme": "light", "has_touch": True},
 }
 
@@ -689,12 +720,17 @@ def test_screenshots_are_taken(browser: Any, site: Server, upstream: Upstream, t
     context = browser.new_context(**PICTURES[name])
     page = context.new_page()
     page.clock.set_fixed_time("2026-01-01T00:00:00Z")  # no figure that differs from one run to the next
+    server = Routed(page)
     page.goto(site.url)
-    reasoning = {"choices": [{"index": 0, "delta": {"reasoning_content": "A short answer, with code."}}]}
-    upstream.answer(reasoning, *in_pieces(PICTURED), usage={"prompt_tokens": 14, "completion_tokens": 268})
-    turn = ask(page, "How does binary search work? In Python, please.")
-    is_over(turn)
-    expect(turn.locator(".hljs-comment")).to_be_attached()
+    for minute, question in enumerate(EARLIER, 1):
+        server.say("Yes.")
+        is_over(ask(page, question))
+        page.get_by_role("button", name="New conversation").click()
+        page.clock.set_fixed_time(f"2026-01-01T00:0{minute}:00Z")  # the list is in the order of time
+    for question, answer in (("How does binary search work?", SEARCH), ("What is the weather in Zürich?", WEATHER)):
+        server.answer(*answer)
+        is_over(ask(page, question))
+    expect(page.locator(".hljs-comment")).to_be_attached()
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     page.screenshot(path=folder / f"{name}.png", animations="disabled")
