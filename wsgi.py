@@ -60,6 +60,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         is_local = ip_address(request.remote_addr or "0.0.0.0").is_loopback
         return is_local and not PROXY_HEADERS & {name.lower() for name, _ in request.headers}
 
+    if not has_model():
+        add_tools(llm)
     app.register_blueprint(llm, url_prefix="/llm")
 
     def has_usage() -> bool:
@@ -83,6 +85,20 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         return llm.respond(prompt=request.args.get("prompt", ""), format="text")
 
     return app
+
+
+def add_tools(llm: LLMStream) -> None:
+    """What the stand-in calls when the question names it."""
+
+    @llm.tool
+    def weather(city: str) -> dict[str, Any]:
+        """The weather of a city, which is always the same in this demo."""
+        return {"city": city, "sky": "clear", "celsius": 21}
+
+    @llm.tool(needs_approval=True)
+    def delete_note(note: int) -> str:
+        """Delete a note. There are none in this demo, so nothing is deleted."""
+        return f"Note {note} would be gone now."
 
 
 def default_model() -> str:

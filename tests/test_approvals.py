@@ -162,6 +162,17 @@ def test_only_signed_calls_can_be_approved(desk: Desk) -> None:
     assert len(desk.upstream.requests) == 1
 
 
+def test_decision_that_was_carried_out_is_not_carried_out_again(desk: Desk) -> None:
+    token = of_kind(desk.first_turn(), "approval")["id"]
+    desk.upstream.answer("Done.")
+    conversation = desk.conversation()
+    desk.ask(conversation, {token: True}).get_data()
+    desk.upstream.answer("You are welcome.")
+    conversation += [*desk.answers[-1].messages, {"role": "user", "content": "thanks"}]
+    assert desk.ask(conversation, {token: True}).status_code == 200
+    assert desk.deleted == ["a"]
+
+
 def test_question_of_another_worker_can_be_answered(make_app: MakeApp, upstream: Upstream) -> None:
     """They sign with the app's SECRET_KEY."""
     first, second = make_app(), make_app()

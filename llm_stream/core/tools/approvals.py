@@ -39,15 +39,19 @@ class Approvals:
         return token if isinstance(token, str) else token.decode()
 
     def decided(self, owner: str, request: ChatRequest) -> list[tuple[Call, Decision]]:
-        """What the request says about calls in its messages. Raises `InvalidField`."""
-        calls = [call for message in request.messages for call in message.get("tool_calls") or ()]
-        asked = {call.get("id") for call in calls}
+        """What the request says about open calls in its messages. Raises `InvalidField`.
+
+        A decision about a call that has a result is left out: it was carried out before.
+        """
+        calls = {call.get("id") for message in request.messages for call in message.get("tool_calls") or ()}
+        answered = {message.get("tool_call_id") for message in request.messages}
         found = []
         for token, decision in request.approvals.items():
             call = self._call_in(token, owner)
-            if call.id not in asked:
+            if call.id not in calls:
                 raise InvalidField(f"The field 'messages' lacks the call {call.id!r}, which 'approvals' decides about.")
-            found.append((call, decision))
+            if call.id not in answered:
+                found.append((call, decision))
         return found
 
     def _call_in(self, token: str, owner: str) -> Call:
