@@ -25,6 +25,8 @@ from .core.hooks import AnswerHook
 from .core.hooks import UsageHook
 from .core.tools.tool import Tool
 from .core.tools.toolbox import Offered
+from .core.transforms import Transform
+from .core.transforms import check_transform
 from .events import Event
 from .upstream.iterator import check_iterable
 from .upstream.iterator import discard
@@ -42,6 +44,7 @@ AnswerHookT = TypeVar("AnswerHookT", bound=AnswerHook)
 AuthorizeT = TypeVar("AuthorizeT", bound=access.Authorize)
 BudgetOfT = TypeVar("BudgetOfT", bound=BudgetOf)
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
+TransformT = TypeVar("TransformT", bound=Transform)
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
@@ -140,6 +143,24 @@ class LLMStream(Service):
             return function
 
         return register if function is None else register(function)
+
+    def transform(self, function: TransformT) -> TransformT:
+        """Decorate a generator function that gets the events of each stream and yields what readers shall see.
+
+        It gets an iterator of the content events, in order, without `Start`, `Failure`, `Usage` and `Done`. It may
+        yield events, text, lists of these, and `None`, which is skipped. Several are applied in the order of their
+        registration. It runs in the stream's thread, in an app context of its own, and is closed when the stream ends.
+
+        If it returns before its input has ended, the upstream is closed, and the stream ends as `incomplete` with the
+        finish_reason `content_filter`. If it yields a `Done` or a `Failure`, the stream ends with that. If it raises,
+        the stream fails. The record counts what the model wrote, whatever readers see of it.
+
+        `events()` inside a generator that is passed to `respond()` is not transformed, because that generator's stream
+        is. `events()` inside a transform starts a stream of its own, without transforms.
+        """
+        check_transform(function)
+        self._transforms.append(function)
+        return function
 
     def budget(self, function: BudgetOfT) -> BudgetOfT:
         """Decorate the function that returns an owner's budget. It replaces `LLM_STREAM_BUDGETS`.

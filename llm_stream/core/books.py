@@ -26,9 +26,9 @@ from ..usage.meter import Meter
 from ..usage.record import UsageRecord
 from ..usage.telemetry import Telemetry
 from .answer import Answer
+from .filled import outside
 from .hooks import Hooks
 from .hooks import call
-from .producer import outside
 from .stream import Stream
 
 

@@ -24,13 +24,13 @@ from ..events import Event
 from ..events import Start
 from ..settings import Price
 from ..upstream.ending import Ending
-from ..upstream.source import Attempt
 from ..upstream.source import SourceOfEvents
 from ..usage.bill import NO_USAGE
 from ..usage.bill import bill_of
+from .filled import producing
 from .guard import guarded_batches
-from .producer import producing
 from .stream import Stream
+from .written import Written
 
 
 @runtime_checkable
@@ -61,7 +61,7 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
         yield from Ending(stream.ending or "cancelled", usage=NO_USAGE).events()
         return
     meter = bill = None
-    own: set[Attempt] = set()
+    written = Written()
     source.begin_part(part)
     try:
         meter = stream.meter.begin_part(part) if stream.meter else None
@@ -75,8 +75,7 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
                     return
                 if isinstance(batch, list):
                     stream.last_content_at = monotonic()  # the iterable may not pass it on, but the model is at work
-                    if part.attempts:
-                        _keep(batch, part.attempts[-1], own)
+                    written.keep(batch, part.attempts)
                     yield from source.numbered(batch)
     except BudgetReached as error:
         stream.fail(error)
@@ -86,15 +85,3 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
         if meter is not None and stream.meter is not None:
             bill = bill or bill_of(stream.id, part.attempts, (), prices, stream.started)
             stream.meter.end_part(meter, bill)
-
-
-def _keep(batch: list[Event], attempt: Attempt, own: set[Attempt]) -> None:
-    """Keep the events for the bill: the iterable may not pass them on, so the stream's log may lack them.
-
-    `own` has the attempts whose events are kept here. The others keep their own.
-    """
-    if attempt.written is None:
-        attempt.written = []
-        own.add(attempt)
-    if attempt in own:
-        attempt.written += batch

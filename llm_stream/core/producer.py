@@ -4,62 +4,18 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Protocol
+from collections.abc import Generator
 
-from ..events import Event
 from ..server.gevent import spawn
-from ..settings import Settings
 from ..upstream.ending import Ending
-from ..upstream.source import SourceOfEvents
 from ..upstream.source import Waits
 from ..upstream.source import Watchable
-from ..usage.meter import Meter
+from .filled import Filled
+from .filled import produce
 from .guard import Batch
+from .guard import guard_batches
 from .guard import guarded_batches
-
-
-class Filled(Protocol):
-    """The stream, as its producer sees it."""
-
-    id: str
-    settings: Settings
-    meter: Meter | None
-
-    @property
-    def source(self) -> SourceOfEvents: ...
-
-    def take(self, batch: list[Event]) -> bool:
-        """Append events. Return False if the stream takes no more. Does not block."""
-
-    def end(self, ending: Ending) -> None:
-        """Settle the stream: the source has ended."""
-
-    def fail(self, error: Exception) -> None:
-        """Stop the stream: the producer raised `error`."""
-
-    def unwound(self) -> None:
-        """Release the producer and the source. Called last, on success and on failure."""
-
-
-_producing: ContextVar[Filled | None] = ContextVar("llm_stream_producing", default=None)
-
-
-def producing() -> Filled | None:
-    """The stream whose iterable is running this code, if any. The producer runs a stream's iterable."""
-    return _producing.get()
-
-
-@contextmanager
-def outside() -> Iterator[None]:
-    """Run a hook of the app: the producer calls it, but it is not part of the stream's iterable."""
-    token = _producing.set(None)
-    try:
-        yield
-    finally:
-        _producing.reset(token)
+from .transformed import Transformed
 
 
 class Producer:
@@ -74,8 +30,8 @@ class Producer:
     def __init__(self, stream: Filled) -> None:
         self._stream = stream
         self.context = contextvars.copy_context()
-        self.context.run(_producing.set, stream)
-        self._batches = guarded_batches(stream.source, stream.meter)
+        self.context.run(produce, stream)
+        self._batches = _batches_of(stream)
         self._may_use_loop = stream.settings.fast_path
         self._watched: Watchable | None = None
 
@@ -149,3 +105,8 @@ class Producer:
         connection.unwatch()
         self._watched = None
         spawn(self.context.run, self._run, batch, problem)
+
+
+def _batches_of(stream: Filled) -> Generator[Batch, None, None]:
+    batches = guarded_batches(stream.source, stream.meter)
+    return guard_batches(Transformed(stream, batches).batches()) if stream.transforms.apply() else batches

@@ -38,6 +38,7 @@ from .followed import Followed
 from .guard import ending_of
 from .log.memory import size_of
 from .producer import Producer
+from .transforms import Transforms
 
 logger = logging.getLogger("llm_stream")
 
@@ -78,6 +79,7 @@ class Stream(Followed):
         source: SourceOfEvents,
         settings: Settings,
         settle: Callable[[Stream, Ending], tuple[UsageRecord, Usage]],
+        transforms: Transforms,
     ) -> None:
         super().__init__(id=id, owner=owner, key=key, model=model, metadata=metadata, settings=settings)
         self._source: SourceOfEvents | None = source
@@ -88,6 +90,7 @@ class Stream(Followed):
         self.settled_at: float | None = None
         self.meter: Meter | None = None
         """Keeps the stream within its owner's budget. None without a budget."""
+        self.transforms = transforms
         self._settle_with = settle
         self.last_content_at = self.started_at
         self.readerless_since = self.started_at

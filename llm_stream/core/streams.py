@@ -39,6 +39,7 @@ from .readers import Readers
 from .shared.entries import Claim
 from .shared.log import SharedLog
 from .stream import Stream
+from .transforms import Transforms
 
 logger = logging.getLogger("llm_stream")
 
@@ -59,12 +60,13 @@ SEVERAL_PROCESSES = (
 class Streams:
     """Thread-safe: all methods may be called from any thread."""
 
-    def __init__(self, name: str, settings: Settings, books: Books) -> None:
+    def __init__(self, name: str, settings: Settings, books: Books, transforms: Transforms) -> None:
         """Raises `ConfigError`. `name` is that of the `LLMStream`."""
         self.shared = SharedLog(name, settings, books, self._all_claims) if settings.is_shared else None
         """The log that other workers share; None for `memory://`."""
         self._settings = settings
         self._books = books
+        self._transforms = transforms
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
         self._running: Counter[str] = Counter()
@@ -102,6 +104,7 @@ class Streams:
             source=source,
             settings=self._settings,
             settle=self._settle,
+            transforms=self._transforms,
         )
         if claim := self._take_in(stream, fingerprint):
             return self._claimed(owner, claim, fingerprint), False
@@ -254,7 +257,8 @@ class Streams:
 
     def _claimed(self, owner: str, claim: Claim, fingerprint: bytes) -> Followed:
         """Raises `KeyConflict`, `ExpiredStream` and `LogUnavailable`."""
-        _check_fingerprint(claim, fingerprint)
+        if claim.fingerprint != fingerprint:
+            raise KeyConflict()
         try:
             return self.find(owner, claim.stream_id)
         except UnknownStream:  # the key outlives the stream
@@ -291,8 +295,3 @@ _every: WeakSet[Streams] = WeakSet()
 def every() -> Iterator[Streams]:
     """All `Streams` in this process."""
     return iter(list(_every))
-
-
-def _check_fingerprint(claim: Claim, fingerprint: bytes) -> None:
-    if claim.fingerprint != fingerprint:
-        raise KeyConflict()

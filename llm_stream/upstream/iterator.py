@@ -165,17 +165,17 @@ class IteratorSource:
 
     def _event(self, event: Event) -> Iterator[Event]:
         """Pass an event on, except for terminal ones, which are kept for the `Ending`."""
-        checked = msgspec.json.decode(msgspec.json.encode(event), type=KINDS[event.type])
-        if isinstance(checked, Done):
+        event = checked(event)
+        if isinstance(event, Done):
             self._is_done = True
-            self._own.is_whole = checked.status in WHOLE
-            self._ending = self._end_of(checked.status, checked.finish_reason)
-        elif isinstance(checked, Failure):
-            self._failure = self._failure or checked
-        elif isinstance(checked, Usage):
-            self._own.figures = checked
-        elif not isinstance(checked, Start):  # the stream makes its own
-            yield checked
+            self._own.is_whole = event.status in WHOLE
+            self._ending = self._end_of(event.status, event.finish_reason)
+        elif isinstance(event, Failure):
+            self._failure = self._failure or event
+        elif isinstance(event, Usage):
+            self._own.figures = event
+        elif not isinstance(event, Start):  # the stream makes its own
+            yield event
 
     def _end_of(self, status: Any, finish_reason: str | None = None) -> Ending:
         return Ending(status, finish_reason, self._failure, self._own.figures)
@@ -215,6 +215,11 @@ class IteratorSource:
         if ending is not None:
             self._ending = ending
             self._ends_of_parts += events
+
+
+def checked(event: Event) -> Event:
+    """An event of the app's, as it will be read. Raises msgspec's exceptions if it cannot be serialized."""
+    return msgspec.json.decode(msgspec.json.encode(event), type=KINDS[event.type])
 
 
 def check_iterable(source: Iterable[Any] | None) -> None:

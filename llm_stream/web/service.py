@@ -21,6 +21,7 @@ from ..core.steps import Steps
 from ..core.streams import NO_METADATA
 from ..core.tools.run import is_tool
 from ..core.tools.toolbox import Toolbox
+from ..core.transforms import Transform
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
 from ..requests import native
@@ -60,6 +61,7 @@ class Service(Views):
         self._authorize_usage: access.Authorize | None = None
         self._hooks = Hooks()
         self._toolbox = Toolbox()
+        self._transforms: list[Transform] = []
         self._budget_of: BudgetOf | None = None
         self.record(self._install)
 
@@ -70,6 +72,7 @@ class Service(Views):
             model=self._model,
             is_guarded=self._authorize is not None,
             hooks=self._hooks,
+            transforms=self._transforms,
             budget_of=self._budget_of,
         )
 

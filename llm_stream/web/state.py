@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import TextIO
@@ -23,6 +24,8 @@ from ..core.books import Books
 from ..core.hooks import Hooks
 from ..core.streams import Streams
 from ..core.tools.approvals import Approvals
+from ..core.transforms import Transform
+from ..core.transforms import Transforms
 from ..errors import ConfigError
 from ..errors import LLMStreamError
 from ..settings import PREFIX
@@ -72,6 +75,7 @@ def install(
     model: str | None,
     is_guarded: bool,
     hooks: Hooks,
+    transforms: Sequence[Transform],
     budget_of: BudgetOf | None,
 ) -> None:
     """Read the settings and create the state, at the first registration on an app. Raises `ConfigError`."""
@@ -93,7 +97,7 @@ def install(
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
 
     books = Books(app, llm.name, settings, hooks, model, budget_of)
-    streams = Streams(llm.name, settings, books)
+    streams = Streams(llm.name, settings, books, Transforms(transforms, app.app_context))
     approvals = Approvals(_signing_key(app), llm.name)
     states[llm] = State(app, settings, model, streams, books.ledger, approvals, prefixes)
     app.register_error_handler(LLMStreamError, response.error_response)

@@ -1,0 +1,48 @@
+"""The transforms of an `LLMStream`: the app's generators between a source and the log."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from ..events import Event
+
+Transform = Callable[[Iterator[Event]], Iterable[Any]]
+"""Gets the events of a stream, and returns those that readers shall see."""
+
+_is_inside: ContextVar[bool] = ContextVar("llm_stream_inside_a_transform", default=False)
+
+
+@dataclass(frozen=True)
+class Transforms:
+    functions: Sequence[Transform]
+    """In the order in which they are applied."""
+    scope: Callable[[], AbstractContextManager[Any]]
+    """All code of the transforms runs inside it."""
+
+    def apply(self) -> bool:
+        """Whether there are any. A stream that a transform itself starts has none: it would transform itself."""
+        return bool(self.functions) and not _is_inside.get()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        token = _is_inside.set(True)
+        try:
+            with self.scope():
+                yield
+        finally:
+            _is_inside.reset(token)
+
+
+def check_transform(function: Transform) -> None:
+    """Raises `TypeError`."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("a transform is a plain generator function, not an async one")
