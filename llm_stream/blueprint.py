@@ -192,6 +192,7 @@ class LLMStream(Service):
         approvals: Mapping[str, Any] | None = None,
         key: str | None = None,
         format: str | None = None,
+        template: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Response:
         """Answer the current request with a stream: a model's answer to `messages` or `prompt`, or `source`.
@@ -200,7 +201,8 @@ class LLMStream(Service):
         request context. All arguments are trusted: any role, model and size is allowed.
 
         A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream:
-        `source` is not started. `format` is `native` or `text`, and defaults to the query parameter `format`.
+        `source` is not started. `format` is `native`, `text` or `html`, and defaults to the query parameter `format`.
+        With `format="html"`, `template` names a Jinja template that renders each piece; see the README.
         `tools` are functions, which run here, and schemas of tools that the reader runs. Without it all functions of
         `tool()` are offered; `[]` offers none. `approvals` are the reader's decisions, `{id: true}`, as they come.
         `metadata` is JSON of the app's own, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,
@@ -210,7 +212,7 @@ class LLMStream(Service):
         routes.origins.claim_request(self)
         check_iterable(source)
         try:
-            wire = response.wire_of(format or request.args.get("format"))
+            wire = response.wire_of(format or request.args.get("format"), template)
             kept = checked_metadata(metadata)
             owner, key = self.admit(), checked_key(key) if key else None
         except BaseException:

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "llm_stream"
 ROOMS = [
     {"testing"},
     {""},
-    {"blueprint", "worker"},
+    {"blueprint", "transforms", "worker"},
     {"web"},
     {"reports"},
     {"requests"},
@@ -38,6 +38,7 @@ ONLY_HERE = {
     "opentelemetry": {"usage.telemetry"},
     "sqlalchemy": {"ledger", "reports"},
     "redis": {"core"},
+    "icu4py": {"transforms"},
     "gevent": set(),
     "gunicorn": set(),
 }

@@ -32,15 +32,17 @@ from ..wire import Wire
 from ..wire import sse
 from ..wire.answer import Snapshot
 from ..wire.answer import failure_of
+from ..wire.html import HtmlWire
 from ..wire.native import NativeWire
 from ..wire.text import TextWire
 from ..wire.turn import answer_of
+from .fragments import renderer
 
 logger = logging.getLogger("llm_stream")
 
 STREAM_ID = "x-llm-stream-id"
 
-WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire}
+WIRES: dict[str, type[Wire]] = {"native": NativeWire, "text": TextWire, "html": HtmlWire}
 
 
 def answer(streams: Streams, stream: Followed, request: Request, wire: Wire, *, after: int = 0) -> Response:
@@ -195,8 +197,12 @@ def wants_json(request: Request) -> bool:
     return accepted.best_match([sse.MIMETYPE, "application/json"]) == "application/json"
 
 
-def wire_of(name: str | None) -> Wire:
-    """Raises `InvalidField`."""
+def wire_of(name: str | None, template: str | None = None) -> Wire:
+    """Raises `InvalidField`, and `ValueError` for a template where the format is not `html`."""
+    if template is not None:
+        if name != "html":
+            raise ValueError("a template needs format='html'")
+        return HtmlWire(renderer(template))
     try:
         return WIRES[name or "native"]()
     except KeyError:

@@ -1,0 +1,94 @@
+"""The HTML wire: each piece of the answer is a fragment that a page appends, for people who write no JavaScript.
+
+    data: <span class="llm-8a8b35a6a342e491b341">Hello &lt;you&gt;</span>
+
+    event: done
+    data: completed
+
+htmx's SSE extension shows it with `sse-connect`, `sse-swap="message"` and `sse-close="done"`. Line ends stay line ends,
+so the element needs `white-space: pre-wrap`. A failure is a fragment, too: `<p role="alert">`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from html import escape
+
+from ..events import CONTENT
+from ..events import Delta
+from ..events import Done
+from ..events import Event
+from ..events import Failure
+from ..events import Refusal
+from ..events import Reset
+from ..events import Start
+from . import sse
+from .lines import LinesWire
+from .lines import frame
+from .text import STARTED_AGAIN
+
+Render = Callable[[Event, str, str], str]
+"""Makes a fragment of a content event or a failure, of its text, and of the class that its element should have."""
+
+
+class HtmlWire(LinesWire):
+    """Every fragment of a stream has the same class, so that a later one can remove what is void.
+
+    That is done by htmx's out-of-band swap: after a reset, and where a page that has lost its connection asks for the
+    answer again from its start. A client that is not htmx shows the text of a `Reset` instead.
+    """
+
+    def __init__(self, render: Render | None = None) -> None:
+        super().__init__()
+        self._render = render
+        self._class = ""
+        self._has_text = False
+        self._may_be_repeated = False
+
+    def resume(self, last: Event) -> None:
+        super().resume(last)
+        self._has_text = True
+
+    def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
+        self._class = f"llm-{stream_id}"
+        self._may_be_repeated = len(events) > 1  # an answer that has text already may be on the page
+        return super().encode(stream_id, first, events)
+
+    def _frames(self, event: Event) -> list[bytes]:
+        if isinstance(event, Start):
+            return [self._void()] if self._may_be_repeated else []
+        if isinstance(event, Done):
+            return [b"event: done\n" + frame([event.status])]
+        if isinstance(event, Reset):
+            return [self._void(STARTED_AGAIN)] if self._has_text else []
+        fragment = self._fragment(event)
+        if not fragment:
+            return []
+        self._has_text = True
+        return [frame(sse.LINE_END.split(fragment))]
+
+    def _void(self, note: str = "") -> bytes:
+        """htmx removes what the page has of the answer, and this element with it; others show the note."""
+        self._after_cr = self._has_text = False
+        return frame([f'<p hx-swap-oob="delete:.{self._class}">{note}</p>'])
+
+    def _fragment(self, event: Event) -> str:
+        text = self._text_of(event)
+        if text is None:
+            return ""
+        if self._render is not None:
+            return self._render(event, text, self._class)
+        if isinstance(event, Failure):
+            return f'<p role="alert" class="{self._class}">{escape(text)}</p>'
+        return f'<span class="{self._class}">{escape(text)}</span>'
+
+    def _text_of(self, event: Event) -> str | None:
+        """None: this wire does not show the event."""
+        if isinstance(event, (Delta, Refusal)):
+            return self._rest_of(event.text) or None
+        if isinstance(event, Failure):
+            return event.message
+        if self._render is not None and type(event) in CONTENT:
+            return getattr(event, "text", "")
+        return None
