@@ -1,0 +1,44 @@
+"""A chat page without JavaScript of its own: htmx and its extension for server-sent events show the answers.
+
+    npm install htmx.org@2 htmx-ext-sse@2
+    OPENAI_API_KEY=… gunicorn -c gunicorn.conf.py examples.htmx.app:app
+
+Whoever reaches this page spends your money: put an `authorize` in place of `LLM_STREAM_PUBLIC` before others can.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+from flask import Flask
+from flask import Response
+from flask import render_template
+from flask import request
+from flask import send_from_directory
+
+from llm_stream import LLMStream
+
+PACKAGES = Path(os.environ.get("NODE_MODULES", "node_modules")).absolute()
+SCRIPTS = {"htmx.js": "htmx.org/dist/htmx.min.js", "sse.js": "htmx-ext-sse/sse.js"}
+
+app = Flask(__name__)
+app.config["LLM_STREAM_PUBLIC"] = True
+app.register_blueprint(LLMStream("llm", __name__, model="gpt-4o-mini"), url_prefix="/llm")
+
+
+@app.get("/")
+def page() -> str:
+    return render_template("page.html")
+
+
+@app.post("/ask")
+def ask() -> str:
+    """The element that will fetch the answer. With its key, a connection that is lost buys nothing twice."""
+    return render_template("answer.html", question=request.form["question"], key=uuid4())
+
+
+@app.get("/<any('htmx.js', 'sse.js'):name>")
+def script(name: str) -> Response:
+    return send_from_directory(PACKAGES, SCRIPTS[name])
