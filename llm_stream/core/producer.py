@@ -31,7 +31,7 @@ class Producer:
         self._stream = stream
         self.context = contextvars.copy_context()
         self.context.run(produce, stream)
-        self._batches = _batches_of(stream)
+        self._batches = self.context.run(_batches_of, stream)
         self._may_use_loop = stream.settings.fast_path
         self._watched: Watchable | None = None
 

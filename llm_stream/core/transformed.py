@@ -24,6 +24,7 @@ from ..upstream.text import whole
 from .filled import Filled
 from .filled import outside
 from .guard import Batch
+from .transforms import Transform
 from .written import Written
 
 TOGETHER_S = 0.01
@@ -54,6 +55,8 @@ class Transformed:
         self._made: list[Event] = []
         self._ending: Ending | None = None
         """The source's own."""
+        self._chosen: Ending | None = None
+        """A transform's."""
         self._problem: StreamTooLarge | None = None
 
     def batches(self) -> Generator[Batch, None, None]:
@@ -70,32 +73,49 @@ class Transformed:
 
     def _drain(self) -> Ending:
         with outside(), self._stream.transforms.entered():
-            ending = self._run()
+            self._run()
         if self._problem is not None:
             raise self._problem
         if self._ending is None:
             self._close_source()  # before the stream is settled, because the meter is running
-        return ending or self._ending or CUT_OFF
+        return self._chosen or self._ending or CUT_OFF
 
-    def _run(self) -> Ending | None:
-        """Run the transforms to their end. Return the ending that they have chosen, if any."""
-        made: list[Iterator[Any]] = [_Input(self)]
+    def _run(self) -> None:
+        """Run the transforms to their end."""
+        stages: list[Iterator[Event]] = [_Input(self)]
+        for transform in self._stream.transforms.functions:
+            stages.append(self._stage(transform, stages[-1]))
         try:
-            for function in self._stream.transforms.functions:
-                made.append(iter(function(made[-1])))
-            for item in made[-1]:
+            for event in stages[-1]:
+                self._made.append(event)
+                if not self._read or monotonic() - self._read_at > TOGETHER_S:
+                    self._append()
                 if self._is_over:
-                    return None
-                if ending := self._pass_on(item):
-                    return ending
+                    return
         except GeneratorExit:
             if not self._is_over:
                 raise
         finally:
             self._append()
-            for iterator in reversed(made):
-                discard(iterator)
-        return None
+            for stage in reversed(stages):
+                discard(stage)
+
+    def _stage(self, transform: Transform, events: Iterator[Event]) -> Iterator[Event]:
+        """What one transform makes of `events`, as the next one gets it."""
+        items = iter(transform(events))
+        try:
+            for item in items:
+                for event in self._events_of(item):
+                    if isinstance(event, Done):
+                        self._chosen = self._chosen or Ending(event.status, event.finish_reason)
+                        return
+                    if isinstance(event, Failure):
+                        self._chosen = self._chosen or Ending("failed", failure=event)
+                        return
+                    if not isinstance(event, (Start, Usage)):  # the stream makes its own
+                        yield event
+        finally:
+            discard(items)
 
     @property
     def _is_over(self) -> bool:
@@ -118,6 +138,8 @@ class Transformed:
                 raise StopIteration
             self._append()
             batch = self._next_batch()
+            if batch is None:  # a transform that is being closed asks for more
+                raise StopIteration
             if isinstance(batch, list):
                 self._keep(batch)
             elif isinstance(batch, Ending):
@@ -140,19 +162,6 @@ class Transformed:
         self._context_of_source.run(self._batches.close)
 
     # What the transforms yield
-
-    def _pass_on(self, item: Any) -> Ending | None:
-        """Return the ending where `item` is one."""
-        for event in self._events_of(item):
-            if isinstance(event, Done):
-                return Ending(event.status, event.finish_reason)
-            if isinstance(event, Failure):
-                return Ending("failed", failure=event)
-            if not isinstance(event, (Start, Usage)):  # the stream makes its own
-                self._made.append(event)
-        if not self._read or monotonic() - self._read_at > TOGETHER_S:
-            self._append()
-        return None
 
     def _events_of(self, item: Any) -> Iterator[Event]:
         """Raises `TypeError`, and msgspec's exceptions for an event that cannot be serialized."""
