@@ -202,7 +202,8 @@ class LLMStream(Service):
 
         A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream:
         `source` is not started. `format` is `native`, `text` or `html`, and defaults to the query parameter `format`.
-        With `format="html"`, `template` names a Jinja template that renders each piece; see the README.
+        With `format="html"`, `template` names a Jinja template that renders each content event and a failure. It gets
+        `event`, `text`, which is escaped already, and `css_class`, which its element should have.
         `tools` are functions, which run here, and schemas of tools that the reader runs. Without it all functions of
         `tool()` are offered; `[]` offers none. `approvals` are the reader's decisions, `{id: true}`, as they come.
         `metadata` is JSON of the app's own, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,

@@ -151,7 +151,7 @@ def test_reset_tells_a_client_that_is_not_htmx() -> None:
     body = HtmlWire().encode("s", 1, [Delta("Hel"), Reset("upstream_cut"), Delta("Hello")]).decode()
     assert [data for _, _, data in parse(body)] == [
         '<span class="llm-s">Hel</span>',
-        '<p hx-swap-oob="delete:.llm-s">[The answer starts again.]</p>',
+        '<span hx-swap-oob="delete:.llm-s">[The answer starts again.]</span>',
         '<span class="llm-s">Hello</span>',
     ]
 
@@ -174,6 +174,8 @@ def test_html_is_a_format_of_every_route_that_has_formats(make_app: MakeApp, ups
     stream_id = first.headers["x-llm-stream-id"]
     assert re.sub(r"id: .*\n", "", body) == (
         "retry: 1000\n"
+        f'data: <span class="llm-{stream_id}"></span>\n\n'
+        f'data: <span hx-swap-oob="delete:.llm-{stream_id}"></span>\n\n'
         f'data: <span class="llm-{stream_id}">&lt;b&gt;</span>\n\n'
         f'data: <span class="llm-{stream_id}">&amp;amp;</span>\n\n'
         "event: done\ndata: completed\n\n"
@@ -187,7 +189,7 @@ def test_html_is_resumed_after_the_last_event_that_the_reader_has(upstream: Upst
     gate = Gate()
     upstream.answer("one\r", gate, "\ntwo")
     path = "/llm/chat?prompt=hi&format=html"
-    seen = Connection.get(server.port, path).read_until("</span>\n\n")
+    seen = Connection.get(server.port, path).read_until("one\ndata: </span>\n\n")
     last = seen.rpartition("id: ")[2].partition("\n")[0]
     gate.open()
     rest = parse(server.get(path, **{"Last-Event-ID": last}).text)
@@ -222,7 +224,8 @@ def with_templates(app: Flask, **options: object) -> Flask:
 
 
 def fragments(body: str) -> list[str]:
-    return [data for _, name, data in parse(body) if name == "message"]
+    """Those of the answer, without the two that clear its place."""
+    return [data for _, name, data in parse(body) if name == "message"][2:]
 
 
 def test_template_renders_content_and_failure(make_app: MakeApp, upstream: Upstream) -> None:

@@ -185,7 +185,9 @@ def test_page_that_has_to_ask_anew_shows_and_buys_the_answer_once(page: Page, up
     assert len(upstream.requests) == 1
 
 
-def test_answer_that_starts_again_replaces_what_there_was(page: Page, upstream: Upstream, serve: Serve) -> None:
+def test_answer_that_starts_again_replaces_what_there_was(
+    page: Page, upstream: Upstream, serve: Serve, console: list[str]
+) -> None:
     page.goto(serve(retry_after_content=True).url)
     gates = [Gate(), Gate()]
     upstream.answer("Wro", gates[0], "ng", Cut())
@@ -197,6 +199,7 @@ def test_answer_that_starts_again_replaces_what_there_was(page: Page, upstream: 
     gates[1].open()
     expect(answer).to_have_text("Right!")
     expect(answer.locator("*")).to_have_count(2)
+    assert not console
 
 
 def test_two_answers_on_a_page_do_not_touch_each_other(page: Page, upstream: Upstream, serve: Serve) -> None:
@@ -207,3 +210,24 @@ def test_two_answers_on_a_page_do_not_touch_each_other(page: Page, upstream: Ups
     upstream.answer("Second")
     expect(ask(page)).to_have_text("Second")
     expect(page.locator(".answer").first).to_have_text("First")
+
+
+def test_key_keeps_a_page_that_does_not_close_its_connection_from_buying_again(
+    page: Page, upstream: Upstream, serve: Serve
+) -> None:
+    """Without `sse-close` the browser asks once more and gets its 204, and then the extension begins again."""
+    proxy = serve()
+    page.goto(proxy.url)
+    upstream.answer("Hello")
+    page.evaluate(
+        """() => {
+            const html = '<div class="answer" sse-connect="/llm/chat?prompt=hi&key=k&format=html" sse-swap="message"></div>';
+            htmx.swap("#conversation", html, { swapStyle: "innerHTML" });
+        }"""
+    )
+    answer = page.locator(".answer")
+    eventually(lambda: len(proxy.asked) >= 4)
+    assert proxy.asked[:4] == ["", "4", "", "4"]
+    expect(answer).to_have_text("Hello")
+    page.goto("about:blank")
+    assert len(upstream.requests) == 1

@@ -490,3 +490,14 @@ def test_transformed_stream_is_resumed_and_stopped_like_any_other(upstream: Upst
     record = server.record(stream_id)
     assert (record["status"], record["source"]) == ("cancelled", "estimated")
     eventually(server.at_rest)
+
+
+def test_cut_off_closes_the_upstream_under_the_server(upstream: Upstream, serve: Serve) -> None:
+    server = serve(upstream, command=[*GUNICORN[:-1], "tests.redacting:app"])
+    upstream.answer("This is ", "forbid", "den fruit", Stall())
+    events = server.events()
+    assert text_of(events) == "This is "
+    assert of_kind(events, "done") == {"status": "incomplete", "finish_reason": "content_filter"}
+    assert upstream.request(0).left.wait(5)
+    assert server.record(of_kind(events, "start")["id"])["source"] == "estimated"
+    eventually(server.at_rest)

@@ -35,8 +35,8 @@ Render = Callable[[Event, str, str], str]
 class HtmlWire(LinesWire):
     """Every fragment of a stream has the same class, so that a later one can remove what is void.
 
-    That is done by htmx's out-of-band swap: after a reset, and where a page that has lost its connection asks for the
-    answer again from its start. A client that is not htmx shows the text of a `Reset` instead.
+    That is done by htmx's out-of-band swap: after a reset, and at the start, because a page that has lost its
+    connection may ask for the answer again. A client that is not htmx is told of a reset in words instead.
     """
 
     def __init__(self, render: Render | None = None) -> None:
@@ -44,7 +44,6 @@ class HtmlWire(LinesWire):
         self._render = render
         self._class = ""
         self._has_text = False
-        self._may_be_repeated = False
 
     def resume(self, last: Event) -> None:
         super().resume(last)
@@ -52,12 +51,11 @@ class HtmlWire(LinesWire):
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         self._class = f"llm-{stream_id}"
-        self._may_be_repeated = len(events) > 1  # an answer that has text already may be on the page
         return super().encode(stream_id, first, events)
 
     def _frames(self, event: Event) -> list[bytes]:
-        if isinstance(event, Start):
-            return [self._void()] if self._may_be_repeated else []
+        if isinstance(event, Start):  # htmx complains in the console if there is nothing to remove
+            return [frame([f'<span class="{self._class}"></span>']), self._void()]
         if isinstance(event, Done):
             return [b"event: done\n" + frame([event.status])]
         if isinstance(event, Reset):
@@ -71,7 +69,7 @@ class HtmlWire(LinesWire):
     def _void(self, note: str = "") -> bytes:
         """htmx removes what the page has of the answer, and this element with it; others show the note."""
         self._after_cr = self._has_text = False
-        return frame([f'<p hx-swap-oob="delete:.{self._class}">{note}</p>'])
+        return frame([f'<span hx-swap-oob="delete:.{self._class}">{note}</span>'])
 
     def _fragment(self, event: Event) -> str:
         text = self._text_of(event)
