@@ -17,18 +17,28 @@ import msgspec
 from ..errors import StreamError
 from ..events import CONTENT
 from ..events import WHOLE
+from ..events import Approval
+from ..events import Data
 from ..events import Delta
 from ..events import Done
 from ..events import Event
 from ..events import Failure
+from ..events import File
+from ..events import Opaque
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Reset
+from ..events import Source
 from ..events import Start
+from ..events import Step
 from ..events import ToolCall
+from ..events import ToolResult
 from ..events import Usage
 from . import Wire
 from . import without_none
+from .ui_calls import Calls
+from .ui_calls import Chunk
+from .ui_calls import metadata_of
 
 HEADERS = {"X-Vercel-AI-UI-Message-Stream": "v1"}
 
@@ -44,23 +54,10 @@ FINISH_REASONS = {
 """All others become `other`: ai 5, 6 and 7 have only these and `error` in common."""
 
 STARTED_AGAIN = "The answer broke off and is being written again. Please try again."
-NOT_JSON = "The arguments of this call are not valid JSON."
-BROKE_OFF = "The answer ended before this call could be made."
-
 REFUSED = {"llm_stream": {"refusal": True}}
 """Provider metadata that marks a text as a refusal: the protocol has no other place for it."""
 
-Chunk = dict[str, Any]
-
 _json = msgspec.json.Encoder().encode
-
-
-class _Call(msgspec.Struct):
-    """A tool call so far."""
-
-    id: str
-    name: str
-    arguments: str = ""
 
 
 class UIWire(Wire):
@@ -77,7 +74,8 @@ class UIWire(Wire):
         self._parts = 0
         self._open: tuple[str, str] | None = None
         self._is_refusal = False
-        self._calls: dict[int, _Call] = {}
+        self._sources = 0
+        self._calls = Calls()
         self._has_content = False
         self.is_over = False
         self._failure: Failure | None = None
@@ -102,20 +100,36 @@ class UIWire(Wire):
             yield from self._part("reasoning", event.text)
         elif isinstance(event, Refusal):
             yield from self._part("text", event.text, is_refusal=True)
-        elif isinstance(event, ToolCall):
-            yield from self._tool_call(stream_id, event)
+        elif isinstance(event, (ToolCall, ToolResult, Approval)):
+            self._has_content = True
+            yield from self._close()
+            yield from self._calls.chunks_of(stream_id, event)
+        elif isinstance(event, (Source, File, Data)):
+            self._has_content = True
+            yield self._attachment(stream_id, event)
+        elif isinstance(event, Opaque):
+            yield from self._opaque(event)
+        elif isinstance(event, Step):
+            yield from self._close()
+            yield from self._calls.end_step()
+            yield from ({"type": "finish-step"}, {"type": "start-step"})
         elif isinstance(event, Start):
             self._model = event.model or ""
             yield {"type": "start", "messageId": self._message_id or event.id}
             yield {"type": "start-step"}
         elif isinstance(event, Reset):
             yield from self._fail(STARTED_AGAIN)
-        elif isinstance(event, Failure):
+        elif isinstance(event, Done):
+            yield from self._done(event)
+        else:
+            self._store(event)
+
+    def _store(self, event: Event) -> None:
+        """For the end."""
+        if isinstance(event, Failure):
             self._failure = event
         elif isinstance(event, Usage):
             self._usage = event
-        elif isinstance(event, Done):
-            yield from self._done(event)
 
     # The parts of the message
 
@@ -131,38 +145,36 @@ class UIWire(Wire):
             yield {"type": f"{kind}-start", "id": self._open[1], **metadata}
         yield {"type": f"{kind}-delta", "id": self._open[1], "delta": text}
 
-    def _close(self) -> Iterator[Chunk]:
+    def _close(self, **metadata: Any) -> Iterator[Chunk]:
         if self._open is not None:
             kind, part_id = self._open
             self._open = None
-            yield {"type": f"{kind}-end", "id": part_id}
+            yield {"type": f"{kind}-end", "id": part_id, **metadata}
 
-    def _tool_call(self, stream_id: str, event: ToolCall) -> Iterator[Chunk]:
-        call = self._calls.get(event.index)
-        if call is None:
-            self._has_content = True
-            yield from self._close()
-            call = _Call(event.id or f"{stream_id}-call-{event.index}", event.name or "unknown")
-            self._calls[event.index] = call
-            yield {"type": "tool-input-start", "toolCallId": call.id, "toolName": call.name}
-        if event.arguments:
-            call.arguments += event.arguments
-            yield {"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": event.arguments}
+    def _attachment(self, stream_id: str, event: Source | File | Data) -> Chunk:
+        if isinstance(event, Data):
+            transient = event.transient or None
+            fields = without_none({"type": f"data-{event.name}", "id": event.id, "transient": transient})
+            return fields | {"data": event.data}
+        if isinstance(event, File):
+            return {"type": "file", "url": event.url, "mediaType": event.media_type}
+        self._sources += 1
+        place = without_none({"start": event.start, "end": event.end})
+        metadata = {"providerMetadata": {"llm_stream": place}} if place else {}
+        source = {"type": "source-url", "sourceId": f"{stream_id}-source-{self._sources}", "url": event.url}
+        return source | without_none({"title": event.title}) | metadata
 
-    def _end_calls(self, *, is_whole: bool) -> Iterator[Chunk]:
-        """The client executes a call once it is available, so calls of an incomplete answer end with an error."""
-        for call in self._calls.values():
-            names = {"toolCallId": call.id, "toolName": call.name}
-            try:
-                arguments = msgspec.json.decode(call.arguments) if call.arguments.strip() else {}
-                problem = None if is_whole else BROKE_OFF
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                arguments, problem = call.arguments, NOT_JSON if is_whole else BROKE_OFF
-            if problem is None:
-                yield {"type": "tool-input-available", **names, "input": arguments}
-            else:
-                yield {"type": "tool-input-error", **names, "input": arguments, "errorText": problem}
-        self._calls.clear()
+    def _opaque(self, event: Opaque) -> Iterator[Chunk]:
+        """On the part that is open, else on the last call, else on a text without words."""
+        metadata = metadata_of(message=without_none({"fields": event.fields or None, "reasoning": event.reasoning}))
+        if self._open is None and self._calls.is_empty:
+            self._parts += 1
+            self._open = ("text", f"text-{self._parts}")
+            yield {"type": "text-start", "id": self._open[1]}
+        if self._open is not None:
+            yield from self._close(**metadata)
+        else:
+            yield from self._calls.carry(event)
 
     # The end of the message
 
@@ -190,7 +202,7 @@ class UIWire(Wire):
 
     def _end_step(self, *, is_whole: bool) -> Iterator[Chunk]:
         yield from self._close()
-        yield from self._end_calls(is_whole=is_whole)
+        yield from self._calls.end(is_whole=is_whole)
         yield {"type": "finish-step"}
 
     def _metadata(self, done: Done) -> Mapping[str, Any]:
@@ -220,5 +232,5 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 def _skip_void(events: Sequence[Event]) -> Sequence[Event]:
     """The events without the content that a `Reset` among them voids."""
     last = max((at for at, event in enumerate(events) if isinstance(event, Reset)), default=-1)
-    void = (*CONTENT, Reset)
+    void = (*CONTENT, Reset, Opaque, Step)
     return [event for at, event in enumerate(events) if at > last or not isinstance(event, void)]
