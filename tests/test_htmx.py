@@ -221,7 +221,8 @@ def test_key_keeps_a_page_that_does_not_close_its_connection_from_buying_again(
     upstream.answer("Hello")
     page.evaluate(
         """() => {
-            const html = '<div class="answer" sse-connect="/llm/chat?prompt=hi&key=k&format=html" sse-swap="message"></div>';
+            const url = "/llm/chat?prompt=hi&key=k&format=html";
+            const html = `<div class="answer" sse-connect="${url}" sse-swap="message"></div>`;
             htmx.swap("#conversation", html, { swapStyle: "innerHTML" });
         }"""
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from itertools import islice
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,15 @@ def test_log_takes_no_more_than_its_limit(make_app: MakeApp, upstream: Upstream)
     upstream.answer("one", Stall())
     assert of_kind(read(app, ASK), "failure")["code"] == "stream_too_large"
     assert closed == [True]
+
+
+def test_what_a_transform_drops_counts_for_the_limit_of_the_log(make_app: MakeApp) -> None:
+    app = make_app(max_stream_bytes=2000)
+    llm_of(app).transform(lambda events: ("" for _ in events))
+    answering(app, lambda: repeat("word "))
+    events = read(app)
+    assert kinds_of(events) == ["start", "failure", "usage", "done"]
+    assert of_kind(events, "failure")["code"] == "stream_too_large"
 
 
 # What is billed…

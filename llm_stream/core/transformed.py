@@ -24,6 +24,7 @@ from ..upstream.text import whole
 from .filled import Filled
 from .filled import outside
 from .guard import Batch
+from .log.memory import size_of
 from .transforms import Transform
 from .written import Written
 
@@ -52,6 +53,7 @@ class Transformed:
         self._last: Event | None = None
         """The event that the first transform is working on."""
         self._written = Written()
+        self._size = 0
         self._made: list[Event] = []
         self._ending: Ending | None = None
         """The source's own."""
@@ -155,6 +157,9 @@ class Transformed:
         if not CONTENT.isdisjoint(map(type, batch)):
             self._stream.last_content_at = self._read_at  # the transform may hold it back, but the model is at work
         self._written.keep(batch, self._stream.source.attempts)
+        self._size += sum(map(size_of, batch))
+        if self._size > self._stream.settings.max_stream_bytes:  # what is kept for the bill takes memory, too
+            self._problem = StreamTooLarge()
 
     def _close_source(self) -> None:
         if self._ending is None:
