@@ -32,6 +32,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .calling import call
+from .calling import calling
 from .conftest import GUNICORN
 from .conftest import Connection
 from .conftest import Server
@@ -73,6 +75,11 @@ def until_the_word_stop(events: Iterator[Event]) -> Iterator[Event]:
         if isinstance(event, Delta) and "STOP" in event.text:
             return
         yield event
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"dry in {city}"
 
 
 # What readers see…
@@ -157,6 +164,22 @@ def test_events_of_tools_pass_untouched_and_in_order(make_app: MakeApp) -> None:
     answering(app, lambda: iter(given))
     kinds = [kind for _, kind, _ in read(app)]
     assert kinds == ["start", *[event.type for event in given], "usage", "done"]
+
+
+def test_answer_with_a_tool_is_transformed_as_one_and_the_model_is_told_the_original(
+    make_app: MakeApp, upstream: Upstream
+) -> None:
+    app = make_app()
+    llm_of(app).transform(in_capitals)
+    llm_of(app).tool(weather)
+    calling(upstream, call("weather", city="Pune"), text="Let me look. ")
+    upstream.answer("It is dry.")
+    events = read(app, ASK)
+    expected = ["start", "delta", "tool_call", "tool_result", "step", "delta", "usage", "done"]
+    assert kinds_of(events) == expected
+    assert text_of(events) == "LET ME LOOK. IT IS DRY."
+    assert of_kind(events, "tool_result")["result"] == "dry in Pune"
+    assert upstream.request(1).json["messages"][1]["content"] == "Let me look. "
 
 
 def test_what_is_held_back_comes_at_the_end(make_app: MakeApp, upstream: Upstream) -> None:
@@ -451,6 +474,23 @@ def test_estimate_counts_what_the_model_wrote(
     plain, transformed = records
     assert plain.source == transformed.source == "estimated"
     assert (plain.input_tokens, plain.output_tokens) == (transformed.input_tokens, transformed.output_tokens)
+
+
+def test_every_step_of_an_answer_with_tools_is_estimated_from_what_the_model_wrote(
+    make_app: MakeApp, upstream: Upstream
+) -> None:
+    counts = []
+    for transforms in ([], [all_at_the_end]):
+        app = make_app()
+        llm_of(app).tool(weather)
+        for each in transforms:
+            llm_of(app).transform(each)
+        calling(upstream, call("weather", city="Pune"), text="Let me look. ", usage=False)
+        upstream.answer("It is dry.", usage=False)
+        read(app, ASK)
+        counts.append((record_of(app).source, record_of(app).input_tokens, record_of(app).output_tokens))
+    assert counts[0][0] == "estimated"
+    assert counts[0] == counts[1]
 
 
 def test_figures_of_the_provider_count_whatever_readers_see(make_app: MakeApp, upstream: Upstream) -> None:
