@@ -18,6 +18,9 @@ Message = Mapping[str, Any]
 MAX_METADATA_BYTES = 4096
 """As JSON. It is kept with the stream, in its record and in the ledger: for ids, and not for documents."""
 
+MAX_OPAQUE_BYTES = 262_144
+"""As JSON, for each message: what the provider wants back with it, and with its calls."""
+
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+\Z")]
 
 

@@ -14,8 +14,11 @@ from llm_stream.errors import UpstreamThrottled
 from llm_stream.events import Delta
 from llm_stream.events import Done
 from llm_stream.events import Event
+from llm_stream.events import File
+from llm_stream.events import Opaque
 from llm_stream.events import Reasoning
 from llm_stream.events import Refusal
+from llm_stream.events import Source
 from llm_stream.events import ToolCall
 from llm_stream.events import Usage
 from llm_stream.upstream.chunks import ChunkDecoder
@@ -120,11 +123,11 @@ REPEATED: dict[str, tuple[list[dict[str, Any]], list[Event]]] = {
     "with half a pair": ([delta(content="a\ud83e"), message(content="a🧠b")], [Delta("🧠b")]),
     "with reasoning": (
         [delta(reasoning_content="r"), delta(content="x"), message(content="x", reasoning_content="r", refusal=None)],
-        [],
+        [Opaque(reasoning="reasoning_content")],
     ),
     "where only the reasoning came before": (
         [delta(reasoning="r"), message(content="x", reasoning="rs")],
-        [Reasoning("s"), Delta("x")],
+        [Reasoning("s"), Delta("x"), Opaque(reasoning="reasoning")],
     ),
     "with a refusal": ([delta(refusal="no"), message(content=None, refusal="no")], []),
     "with tool calls": (
@@ -194,8 +197,11 @@ def test_whole_answer_has_all_that_a_message_can_have() -> None:
     calls = [{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "f", "arguments": "{}"}}]
     whole = message("tool_calls", reasoning="r", content="x", refusal="no", tool_calls=calls)
     decoder = ChunkDecoder()
-    *said, first, second = decoder.feed(as_sent(whole | {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}))
+    *said, first, second, opaque = decoder.feed(
+        as_sent(whole | {"usage": {"prompt_tokens": 3, "completion_tokens": 1}})
+    )
     assert said == [Reasoning("r"), Delta("x"), Refusal("no")]
+    assert opaque == Opaque(reasoning="reasoning")
     assert isinstance(first, ToolCall) and isinstance(second, ToolCall)
     assert [(call.index, call.name, call.arguments) for call in (first, second)] == [(0, "f", "{}"), (1, "f", "{}")]
     assert first.id and second.id and first.id != second.id
@@ -331,3 +337,96 @@ def test_usage_is_taken_from_wherever_it_comes_and_the_last_counts() -> None:
 )
 def test_usage_objects(given: dict[str, Any], expected: Usage | None) -> None:
     assert usage_of(given) == expected
+
+
+def cited(url: str, title: str = "", start: int = 0, end: int = 0, **more: Any) -> dict[str, Any]:
+    fields = {"url": url, "title": title, "start_index": start, "end_index": end}
+    return {"type": "url_citation", "url_citation": fields} | more
+
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+SEARCHED = {
+    "citations": ["https://a.example", "https://b.example"],
+    "search_results": [{"url": "https://b.example", "title": "B", "date": "2025-01-01"}],
+}
+
+SOURCES: dict[str, tuple[list[dict[str, Any]], list[Event]]] = {
+    "OpenRouter's annotations": (
+        [chunk(content="x", annotations=[cited("https://a.example", "A", 0, 1, index=0)])],
+        [Delta("x"), Source("https://a.example", "A", 0, 1)],
+    ),
+    "two places of one page": (
+        [chunk(annotations=[cited("https://a.example", "A", 0, 3), cited("https://a.example", "A", 4, 9)])],
+        [Source("https://a.example", "A", 0, 3), Source("https://a.example", "A", 4, 9)],
+    ),
+    "no place": ([chunk(annotations=[cited("https://a.example", "A")])], [Source("https://a.example", "A")]),
+    "repeated in the message": (
+        [
+            chunk(content="x", annotations=[cited("https://a.example")]),
+            message(annotations=[cited("https://a.example")]),
+        ],
+        [Delta("x"), Source("https://a.example")],
+    ),
+    "with its fields beside the type": (
+        [chunk(annotations=[{"type": "url_citation", "url": "https://a.example", "title": "A"}])],
+        [Source("https://a.example", "A")],
+    ),
+    "Perplexity's, in every chunk": (
+        [chunk(content="x") | SEARCHED, chunk(content="y") | SEARCHED, {"choices": []} | SEARCHED],
+        [Delta("x"), Source("https://b.example", "B"), Source("https://a.example"), Delta("y")],
+    ),
+    "xAI's, in the last chunk": (
+        [chunk(content="x"), {"choices": [], "citations": ["https://a.example"]}],
+        [Delta("x"), Source("https://a.example")],
+    ),
+    "what no page may link to": (
+        [
+            chunk(annotations=[cited("javascript:alert(1)"), {"type": "file_citation"}, None, {}]),
+            {"choices": [], "citations": ["data:text/html,x", None, 5], "search_results": "x"},
+        ],
+        [],
+    ),
+    "OpenRouter's images": (
+        [chunk(content="", images=[{"type": "image_url", "image_url": {"url": PNG}}])],
+        [File(PNG, "image/png")],
+    ),
+    "an image in every form": (
+        [
+            chunk(images=[{"image_url": {"url": "https://a.example/x.webp?y"}}, {"image_url": "https://a.example/z"}]),
+            message(images=[{"image_url": {"url": "https://a.example/z"}}]),
+        ],
+        [File("https://a.example/x.webp?y", "image/webp"), File("https://a.example/z", "image/*")],
+    ),
+    "what no page may show": (
+        [
+            chunk(
+                images=[{"image_url": {"url": "http://10.0.0.1/x.png"}}, {"image_url": {"url": "data:text/html,x"}}, {}]
+            )
+        ],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_sources_and_files_come_once_each(case: str) -> None:
+    chunks, expected = SOURCES[case]
+    decoder = ChunkDecoder()
+    assert [event for each in chunks for event in decoder.feed(as_sent(each))] == expected
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reasoning_details": [{"type": "reasoning.text", "text": "r", "index": 0}]},
+        {"extra_content": {"google": {"thought_signature": "s"}}},
+        {"annotations": [cited("https://a.example")]},
+        {"images": [{"image_url": {"url": PNG}}]},
+    ],
+)
+def test_nothing_is_overlooked_in_the_middle_of_the_text(more: dict[str, Any]) -> None:
+    decoder = ChunkDecoder()
+    middle, end = delta(content="b") | delta(content="b", **more), delta(finish="stop")
+    events = [event for each in (delta(content="a"), middle, end) for event in decoder.feed(as_sent(each))]
+    assert events[:2] == [Delta("a"), Delta("b")]
+    assert isinstance(events[2], (Opaque, Source, File)) and len(events) == 3

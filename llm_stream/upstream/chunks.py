@@ -7,6 +7,7 @@ null` or a list of parts, usage on any chunk or none, a tool call without an ind
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 from typing import Any
 from typing import Literal
 
@@ -20,9 +21,13 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Usage
+from .citations import CITING
+from .citations import Citations
 from .ending import Ending
 from .figures import later
 from .figures import usage_of
+from .opaque import MessageState
+from .opaque import Room
 from .refusals import error_in_body
 from .refusals import is_error
 from .refusals import is_refusal
@@ -33,10 +38,16 @@ from .text import text_of
 from .text import whole
 from .tool_calls import ToolCalls
 
-WORDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+WORDS = (
+    "content", "reasoning_content", "reasoning", "reasoning_details",
+    "refusal", "tool_calls", "function_call", "images",
+)  # fmt: skip
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the server ended the answer, not the model
+
+
+_NoList = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 
 
 class _PlainDelta(msgspec.Struct, gc=False):
@@ -48,6 +59,10 @@ class _PlainDelta(msgspec.Struct, gc=False):
     refusal: None = None
     tool_calls: None = None
     function_call: None = None
+    reasoning_details: _NoList = None
+    extra_content: None = None
+    annotations: _NoList = None
+    images: _NoList = None
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
@@ -61,6 +76,8 @@ class _PlainChunk(msgspec.Struct, gc=False):
     usage: None = None
     error: None = None
     x_groq: None = None
+    citations: _NoList = None
+    search_results: _NoList = None
 
 
 _decode_plain = msgspec.json.Decoder(_PlainChunk).decode
@@ -79,7 +96,10 @@ class ChunkDecoder:
         self._text = Said()
         self._reasoning = Said()
         self._refusal = Said()
-        self._tool_calls = ToolCalls()
+        room = Room()
+        self._tool_calls = ToolCalls(room)
+        self._state = MessageState(room)
+        self._citations = Citations()
         self._half = ""
 
     def feed(self, payload: bytes) -> list[Event]:
@@ -108,17 +128,21 @@ class ChunkDecoder:
         self._read_usage(chunk)
         choice = _choice_in(chunk)
         self._has_choices |= bool(choice)
+        cited = self._citations.of_chunk(chunk) if any(name in chunk for name in CITING) else []
         if not choice or choice.get("index"):  # one of several answers, though we asked for one
-            return []
+            return [*cited]
         delta, message = _mapping(choice.get("delta")), _mapping(choice.get("message"))
         reason = choice.get("finish_reason")
         self._has_deltas |= bool(delta)
         events = self._events_in(delta) if delta else []
         if message and (reason or not delta):
             events += self._missing_from(message)
+        events += cited
         if reason:
             self.finish_reason = whole(str(reason))
             events += self._tool_calls.end()
+        if self.finish_reason and (state := self._state.event("".join(self._reasoning))):
+            events.append(state)
         self._may_be_plain = self._has_deltas and attempt.upstream_model is not None and not self._half
         return events
 
@@ -146,7 +170,7 @@ class ChunkDecoder:
 
     def _events_in(self, delta: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
-        if reasoning := _reasoning_in(delta):
+        if reasoning := self._state.reasoning_in(delta):
             text = whole(reasoning)
             events.append(Reasoning(text))
             self._reasoning.append(text)
@@ -159,19 +183,22 @@ class ChunkDecoder:
             self._refusal.append(text)
         if calls := _calls_in(delta):
             events += self._tool_calls.events_of(calls)
-        return events
+        self._state.add(delta)
+        return [*events, *self._citations.of_part(delta)]
 
     def _missing_from(self, message: Mapping[str, Any]) -> list[Event]:
         """Events for the unsent part of a `message`, which holds the whole answer so far. Some servers stream so."""
         self._half = ""
         events: list[Event] = []
-        if text := self._rest(self._reasoning, _reasoning_in(message)):
+        if text := self._rest(self._reasoning, self._state.reasoning_in(message)):
             events.append(Reasoning(text))
         if text := self._rest(self._text, text_of(message.get("content"))):
             events.append(Delta(text))
         if text := self._rest(self._refusal, text_of(message.get("refusal"))):
             events.append(Refusal(text))
-        return [*events, *self._tool_calls.missing_from(_calls_in(message))]
+        self._state.complete(message)
+        events += self._tool_calls.missing_from(_calls_in(message))
+        return [*events, *self._citations.of_part(message)]
 
     def _rest(self, said: Said, text: str) -> str:
         text = whole(text)
@@ -237,11 +264,6 @@ def _chunks_in(payload: bytes) -> list[dict[str, Any]]:
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         return value
     raise UpstreamGarbled()
-
-
-def _reasoning_in(delta: Mapping[str, Any]) -> str:
-    """Servers that use both names send the same text under both."""
-    return text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
 
 
 def _calls_in(delta: Mapping[str, Any]) -> list[Any]:

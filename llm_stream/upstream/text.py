@@ -31,6 +31,23 @@ def whole(text: str) -> str:
     return text
 
 
+def whole_json(value: Any) -> Any:
+    """The same for all texts in a JSON value."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.loads(whole(json.dumps(value, ensure_ascii=False)))
+    return value
+
+
+def size_of(value: Any) -> int:
+    """In bytes, as JSON."""
+    try:
+        return len(msgspec.json.encode(value))
+    except UnicodeEncodeError:
+        return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
 class Said(list[str]):
     """The pieces of a text that were passed on so far."""
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import ToolCall
+from .opaque import Extra
+from .opaque import Room
 from .text import is_json
 from .text import whole
 
@@ -29,18 +31,20 @@ class _Fragment:
         self.name = whole(name) if name and isinstance(name, str) else None
         self.index = index if isinstance(index, int) else None
         self.arguments = _as_json(function.get("arguments"))
+        self.extra = fragment.get("extra_content")
 
 
 class _Call:
     """A call as received so far."""
 
-    def __init__(self, fragment: _Fragment) -> None:
+    def __init__(self, fragment: _Fragment, room: Room) -> None:
         self.id = fragment.id
         self.name = fragment.name
         self.has_index = fragment.index is not None
         self.number: int | None = None
         """Our own number. None until the call is sent to readers, which needs its name."""
         self.is_named_again = False
+        self.extra = Extra(room)
         self._pieces: list[str] = []
 
     @property
@@ -52,6 +56,10 @@ class _Call:
             self._pieces.append(arguments)
 
     @property
+    def opaque(self) -> dict[str, Any] | None:
+        return {"extra_content": self.extra.content} if self.extra.content else None
+
+    @property
     def is_whole(self) -> bool:
         """Whether its arguments are a complete object."""
         return bool(self._pieces) and self._pieces[-1].rstrip().endswith("}") and is_json(self.arguments)
@@ -60,7 +68,8 @@ class _Call:
 class ToolCalls:
     """The tool calls of one answer. Our numbers count from 0, in the order in which calls are sent to readers."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = room or Room()
         self._next_number = 0
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
@@ -133,7 +142,7 @@ class ToolCalls:
         return call
 
     def _begin(self, fragment: _Fragment) -> _Call:
-        call = _Call(fragment)
+        call = _Call(fragment, self._room)
         self._calls.append(call)
         if fragment.id:
             self._by_id[fragment.id] = call
@@ -144,14 +153,17 @@ class ToolCalls:
     def _events_of(self, call: _Call, fragment: _Fragment) -> list[ToolCall]:
         call.add(fragment.arguments)
         call.name = call.name or fragment.name
+        opaque = call.opaque if call.extra.add(fragment.extra) else None
         if call.number is not None:
-            return [ToolCall(call.number, fragment.arguments)] if fragment.arguments else []
+            is_news = fragment.arguments or opaque
+            return [ToolCall(call.number, fragment.arguments, opaque=opaque)] if is_news else []
         return [self._first_event_of(call)] if call.name else []
 
     def _first_event_of(self, call: _Call) -> ToolCall:
         call.number, self._next_number = self._next_number, self._next_number + 1
         # clients need an id to answer a call
-        return ToolCall(call.number, call.arguments, call.id or f"call_{secrets.token_hex(12)}", call.name)
+        id = call.id or f"call_{secrets.token_hex(12)}"
+        return ToolCall(call.number, call.arguments, id, call.name, opaque=call.opaque)
 
 
 def _begins(fragment: _Fragment, last: _Call, in_same_chunk: bool) -> bool:
