@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from decimal import Decimal
@@ -14,23 +15,33 @@ import pytest
 from hypothesis import assume
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from openai import APIError
 from openai import OpenAI
+from openai.types.chat import ChatCompletionMessage
 
 from llm_stream.events import CONTENT
 from llm_stream.events import KINDS
+from llm_stream.events import Approval
+from llm_stream.events import Data
 from llm_stream.events import Delta
 from llm_stream.events import Done
 from llm_stream.events import Event
 from llm_stream.events import Failure
+from llm_stream.events import File
+from llm_stream.events import Opaque
 from llm_stream.events import Reasoning
 from llm_stream.events import Refusal
 from llm_stream.events import Reset
+from llm_stream.events import Source
 from llm_stream.events import Start
+from llm_stream.events import Step
 from llm_stream.events import ToolCall
+from llm_stream.events import ToolResult
 from llm_stream.events import Usage
 from llm_stream.wire.native import NativeWire
 from llm_stream.wire.openai import OpenAIWire
+from llm_stream.wire.openai import completion_of
 
 from .sequences import STREAM_ID
 from .sequences import batches
@@ -54,13 +65,15 @@ def messages(pieces: Iterable[bytes]) -> Iterable[tuple[str, str, str]]:
     assert not buffer, "the last event is not ended by a blank line"
 
 
-@given(st.data(), well_formed_sequences())
+@given(st.data(), well_formed_sequences(agents=True))
 def test_native_wire_decodes_back_to_itself(data: st.DataObject, events: list[Event]) -> None:
     body = written(NativeWire(), data.draw(batches(events)))
     read = list(messages(data.draw(splits(body))))
     assert [number for number, _, _ in read] == [f"{STREAM_ID}-{n}" for n in range(1, len(events) + 1)]
     assert [msgspec.convert(json.loads(payload), KINDS[kind]) for _, kind, payload in read] == events
 
+
+TOLD = CONTENT | {Step}
 
 Answer = tuple[list[dict[str, Any]], dict[str, Any] | None]
 """What a client of OpenAI's sees: the chunks, and the error that it raises after them."""
@@ -99,16 +112,80 @@ def read_plainly(pieces: Iterable[bytes]) -> Answer:
     return read, error
 
 
-def said_in(delta: dict[str, Any]) -> Iterable[Event]:
-    """The events that a delta was made of."""
-    kinds = {"content": Delta, "reasoning_content": Reasoning, "refusal": Refusal}
-    for name, value in delta.items():
-        if name == "tool_calls":
-            for call in value:
-                function = call["function"]
-                yield ToolCall(call["index"], function["arguments"], call.get("id"), function.get("name"))
-        else:
-            yield kinds[name](value)
+class Said:
+    """The events that the deltas of one answer were made of. Entries of the further lists are numbered."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+
+    def events_in(self, delta: dict[str, Any]) -> Iterable[Event]:
+        texts = {"content": Delta, "reasoning_content": Reasoning, "refusal": Refusal}
+        further = {"annotations": source_in, "images": image_in, "llm_stream": own_event_in}
+        for name, value in delta.items():
+            if name in texts:
+                yield texts[name](value)
+            elif name == "tool_calls":
+                yield from map(call_in, value)
+            else:
+                (entry,) = value
+                assert entry.pop("index") == self._counts[name]
+                self._counts[name] += 1
+                yield further[name](entry)
+
+
+def call_in(fragment: dict[str, Any]) -> Event:
+    function, extra = fragment["function"], fragment.get("extra_content")
+    opaque = None if extra is None else {"extra_content": extra}
+    return ToolCall(
+        fragment["index"], function["arguments"], fragment.get("id"), function.get("name"), False, opaque=opaque
+    )
+
+
+def source_in(entry: dict[str, Any]) -> Event:
+    assert entry["type"] == "url_citation"
+    fields = entry["url_citation"]
+    start, end = fields["start_index"], fields["end_index"]
+    return Source(fields["url"], fields["title"] or None, *((start, end) if end else ()))
+
+
+def image_in(entry: dict[str, Any]) -> Event:
+    assert entry["type"] == "image_url"
+    return image(entry["image_url"]["url"])
+
+
+def image(url: str) -> Event:
+    """This form has neither its type nor its name."""
+    return File(url, "image/png")
+
+
+def own_event_in(entry: dict[str, Any]) -> Event:
+    ((kind, fields),) = entry.items()
+    return msgspec.convert(fields, KINDS[kind])
+
+
+def to_be_told(events: list[Event]) -> list[Event]:
+    """As the chunks should have it: the client's calls count from 0, and the provider's own fields are at the end."""
+    numbers: dict[int, int] = {}
+    servers: set[int] = set()
+    told: list[Event] = []
+    for event in events:
+        if isinstance(event, ToolCall):
+            servers |= {event.index} if event.server else set()
+            if event.index not in servers:
+                event = replace(event, index=numbers.setdefault(event.index, len(numbers)))
+        elif isinstance(event, File) and event.media_type == "image/png":
+            event = image(event.url)
+        if type(event) in TOLD:
+            told.append(event)
+    return told
+
+
+def state_at_the_end(events: list[Event]) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, (Opaque, Step)):
+            state = event.fields if isinstance(event, Opaque) else {}
+    return state
 
 
 def usage_in(given: dict[str, Any]) -> Usage:
@@ -120,6 +197,13 @@ def usage_in(given: dict[str, Any]) -> Usage:
         source=given["source"],
         cost=Decimal(str(given["cost"])) if "cost" in given else None,
         currency=given["currency"],
+    )
+
+
+def has_open_calls(events: list[Event]) -> bool:
+    closed = {event.id for event in events if isinstance(event, ToolResult)}
+    return any(
+        isinstance(event, ToolCall) and event.id and not event.server and event.id not in closed for event in events
     )
 
 
@@ -136,11 +220,12 @@ def check_ending(events: list[Event], reasons: list[str | None], error: dict[str
     else:
         assert error is None
         assert reasons[-1] in ("stop", "length", "tool_calls", "content_filter")
-        assert done.finish_reason in (reasons[-1], "function_call", "eos", "max_tokens", None)
+        assert done.finish_reason in (reasons[-1], "tool_calls", "function_call", "eos", "max_tokens", None)
+        assert reasons[-1] != "tool_calls" or has_open_calls(events)
 
 
 @pytest.mark.parametrize("read", [read_by_the_sdk, read_plainly])
-@given(data=st.data(), events=well_formed_sequences(resets=False), include_usage=st.booleans())
+@given(data=st.data(), events=well_formed_sequences(resets=False, agents=True), include_usage=st.booleans())
 def test_openai_wire_decodes_back_to_itself(
     read: Callable[[Iterable[bytes]], Answer], data: st.DataObject, events: list[Event], include_usage: bool
 ) -> None:
@@ -153,19 +238,41 @@ def test_openai_wire_decodes_back_to_itself(
         assert ("usage" in chunk) is include_usage
     first, *choices = [choice for chunk in chunks for choice in chunk["choices"]]
     assert first["delta"] == {"role": "assistant", "content": ""}
-    said = [event for choice in choices for event in said_in(choice["delta"])]
-    assert said == [event for event in events if type(event) in CONTENT]
+    if (state := state_at_the_end(events)) and error is None:
+        assert choices.pop(-2)["delta"] == state
+    said = Said()
+    assert [event for choice in choices for event in said.events_in(choice["delta"])] == to_be_told(events)
     is_known = usage.input_tokens is not None or usage.output_tokens is not None
     told = [usage_in(chunk["usage"]) for chunk in chunks if chunk.get("usage")]
     assert told == ([usage] if is_known and include_usage else [])
     check_ending(events, [choice["finish_reason"] for choice in (first, *choices)], error)
 
 
-@given(data=st.data(), events=well_formed_sequences(resets=True))
+@given(data=st.data(), events=well_formed_sequences(resets=True, agents=True))
 def test_openai_wire_ends_where_it_would_have_to_start_again(data: st.DataObject, events: list[Event]) -> None:
     kinds = [type(event) for event in events]
     assume(Reset in kinds)
     chunks, error = read_by_the_sdk([written(OpenAIWire(), data.draw(batches(events)))])
-    said = [event for chunk in chunks[1:] for event in said_in(chunk["choices"][0]["delta"])]
-    assert said == events[1 : kinds.index(Reset)]
+    said = Said()
+    told = [event for chunk in chunks[1:] for event in said.events_in(chunk["choices"][0]["delta"])]
+    assert told == to_be_told(events[1 : kinds.index(Reset)])
     assert error and error["code"] == "upstream_cut" and error["retryable"]
+
+
+@given(well_formed_sequences(agents=True))
+def test_whole_completion_has_what_the_deltas_have(events: list[Event]) -> None:
+    message = completion_of(events)["choices"][0]["message"]
+    ChatCompletionMessage.model_validate(message)
+    resets = [at for at, event in enumerate(events) if isinstance(event, Reset)]
+    valid = events[resets[-1] + 1 :] if resets else events
+    assert {name: message[name] for name in ("reasoning_details", "extra_content") if name in message} == (
+        state_at_the_end(valid)
+    )
+    assert list(map(source_in, message.get("annotations", []))) == [each for each in valid if isinstance(each, Source)]
+    own = list(map(own_event_in, message.get("llm_stream", [])))
+    for kind in (ToolResult, Approval, Step):
+        assert [each for each in own if isinstance(each, kind)] == [each for each in valid if isinstance(each, kind)]
+    assert not any(isinstance(event, Data) and event.transient for event in own)
+    servers = {event.id for event in valid if isinstance(event, ToolCall) and event.server}
+    assert {event.id for event in own if isinstance(event, ToolCall)} == servers
+    assert {call["id"] for call in message.get("tool_calls", [])}.isdisjoint(servers)

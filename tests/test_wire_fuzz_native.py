@@ -87,7 +87,7 @@ PARSERS = [by_specification, by_httpx_sse, by_httpx2]
 
 
 @pytest.mark.parametrize("parse", PARSERS)
-@given(st.data(), well_formed_sequences())
+@given(st.data(), well_formed_sequences(agents=True))
 def test_native_wire_decodes_back_to_itself(parse: object, data: st.DataObject, events: list[Event]) -> None:
     assert callable(parse)
     body = written(NativeWire(), data.draw(batches(events)))
@@ -96,7 +96,7 @@ def test_native_wire_decodes_back_to_itself(parse: object, data: st.DataObject, 
     assert [msgspec.json.decode(payload, type=KINDS[kind]) for _, kind, payload in read] == events
 
 
-@given(st.data(), well_formed_sequences())
+@given(st.data(), well_formed_sequences(agents=True))
 def test_native_wire_goes_on_after_any_event(data: st.DataObject, events: list[Event]) -> None:
     """What was read before a connection was cut at any byte, and what comes after the last event of that, is all."""
     body = written(NativeWire(), [events])
@@ -126,7 +126,7 @@ def in_plain_words(events: list[Event]) -> str:
 
 
 @pytest.mark.parametrize("parse", PARSERS)
-@given(st.data(), well_formed_sequences() | sequences_of_line_ends)
+@given(st.data(), well_formed_sequences(agents=True) | sequences_of_line_ends)
 def test_plain_wire_is_the_text(parse: object, data: st.DataObject, events: list[Event]) -> None:
     assert callable(parse)
     body = written(TextWire(), data.draw(batches(events)))

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,11 +23,17 @@ from ..events import Refusal
 from ..events import Reset
 from ..events import Start
 from ..events import ToolCall
+from ..events import ToolResult
 from ..events import Usage
 from . import Wire
 from . import without_none
 from .answer import failure_of
 from .answer import snapshot_of
+from .extension import STATE
+from .extension import Calls
+from .extension import Deltas
+from .extension import is_for_client
+from .extension import message_fields
 
 END = b"data: [DONE]\n\n"
 
@@ -49,7 +56,8 @@ class OpenAIWire(Wire):
         self._head = b""
         self._failure: Failure | None = None
         self._usage: Usage | None = None
-        self._has_tool_calls = False
+        self._calls = Calls()
+        self._deltas = Deltas()
         self.is_over = False
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
@@ -62,9 +70,8 @@ class OpenAIWire(Wire):
             return self._chunk({"reasoning_content": event.text})
         if isinstance(event, Refusal):
             return self._chunk({"refusal": event.text})
-        if isinstance(event, ToolCall):
-            self._has_tool_calls = True
-            return self._chunk({"tool_calls": [_fragment(stream_id, event)]})
+        if isinstance(event, ToolCall) and (number := self._calls.number_of(event)) is not None:
+            return self._chunk({"tool_calls": [_fragment(stream_id, number, event)]})
         if isinstance(event, Start):
             self._head = _json(_identity(event, "chat.completion.chunk"))[:-1]
             return self._chunk({"role": "assistant", "content": ""})
@@ -74,21 +81,28 @@ class OpenAIWire(Wire):
         if isinstance(event, Done):
             self._failure = self._failure or early_end(stream_id, event)
             return self._end(event)
-        self._store(event)
-        return b""
+        if isinstance(event, (Failure, Usage)):
+            self._store(event)
+            return b""
+        if isinstance(event, ToolResult):
+            self._calls.close(event)
+        delta = self._deltas.of(event)
+        return self._chunk(delta) if delta else b""
 
-    def _store(self, event: Event) -> None:
+    def _store(self, event: Failure | Usage) -> None:
         """For the end: usage must come before an error, because clients stop reading at an error."""
         if isinstance(event, Failure):
             self._failure = event
-        elif isinstance(event, Usage):
+        else:
             self._usage = event
 
     def _end(self, done: Done | None) -> bytes:
         self.is_over = True
         frames = []
         if done and not self._failure:
-            frames.append(self._chunk({}, finish_reason(done, self._has_tool_calls)))
+            if state := self._deltas.end():
+                frames.append(self._chunk(state))
+            frames.append(self._chunk({}, finish_reason(done, self._calls.are_open)))
         if self._include_usage and self._usage and (usage := usage_of(self._usage)):
             frames.append(b'%b,"choices":[],"usage":%b}\n\n' % (b"data: " + self._head, _json(usage)))
         if self._failure:
@@ -110,7 +124,8 @@ def completion_of(events: Sequence[Event]) -> dict[str, Any]:
     start = events[0]
     assert isinstance(start, Start)
     answer = snapshot_of(events)
-    calls = [_whole_call(start.id, index, call) for index, call in enumerate(answer.tool_calls)]
+    open_calls = filter(is_for_client, answer.tool_calls)
+    calls = [_whole_call(start.id, number, call) for number, call in enumerate(open_calls)]
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text or (None if calls or answer.refusal else ""),
@@ -120,6 +135,7 @@ def completion_of(events: Sequence[Event]) -> dict[str, Any]:
         message["reasoning_content"] = answer.reasoning
     if calls:
         message["tool_calls"] = calls
+    message |= message_fields(events)
     done, usage = events[-1], events[-2]
     assert isinstance(done, Done) and isinstance(usage, Usage)
     reason = finish_reason(done, bool(calls))
@@ -155,12 +171,13 @@ def error_of(failure: Failure, status: int, param: str | None = None) -> dict[st
     return {"error": error}
 
 
-def finish_reason(done: Done, has_tool_calls: bool) -> str:
-    if done.finish_reason in FINISH_REASONS:
+def finish_reason(done: Done, has_open_calls: bool) -> str:
+    """`has_open_calls`: there are calls for the client to run. Without any, frameworks must not look for them."""
+    if done.finish_reason in FINISH_REASONS and (has_open_calls or done.finish_reason != "tool_calls"):
         return done.finish_reason
     if done.status == "incomplete":
         return "length"
-    return "tool_calls" if has_tool_calls else "stop"
+    return "tool_calls" if has_open_calls else "stop"
 
 
 def usage_of(usage: Usage) -> dict[str, Any] | None:
@@ -184,20 +201,25 @@ def _identity(start: Start, kind: str) -> dict[str, Any]:
     return {"id": start.id, "object": kind, "created": start.created, "model": start.model or ""}
 
 
-def _fragment(stream_id: str, call: ToolCall) -> dict[str, Any]:
+def _fragment(stream_id: str, number: int, call: ToolCall) -> dict[str, Any]:
     """A fragment of a tool call. Only the first has the id and the name."""
-    fragment: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
+    fragment: dict[str, Any] = {"index": number, "function": {"arguments": call.arguments}}
     if call.name is not None or call.id is not None:
-        fragment |= {"id": call.id or _call_id(stream_id, call.index), "type": "function"}
+        fragment |= {"id": call.id or _call_id(stream_id, number), "type": "function"}
         fragment["function"]["name"] = call.name
-    return fragment
+    return fragment | _extra(call.opaque)
 
 
-def _whole_call(stream_id: str, index: int, call: dict[str, Any]) -> dict[str, Any]:
+def _whole_call(stream_id: str, number: int, call: dict[str, Any]) -> dict[str, Any]:
     function = {"name": call["name"], "arguments": call["arguments"]}
-    return {"id": call["id"] or _call_id(stream_id, index), "type": "function", "function": function}
+    id = call["id"] or _call_id(stream_id, number)
+    return {"id": id, "type": "function", "function": function} | _extra(call.get("opaque"))
 
 
-def _call_id(stream_id: str, index: int) -> str:
+def _extra(opaque: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (opaque or {}).items() if name in STATE}
+
+
+def _call_id(stream_id: str, number: int) -> str:
     """For an app's generator that sets no id: clients need one to answer the call."""
-    return f"call_{stream_id}_{index}"
+    return f"call_{stream_id}_{number}"
