@@ -337,7 +337,6 @@ def test_parts_are_passed_on_and_what_no_provider_takes_back_is_not(client: Flas
         "annotations": [],
         "audio": None,
         "function_call": None,
-        "reasoning_content": "x",
         "refusal": None,
     }
     fragment = CALL | {"index": 0}

@@ -1,17 +1,20 @@
 """Validates OpenAI messages: the roles a client may use, and the fields that are passed on.
 
-Clients send back earlier answers with fields that providers reject in a request. Such fields are dropped.
+Clients send back earlier answers with fields that providers reject in a request. Such fields are dropped. What the
+provider wants back is passed on as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from typing import Literal
 
 import msgspec
 
 from ..chat_request import Message as PlainMessage
 from . import WrongParameter
+from .opaque import problem_with
 from .reading import is_image_url
 
 
@@ -26,6 +29,7 @@ class _ToolCall(msgspec.Struct):
     id: str
     function: _CalledFunction
     type: Literal["function"] = "function"
+    extra_content: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Part(msgspec.Struct, omit_defaults=True):
@@ -44,6 +48,13 @@ class Message(msgspec.Struct, omit_defaults=True):
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     tool_call_id: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[Any] | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+STATE = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
 
 
 def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessage]:
@@ -61,6 +72,7 @@ def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessa
             field = f"{where}.tool_calls"
             raise WrongParameter(f"The field '{field}' belongs to the role 'assistant' only.", field)
         called.update(call.id for call in message.tool_calls or ())
+        _check_state(message, where)
     plain_messages: list[PlainMessage] = msgspec.to_builtins(messages)
     return plain_messages
 
@@ -83,6 +95,18 @@ def _check_content(message: Message, where: str) -> None:
         raise WrongParameter(f"The field '{where}.tool_call_id' is missing.", f"{where}.tool_call_id")
     for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
         _check_part(part, f"{where}.content[{index}]")
+
+
+def _check_state(message: Message, where: str) -> None:
+    """Only an answer has a state. In other messages, its fields are dropped."""
+    if message.role != "assistant":
+        for name in STATE:
+            setattr(message, name, None)
+    states = [value for name in STATE if (value := getattr(message, name))]
+    states += [call.extra_content for call in message.tool_calls or () if call.extra_content]
+    if problem := problem_with(states):
+        names = ", ".join(STATE)
+        raise WrongParameter(f"What '{where}' has in {names} {problem}.", where)
 
 
 def _check_part(part: _Part, where: str) -> None:

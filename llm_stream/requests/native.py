@@ -11,46 +11,33 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
-from typing import Literal
 
 import msgspec
 
 from ..chat_request import ChatRequest
 from ..chat_request import Key
 from ..chat_request import Message
+from ..chat_request import decisions
 from ..errors import InvalidField
 from ..errors.validation import split_message
 from ..settings import Settings
-from .reading import is_image_url
+from . import conversation
+from .reading import image_url as image_url
 from .reading import json_object
 
 MAX_MESSAGES = 1000
 MAX_TOOLS = 128
 
 
-class _Part(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One part of a message's content."""
-
-    type: Literal["text", "image_url"]
-    text: str | None = None
-    image_url: dict[str, str] | None = None
-
-
-class _Message(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    role: str
-    content: str | list[_Part] | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-
-
 class _Body(msgspec.Struct):
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    messages: Annotated[list[conversation.Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)] | None = None
     prompt: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     model: str | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     key: Key | None = None
+    approvals: dict[str, Any] | None = None
 
 
 FIELDS = _Body.__struct_fields__
@@ -83,6 +70,7 @@ def from_fields(
         temperature=body.temperature,
         tools=_tools(body.tools),
         key=body.key,
+        approvals=decisions(body.approvals or {}),
     )
 
 
@@ -103,35 +91,7 @@ def _messages(body: _Body) -> list[Message]:
     if body.prompt is not None:
         return [{"role": "user", "content": body.prompt}]
     assert body.messages is not None
-    for number, message in enumerate(body.messages):
-        _check_message(message, f"messages[{number}]")
-    plain: list[Message] = msgspec.to_builtins(body.messages)
-    return plain
-
-
-def _check_message(message: _Message, where: str) -> None:
-    if message.role not in ("user", "assistant"):
-        raise InvalidField(f"The field '{where}.role' must be 'user' or 'assistant'.")
-    if message.tool_calls is not None and message.role != "assistant":
-        raise InvalidField(f"The field '{where}.tool_calls' belongs to the role 'assistant' only.")
-    if not message.content and not message.tool_calls:
-        raise InvalidField(f"The field '{where}.content' is missing or empty.")
-    for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
-        _check_part(part, f"{where}.content[{index}]")
-
-
-def _check_part(part: _Part, where: str) -> None:
-    if part.type == "text" and part.text is None:
-        raise InvalidField(f"The field '{where}.text' is missing.")
-    if part.type == "image_url":
-        image_url((part.image_url or {}).get("url", ""), f"{where}.image_url.url")
-
-
-def image_url(url: str, where: str) -> str:
-    """The URL, if clients may send it. Raises `InvalidField`."""
-    if not is_image_url(url):
-        raise InvalidField(f"The field '{where}' must be an https: or data:image/ URL.")
-    return url
+    return conversation.plain(body.messages, may_decide=bool(body.approvals))
 
 
 def _model(name: str | None, settings: Settings, default_model: str) -> str:

@@ -19,7 +19,10 @@ from typing import TypeVar
 import msgspec
 
 from ..chat_request import ChatRequest
+from ..chat_request import Decision
 from ..chat_request import Key
+from ..chat_request import decisions
+from ..errors import InvalidField
 from ..errors.validation import split_message
 from ..settings import Settings
 from . import WrongParameter
@@ -88,6 +91,8 @@ class _Used(msgspec.Struct):
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     tools: Annotated[list[_Tool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    approvals: dict[str, Any] | None = None
+    """Not OpenAI's: as in `POST /chat`."""
 
 
 class _PassedOn(msgspec.Struct, omit_defaults=True):
@@ -133,6 +138,7 @@ def from_body(
         tools=fields.get("tools") or None,
         options=msgspec.to_builtins(_convert(fields, _PassedOn)),
         key=_key(key),
+        approvals=_approvals(parsed.approvals or {}),
     )
     usage = parsed.stream_options is not None and bool(parsed.stream_options.include_usage)
     return CompletionRequest(request, stream=bool(parsed.stream), include_usage=usage, left_out=_left_out(fields))
@@ -171,6 +177,13 @@ def _max_output_tokens(parsed: _Used, settings: Settings) -> int:
     """The lowest limit, because clients often send the model's maximum. A cut answer has `length` as finish_reason."""
     limits = (parsed.max_tokens, parsed.max_completion_tokens, settings.max_output_tokens)
     return min(limit for limit in limits if limit is not None)
+
+
+def _approvals(approvals: Mapping[str, Any]) -> dict[str, Decision]:
+    try:
+        return decisions(approvals)
+    except InvalidField as error:
+        raise WrongParameter(str(error), "approvals") from error
 
 
 def _key(header: str | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..errors import InvalidField
 from ..errors import RequestError
 
 
@@ -23,3 +24,10 @@ def json_object(body: bytes, example: str = '{"prompt": "…"}') -> dict[str, An
 def is_image_url(url: str | None) -> bool:
     """Whether a client may send this image URL: public (https:) or inline (data:)."""
     return (url or "").startswith(("https://", "data:image/"))
+
+
+def image_url(url: str, where: str) -> str:
+    """The URL, if clients may send it. Raises `InvalidField`."""
+    if not is_image_url(url):
+        raise InvalidField(f"The field '{where}' must be an https: or data:image/ URL.")
+    return url
