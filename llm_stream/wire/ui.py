@@ -102,7 +102,8 @@ class UIWire(Wire):
             yield from self._part("text", event.text, is_refusal=True)
         elif isinstance(event, (ToolCall, ToolResult, Approval)):
             self._has_content = True
-            yield from self._close()
+            if not self._calls.has(event):  # a fragment of a call that has begun ends no text
+                yield from self._close()
             yield from self._calls.chunks_of(stream_id, event)
         elif isinstance(event, (Source, File, Data)):
             self._has_content = True

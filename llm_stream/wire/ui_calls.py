@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..events import Approval
+from ..events import Event
 from ..events import Opaque
 from ..events import ToolCall
 from ..events import ToolResult
@@ -61,6 +62,10 @@ class Calls:
     def is_empty(self) -> bool:
         """Whether this step has no calls yet."""
         return not self._calls
+
+    def has(self, event: Event) -> bool:
+        """Whether the event is a further fragment of a call."""
+        return isinstance(event, ToolCall) and event.index in self._calls
 
     def chunks_of(self, stream_id: str, event: ToolCall | ToolResult | Approval) -> Iterator[Chunk]:
         if isinstance(event, ToolCall):

@@ -14,6 +14,7 @@ class State {
 class Chat extends AbstractChat {
     running = Promise.resolve();
     toolCalls = [];
+    data = [];
     requests = [];
 
     constructor({ id, api, messages = [], body, answers }) {
@@ -32,6 +33,7 @@ class Chat extends AbstractChat {
                 this.toolCalls.push({ name: toolCall.toolName, input: toolCall.input });
                 if (answers) this.addToolOutput({ tool: toolCall.toolName, toolCallId: toolCall.toolCallId, ...answers });
             },
+            onData: (part) => { this.data.push(part); },
             onFinish: ({ finishReason }) => { this.finishReason = finishReason; },
             sendAutomaticallyWhen: answers && lastAssistantMessageIsCompleteWithToolCalls,
         });
@@ -42,8 +44,8 @@ class Chat extends AbstractChat {
     }
 
     get shown() {
-        const { status, error, messages, finishReason, toolCalls, requests, text } = this;
-        return { status, error: error?.message ?? null, messages, finishReason, toolCalls, requests, text };
+        const { status, error, messages, finishReason, toolCalls, data, requests, text } = this;
+        return { status, error: error?.message ?? null, messages, finishReason, toolCalls, data, requests, text };
     }
 }
 
@@ -77,6 +79,10 @@ const commands = {
             setError: (error) => { seen.error = error?.message ?? seen.error; },
         });
         return seen;
+    },
+    async decide({ id, question, approved, reason }) {  // of ai 6 and 7
+        await chats.get(id).addToolApprovalResponse({ id: question, approved, reason });
+        chats.get(id).running = chats.get(id).sendMessage();
     },
     async stop({ id }) { await chats.get(id).stop(); },
     async ended({ id }) { await chats.get(id).running; return chats.get(id).shown; },

@@ -43,7 +43,7 @@ def place_of(key: str | None) -> Place | None:
 def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Place) -> Followed:
     """Attach to the stream at `place`. Start a new one if there is none, or if it failed, was stopped or expired.
 
-    Raises `LLMStreamError`.
+    A new one has the id of its chat as metadata, for the app's `on_answer`. Raises `LLMStreamError`.
     """
     for attempt in count(1):
         key = place.key(attempt)
@@ -53,7 +53,8 @@ def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Plac
             continue
         if stream is None or stream.ending in (None, *WHOLE):
             break
-    return llm.open(owner, msgspec.structs.replace(chat_request, key=key))
+    metadata = {"chat": place.conversation}
+    return llm.open(owner, msgspec.structs.replace(chat_request, key=key), metadata=metadata)
 
 
 def streams_in(llm: Service, owner: str, client: str, conversation: str) -> list[Followed]:
