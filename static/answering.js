@@ -4,10 +4,19 @@ import { Answer, follow, newKey, start, StreamError } from "../llm/static/llm-st
 // where wsgi.py registers the blueprint
 const PREFIX = new URL("../llm", import.meta.url).pathname;
 const LONGEST_TASK_MS = 12;
+const DENIED = { approved: false, reason: "The user denied it." };
 
 /** A question. `legs` are its answers: one, and another after each approval. `leg` is the one that is read now. */
 export function newTurn(question, files, model) {
   return { question, files, model, legs: [], leg: 0, ...unanswered() };
+}
+
+/** Note a decision. When all calls of the last answer are decided, returns the decisions as a request has them. */
+export function decide(turn, token, isAllowed) {
+  turn.decisions = { ...turn.decisions, [token]: isAllowed };
+  const tokens = turn.legs.at(-1).approvals.map(({ id }) => id);
+  if (!tokens.every((each) => each in turn.decisions)) return undefined;
+  return Object.fromEntries(tokens.map((each) => [each, turn.decisions[each] || DENIED]));
 }
 
 /** Let the turn wait for another answer, which goes on after the `approvals`. */

@@ -1,6 +1,6 @@
 /** The conversation that is shown: its turns, and the answer that is being read. */
 import { stop } from "../llm/static/llm-stream.js";
-import { answer, goOn, newTurn, textOf } from "./answering.js";
+import { answer, decide, goOn, newTurn, textOf } from "./answering.js";
 import * as kept from "./conversations.js";
 import { ending } from "./footing.js";
 import { messagesFor } from "./history.js";
@@ -54,7 +54,7 @@ export class Talk {
   }
 
   ask(question, files = []) {
-    this.#catchUp();
+    if (this.conversation.stamp && kept.isStale(this.conversation)) this.sync();
     const turn = newTurn(question, files, this.#page.model());
     this.conversation.turns.push(turn);
     this.keep();
@@ -77,6 +77,13 @@ export class Talk {
     if (aside) this.#page.setAside(aside, gone.length);
   }
 
+  /** Decisions that could not be sent are sent again. In all other cases the question is asked anew. */
+  #again(view) {
+    const { turn } = view;
+    if (turn.retryable && turn.approvals && turn.leg === turn.legs.length) this.#goOn(view, turn.approvals);
+    else this.#askFrom(view, turn.question);
+  }
+
   /** Let the turns be those that were set aside; the ones that took their place are set aside now. */
   takeBack(aside) {
     const turns = kept.takeBack(aside);
@@ -88,16 +95,17 @@ export class Talk {
     this.open(this.conversation);
   }
 
-  /** When all calls of an answer are decided, the next answer goes on with them. */
   #decide(view, token, isAllowed) {
-    const { turn } = view;
-    turn.decisions = { ...turn.decisions, [token]: isAllowed };
+    const approvals = decide(view.turn, token, isAllowed);
     this.keep();
     view.change();
-    const tokens = turn.legs.at(-1).approvals.map(({ id }) => id);
-    if (!tokens.every((each) => each in turn.decisions)) return view.focusApproval();
-    this.#page.focus(); // the buttons are gone
-    goOn(turn, Object.fromEntries(tokens.map((each) => [each, decision(turn.decisions[each])])));
+    if (approvals) this.#goOn(view, approvals);
+    else view.focusApproval();
+  }
+
+  #goOn(view, approvals) {
+    this.#page.focus(); // the button is gone
+    goOn(view.turn, approvals);
     this.keep();
     this.#read(view, true);
   }
@@ -106,7 +114,7 @@ export class Talk {
     const view = new TurnView(turn, {
       drawn: () => this.#page.scroll.grown(),
       edit: (from, question) => this.#askFrom(from, question),
-      again: (from) => this.#askFrom(from, from.turn.question),
+      again: (from) => this.#again(from),
       decide: (of, token, isAllowed) => this.#decide(of, token, isAllowed),
     });
     this.#views.push(view);
@@ -186,13 +194,4 @@ export class Talk {
     }
     return true;
   }
-
-  #catchUp() {
-    if (this.conversation.stamp && kept.isStale(this.conversation)) this.sync();
-  }
-}
-
-/** The form in which a request has a decision. */
-function decision(isAllowed) {
-  return isAllowed || { approved: false, reason: "The user denied it." };
 }

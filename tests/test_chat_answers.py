@@ -21,7 +21,10 @@ from llm_stream.events import Step
 from llm_stream.events import ToolCall
 from llm_stream.events import ToolResult
 from llm_stream.events import Usage
+from llm_stream.testing import Gate
 
+from .calling import call
+from .calling import fragment
 from .conftest import Server
 from .routed import Routed
 from .test_chat_page import CONTRASTS
@@ -83,6 +86,20 @@ def test_a_tool_call_is_folded_with_what_went_in_and_came_out(chat: Page, server
     call.locator("summary").click()
     expect(call.get_by_label("Arguments")).to_contain_text('"city": "Zürich"')
     expect(call.get_by_label("Result")).to_contain_text('"celsius": 21')
+
+
+def test_a_tool_call_is_there_while_it_runs_and_stays_unfolded(chat: Page, site: Server) -> None:
+    gate = Gate()
+    assert site.upstream
+    site.upstream.answer(fragment({"tool_calls": [call("ask_user", question="Why?")]}), gate, "Well.")
+    turn = ask(chat)
+    expect(turn.locator(".call-state")).to_have_text("running…")
+    turn.locator(".call summary").click()
+    gate.open()
+    is_over(turn)
+    expect(turn.locator(".answer")).to_have_text("Well.")
+    expect(turn.locator(".call-state")).to_have_text("not run")  # the page has no tools of its own
+    expect(turn.get_by_label("Arguments")).to_contain_text("Why?")
 
 
 def test_a_tool_call_stands_between_the_texts_of_its_steps(chat: Page, server: Routed) -> None:
@@ -212,6 +229,20 @@ def test_an_approval_can_be_given_after_a_reload(chat: Page, server: Routed) -> 
     chat.get_by_role("button", name="Allow").click()
     expect(chat.locator(".answer")).to_have_text(["May I?", "It is gone."])
     expect(chat.locator(".call-state")).to_have_text("done")
+
+
+def test_a_decision_that_could_not_be_sent_is_sent_again(chat: Page, server: Routed) -> None:
+    server.answer(*asks("delete_note"))
+    server.answer(ToolResult("call_delete_note", "delete_note", None), Delta("It is gone."))
+    turn = ask(chat, "Delete it.")
+    is_over(turn)
+    refusal = '{"error": {"code": "too_many_streams", "message": "Too many.", "retryable": true}}'
+    chat.route("**/llm/streams", lambda route: route.fulfill(status=429, body=refusal), times=1)
+    turn.get_by_role("button", name="Allow").click()
+    is_over(turn, "failed")
+    turn.get_by_role("button", name="Try again").click()
+    expect(turn.locator(".answer")).to_have_text(["May I?", "It is gone."])
+    assert server.asked[1]["approvals"] == {"token_delete_note": True}
 
 
 def test_the_turn_after_an_approval_has_the_result_in_its_call(chat: Page, server: Routed) -> None:
