@@ -11,7 +11,10 @@ import { Toast } from "./toast.js";
 const NOTE_MS = 8000;
 const ENVELOPE_BYTES = 4096; // what a request has beside its messages
 const BUSY = "An answer is being written. Press Escape to stop it, or send when it is complete.";
-const FULL = "This browser's storage is full: what is new here is lost when you close the page. Delete conversations.";
+const SHORT = {
+  emptied: "This browser's storage was full: deleted conversations were removed for good.",
+  full: "This browser's storage is full: what is new here is lost when you close the page. Delete conversations.",
+};
 
 const page = (id) => document.getElementById(id);
 const composer = page("composer");
@@ -34,7 +37,7 @@ const talk = new Talk({
   changed: draw,
   focus: focusComposer,
   setAside: (aside, count) => toast.show(setAsideText(count), () => talk.takeBack(aside)),
-  full: () => toast.show(FULL),
+  short: (outcome) => toast.show(SHORT[outcome]),
 });
 let noteTimer;
 

@@ -34,11 +34,16 @@ export function isStale({ id, stamp }) {
   return read(HEAD + id)?.stamp !== stamp;
 }
 
-/** Store it over what is stored. Returns whether it is kept; if storage is full, deleted conversations go first. */
+/**
+ * Store it over what is stored. Returns "kept"; "emptied" if deleted conversations had to go for that, because storage is
+ * full; and "full" if that was not enough.
+ */
 export function save(conversation) {
   conversation.title ||= titleOf(conversation.turns);
   conversation.stamp = newKey();
-  return put(conversation) || (purge(Infinity), put(conversation));
+  if (put(conversation)) return "kept";
+  purge(Infinity);
+  return put(conversation) ? "emptied" : "full";
 }
 
 /** Mark it as deleted; `restore()` undoes that. */
@@ -53,7 +58,7 @@ export function restore(id) {
 /** Keep the turns as they are now, among the deleted ones. Returns what `takeBack()` takes. */
 export function setAside({ title, turns }) {
   const copy = { id: newKey(), title: `${title} (earlier version)`, turns, deleted: Date.now() };
-  return save(copy) ? copy.id : undefined;
+  return save(copy) === "full" ? undefined : copy.id;
 }
 
 /** The turns that were set aside. They are no longer among the deleted ones. */

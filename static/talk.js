@@ -16,7 +16,7 @@ export class Talk {
 
   /**
    * `page` has `element`, `scroll`, `announcer`, `mostBytes` and `model()`, and is told by `changed()`, `focus()`,
-   * `setAside()` and `full()`.
+   * `setAside()` and `short()`, of storage.
    */
   constructor(page) {
     this.#page = page;
@@ -176,7 +176,8 @@ export class Talk {
   /** Store the conversation, unless another tab has changed it meanwhile. */
   keep() {
     if (!this.conversation.turns.length || kept.isStale(this.conversation)) return;
-    if (!kept.save(this.conversation)) this.#page.full();
+    const outcome = kept.save(this.conversation);
+    if (outcome !== "kept") this.#page.short(outcome);
     this.#page.changed();
   }
 

@@ -30,6 +30,15 @@ FULL = """() => {
     };
 }"""
 
+FULL_OF_DELETED = """() => {
+    const { setItem } = Storage.prototype;
+    Storage.prototype.setItem = function (name, value) {
+        const isFull = Object.values(localStorage).some((text) => JSON.parse(text).deleted);
+        if (this === localStorage && isFull) throw new DOMException("full", "QuotaExceededError");
+        setItem.call(this, name, value);
+    };
+}"""
+
 FORBIDDEN = """
     for (const name of ["localStorage", "sessionStorage"])
         Object.defineProperty(window, name, { get() { throw new DOMException("forbidden", "SecurityError"); } });
@@ -400,6 +409,17 @@ def test_full_storage_is_told_and_the_page_goes_on(chat: Page, upstream: Upstrea
     expect(turn.locator(".answer")).to_have_text("one")
     expect(chat.locator("#toast")).to_contain_text("This browser's storage is full")
     expect(chat.get_by_role("button", name="Undo")).to_be_hidden()
+
+
+def test_deleted_conversations_make_room_where_storage_is_full(chat: Page, upstream: Upstream) -> None:
+    converse(chat, upstream, "first", "one")
+    delete(chat, "first")
+    chat.evaluate(FULL_OF_DELETED)
+    converse(chat, upstream, "second", "two")
+    expect(chat.locator("#toast")).to_contain_text("deleted conversations were removed for good")
+    chat.reload()
+    expect(listed(chat)).to_have_text(["second"])
+    expect(chat.locator("#conversations details")).to_be_hidden()
 
 
 def test_without_storage_the_page_works_as_long_as_it_is_open(page: Page, site: Server, upstream: Upstream) -> None:
