@@ -7,6 +7,7 @@ Its parser accepts only LF line ends and JSON in `data:`. Its verifier rejects a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,23 +17,41 @@ import msgspec
 
 from ..errors import StreamError
 from ..events import WHOLE
+from ..events import Approval
+from ..events import Data
 from ..events import Delta
 from ..events import Done
 from ..events import Event
 from ..events import Failure
+from ..events import File
+from ..events import Opaque
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Reset
+from ..events import Source
 from ..events import Start
+from ..events import Step
 from ..events import ToolCall
+from ..events import ToolResult
 from ..events import Usage
 from . import Wire
 from . import without_none
-
-AGUIEvent = dict[str, Any]
+from .agui_calls import AGUIEvent
+from .agui_calls import Calls
+from .agui_data import agui_data
+from .agui_opaque import encrypted_value
+from .agui_opaque import reasoning_id
 
 MOST_TOKENS = 2**53 - 1
 """Larger figures are omitted: the client's schema would reject the end of the run."""
+
+DECISION = {
+    "type": "object",
+    "properties": {"approved": {"type": "boolean"}, "reason": {"type": "string"}},
+    "required": ["approved"],
+    "additionalProperties": False,
+}
+"""What the client's `resume` says about a call that waits for approval."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -40,103 +59,146 @@ _json = msgspec.json.Encoder().encode
 class AGUIWire(Wire):
     """One run of a thread. `conversation` holds the messages before the answer, as the client sent them.
 
-    Text, refusal and tool calls form one assistant message, whose id is the stream's. A `Reset` sends a snapshot of the
-    conversation without that message, and the retry writes a new one. The client keeps the reasoning.
+    Each call of the model is a step, and its text, refusal and tool calls form one assistant message. The first one has
+    the stream's id. Results of tools are messages of their own, so the client's next run has the whole conversation.
+
+    A `Reset` sends a snapshot of the conversation without the answer, and the retry writes a new one. The client keeps
+    the reasoning and the state.
     """
 
     def __init__(self, thread_id: str, run_id: str, conversation: Sequence[Mapping[str, Any]]) -> None:
         self._run = {"threadId": thread_id, "runId": run_id}
         self._conversation = conversation
         self._model = ""
-        self._message_id = ""
-        self._attempts = 1
+        self._stream_id = self._message_id = ""
+        self._messages = 1
+        self._has_message = False
         self._reasonings = 0
         self._open: Sequence[AGUIEvent] = ()
         self._kind = ""
-        self._calls: dict[int, str] = {}
+        self._step = 1
+        self._is_in_step = False
+        self._calls = Calls()
+        self._approvals: list[Approval] = []
         self._failure: Failure | None = None
         self._usage: Usage | None = None
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         return b"".join(
-            b"data: %b\n\n" % _json(agui_event) for event in events for agui_event in self._events(stream_id, event)
+            b"data: %b\n\n" % _json(agui_event) for event in events for agui_event in _WRITERS[type(event)](self, event)
         )
 
-    def _events(self, stream_id: str, event: Event) -> Iterator[AGUIEvent]:
-        if isinstance(event, (Delta, Refusal)):
-            yield from self._text(event.text)
-        elif isinstance(event, Reasoning):
-            yield from self._reasoning(stream_id, event.text)
-        elif isinstance(event, ToolCall):
-            yield from self._tool_call(event)
-        elif isinstance(event, Start):
-            self._model, self._message_id = event.model or "", event.id
-            yield {"type": "RUN_STARTED", **self._run}
-        elif isinstance(event, Reset):
-            yield from self._reset(stream_id)
-        elif isinstance(event, Failure):
-            self._failure = event
-        elif isinstance(event, Usage):
-            self._usage = event
-        elif isinstance(event, Done):
-            yield from self._done(event)
+    def _start(self, event: Start) -> Iterator[AGUIEvent]:
+        self._model, self._stream_id = event.model or "", event.id
+        self._message_id = self._stream_id
+        yield {"type": "RUN_STARTED", **self._run}
 
-    # The parts of the answer
+    # The messages
 
-    def _text(self, text: str) -> Iterator[AGUIEvent]:
-        if not text:
+    def _text(self, event: Delta | Refusal) -> Iterator[AGUIEvent]:
+        if not event.text:
             return
         message = {"messageId": self._message_id}
         if self._kind != "text":
-            yield from self._close()
-            self._kind, self._open = "text", [{"type": "TEXT_MESSAGE_END", **message}]
+            yield from self._begin("text", {"type": "TEXT_MESSAGE_END", **message})
+            self._has_message = True
             yield {"type": "TEXT_MESSAGE_START", **message, "role": "assistant"}
-        yield {"type": "TEXT_MESSAGE_CONTENT", **message, "delta": text}
+        yield {"type": "TEXT_MESSAGE_CONTENT", **message, "delta": event.text}
 
-    def _reasoning(self, stream_id: str, text: str) -> Iterator[AGUIEvent]:
-        if not text:
+    def _reasoning(self, event: Reasoning) -> Iterator[AGUIEvent]:
+        if not event.text:
             return
         is_new = self._kind != "reasoning"
         self._reasonings += is_new
-        message = {"messageId": f"{stream_id}-reasoning-{self._reasonings}"}
+        message = {"messageId": reasoning_id(self._message_id, self._reasonings)}
         if is_new:
-            yield from self._close()
-            self._kind = "reasoning"
-            self._open = [{"type": "REASONING_MESSAGE_END", **message}, {"type": "REASONING_END", **message}]
+            end = {"type": "REASONING_MESSAGE_END", **message}
+            yield from self._begin("reasoning", end, {"type": "REASONING_END", **message})
             yield {"type": "REASONING_START", **message}
             yield {"type": "REASONING_MESSAGE_START", **message, "role": "reasoning"}
-        yield {"type": "REASONING_MESSAGE_CONTENT", **message, "delta": text}
+        yield {"type": "REASONING_MESSAGE_CONTENT", **message, "delta": event.text}
 
     def _tool_call(self, event: ToolCall) -> Iterator[AGUIEvent]:
-        call_id = self._calls.get(event.index)
-        if call_id is None:
-            yield from self._close()
-            call_id = self._calls[event.index] = event.id or f"{self._message_id}-call-{event.index}"
-            call = {"toolCallId": call_id, "toolCallName": event.name or "unknown"}
-            yield {"type": "TOOL_CALL_START", **call, "parentMessageId": self._message_id}
-        if event.arguments:
-            yield {"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": event.arguments}
+        if self._calls.is_new(event):
+            yield from self._begin("")
+            self._has_message = True
+        yield from self._calls.fragment(event, self._message_id)
+
+    def _tool_result(self, event: ToolResult) -> Iterator[AGUIEvent]:
+        yield from self._calls.end()
+        yield from self._calls.result(event, self._stream_id)
+
+    def _approval(self, event: Approval) -> Iterator[AGUIEvent]:
+        self._approvals.append(event)
+        return self._calls.end()
+
+    def _opaque(self, event: Opaque) -> Iterator[AGUIEvent]:
+        """The provider wants back nothing of a step without a message: it is not sent again."""
+        yield from self._close()
+        yield from self._calls.end()
+        if self._has_message:
+            yield encrypted_value("message", self._message_id, event)
+
+    def _begin(self, kind: str, *ends: AGUIEvent) -> Iterator[AGUIEvent]:
+        """Begin a part, which `ends` will close. The first part begins the step: approved calls run before it."""
+        yield from self._close()
+        yield from self._begin_step()
+        self._kind, self._open = kind, ends
 
     def _close(self) -> Iterator[AGUIEvent]:
         yield from self._open
         self._kind, self._open = "", ()
 
-    def _end_calls(self) -> Iterator[AGUIEvent]:
-        for call_id in self._calls.values():
-            yield {"type": "TOOL_CALL_END", "toolCallId": call_id}
-        self._calls.clear()
+    def _next_message(self) -> None:
+        self._messages += 1
+        self._message_id = f"{self._stream_id}-{self._messages}"
+        self._has_message, self._reasonings = False, 0
 
-    def _reset(self, stream_id: str) -> Iterator[AGUIEvent]:
+    def _data(self, event: Source | File | Data) -> Iterator[AGUIEvent]:
+        yield agui_data(event)
+
+    # The calls of the model
+
+    def _next_step(self, event: Step) -> Iterator[AGUIEvent]:
         yield from self._close()
-        yield from self._end_calls()
-        self._attempts += 1
-        self._message_id = f"{stream_id}-{self._attempts}"
+        yield from self._calls.end()
+        yield from self._finish_step()
+        self._step = event.number
+        self._next_message()
+        yield from self._begin_step()
+
+    def _begin_step(self) -> Iterator[AGUIEvent]:
+        if not self._is_in_step:
+            self._is_in_step = True
+            yield {"type": "STEP_STARTED", "stepName": f"step-{self._step}"}
+
+    def _finish_step(self) -> Iterator[AGUIEvent]:
+        if self._is_in_step:
+            self._is_in_step = False
+            yield {"type": "STEP_FINISHED", "stepName": f"step-{self._step}"}
+
+    def _reset(self, event: Reset) -> Iterator[AGUIEvent]:
+        yield from self._close()
+        yield from self._calls.end(all_of_them=True)
+        yield from self._finish_step()
+        self._calls.clear()
+        self._approvals.clear()
+        self._step = 1
+        self._next_message()
         yield {"type": "MESSAGES_SNAPSHOT", "messages": self._conversation}
 
     # The end of the run
 
+    def _keep_failure(self, event: Failure) -> Iterator[AGUIEvent]:
+        self._failure = event
+        return iter(())
+
+    def _keep_usage(self, event: Usage) -> Iterator[AGUIEvent]:
+        self._usage = event
+        return iter(())
+
     def _done(self, done: Done) -> Iterator[AGUIEvent]:
-        """A failed run leaves its tool calls open: they may be incomplete, so the client must not execute them."""
+        """A failed run leaves its step and the client's tool calls open: the client must not execute such calls."""
         yield from self._close()
         usage = {"usage": [usage]} if (usage := usage_of(self._usage, self._model)) else {}
         metadata = {"metadata": {"status": done.status} | cost_of(self._usage)}
@@ -144,9 +206,47 @@ class AGUIWire(Wire):
             error = self._failure or StreamError
             yield {"type": "RUN_ERROR", "message": error.message, "code": error.code, **usage, **metadata}
             return
-        yield from self._end_calls()
-        outcome = "success" if done.status in WHOLE else "cancelled"
-        yield {"type": "RUN_FINISHED", **self._run, "outcome": {"type": outcome}, **usage, **metadata}
+        yield from self._calls.end(all_of_them=True)
+        yield from self._finish_step()
+        yield {"type": "RUN_FINISHED", **self._run, "outcome": self._outcome(done), **usage, **metadata}
+
+    def _outcome(self, done: Done) -> dict[str, Any]:
+        if done.status not in WHOLE:
+            return {"type": "cancelled"}
+        if self._approvals:
+            return {"type": "interrupt", "interrupts": [interrupt_of(approval) for approval in self._approvals]}
+        pending = self._calls.pending
+        return {"type": "success"} | ({"pendingToolCallIds": pending} if pending else {})
+
+
+_WRITERS: dict[type[Event], Callable[[AGUIWire, Any], Iterator[AGUIEvent]]] = {
+    Start: AGUIWire._start,
+    Delta: AGUIWire._text,
+    Refusal: AGUIWire._text,
+    Reasoning: AGUIWire._reasoning,
+    ToolCall: AGUIWire._tool_call,
+    ToolResult: AGUIWire._tool_result,
+    Approval: AGUIWire._approval,
+    Step: AGUIWire._next_step,
+    Source: AGUIWire._data,
+    File: AGUIWire._data,
+    Data: AGUIWire._data,
+    Opaque: AGUIWire._opaque,
+    Reset: AGUIWire._reset,
+    Failure: AGUIWire._keep_failure,
+    Usage: AGUIWire._keep_usage,
+    Done: AGUIWire._done,
+}
+
+
+def interrupt_of(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "reason": "tool_call",
+        "message": f"Allow the call of {approval.name!r}?",
+        "toolCallId": approval.call_id,
+        "responseSchema": DECISION,
+    }
 
 
 def usage_of(usage: Usage | None, model: str) -> dict[str, Any]:

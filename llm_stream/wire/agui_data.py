@@ -1,0 +1,60 @@
+"""Sources, files and data of the app's own in AG-UI, which has an event for the state and one for all else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from typing import Any
+from typing import Literal
+
+import msgspec
+
+from ..events import Data
+from ..events import File
+from ..events import Source
+from . import without_none
+from .answer import fields_of
+
+STATE = "state"
+STATE_DELTA = "state_delta"
+
+
+class _Operation(msgspec.Struct):
+    """Of a JSON Patch, RFC 6902."""
+
+    op: Literal["add", "remove", "replace", "move", "copy", "test"]
+    path: Annotated[str, msgspec.Meta(pattern=r"^(/([^/~]|~[01])*)*\Z")]
+    value: Any = msgspec.UNSET
+    origin: Annotated[str, msgspec.Meta(pattern=r"^(/([^/~]|~[01])*)*\Z")] | msgspec.UnsetType = msgspec.field(
+        default=msgspec.UNSET, name="from"
+    )
+
+    @property
+    def is_whole(self) -> bool:
+        if self.op in ("move", "copy"):
+            return self.origin is not msgspec.UNSET
+        return self.op == "remove" or self.value is not msgspec.UNSET
+
+
+def agui_data(event: Source | File | Data) -> dict[str, Any]:
+    """Sources and files are custom events named `source` and `file`. Data has its own name, and its `id` and
+    `transient` in the event's metadata.
+
+    Data named `state` is the client's new state, and `state_delta` is a JSON Patch of it. The client ends the run at a
+    patch that is not one, so that is sent as a custom event.
+    """
+    if not isinstance(event, Data):
+        return {"type": "CUSTOM", "name": event.type, "value": fields_of(event)}
+    if event.name == STATE:
+        return {"type": "STATE_SNAPSHOT", "snapshot": event.data}
+    if event.name == STATE_DELTA and _is_patch(event.data):
+        return {"type": "STATE_DELTA", "delta": event.data}
+    metadata = without_none({"id": event.id, "transient": event.transient or None})
+    custom = {"type": "CUSTOM", "name": event.name, "value": event.data}
+    return custom | ({"metadata": metadata} if metadata else {})
+
+
+def _is_patch(data: Any) -> bool:
+    try:
+        return all(operation.is_whole for operation in msgspec.convert(data, list[_Operation]))
+    except msgspec.ValidationError:
+        return False
