@@ -1,4 +1,4 @@
-"""Reads an AG-UI run: its messages and tools become a `ChatRequest`.
+"""Reads an AG-UI run: its messages and tools become a `ChatRequest`, and its `resume` the decisions about calls.
 
 `state` and `context` are ignored. An app that wants them in the prompt adds them in its own view.
 """
@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
+from typing import Literal
 
 import msgspec
 
 from ..chat_request import ChatRequest
-from ..chat_request import Message
+from ..chat_request import Decision
+from ..chat_request import expanded
 from ..errors import InvalidField
-from ..errors import RequestError
 from ..settings import Settings
 from . import native
+from .agui_messages import Message
+from .agui_messages import native_messages
 from .native import MAX_MESSAGES
 from .native import MAX_TOOLS
 from .reading import json_object
@@ -25,40 +28,8 @@ from .reading import json_object
 OPTIONS = ("model", "temperature", "max_output_tokens")
 """The fields of `forwardedProps` that are used."""
 
-IGNORED_ROLES = ("reasoning", "activity")
-
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]
 """Must be usable in a URL path."""
-
-
-class _Function(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(min_length=1)]
-    arguments: str
-
-
-class _ToolCall(msgspec.Struct):
-    id: Annotated[str, msgspec.Meta(min_length=1)]
-    function: _Function
-
-
-class _Source(msgspec.Struct, rename="camel"):
-    type: str
-    value: str
-    mime_type: str = ""
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str = ""
-    source: _Source | None = None
-
-
-class _Message(msgspec.Struct, rename="camel"):
-    role: str
-    content: Any = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
-    error: str | None = None
 
 
 class _Tool(msgspec.Struct):
@@ -67,12 +38,26 @@ class _Tool(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
+class _Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """An answer to an interrupt. `editedArgs` is refused: the call runs with the arguments that the model gave."""
+
+    approved: bool
+    reason: str | None = None
+
+
+class _Resume(msgspec.Struct, rename="camel"):
+    interrupt_id: str
+    status: Literal["resolved", "cancelled"]
+    payload: Any = None
+
+
 class _Body(msgspec.Struct, rename="camel"):
     thread_id: Id
     run_id: Id
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     tools: Annotated[list[_Tool], msgspec.Meta(max_length=MAX_TOOLS)] = []
     forwarded_props: dict[str, Any] | None = None
+    resume: Annotated[list[_Resume], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -89,7 +74,8 @@ def from_body(body: bytes, settings: Settings, default_model: str) -> Run:
     fields = json_object(body)
     try:
         parsed = msgspec.convert(fields, _Body)
-        messages = list(_converted(parsed.messages))
+        approvals = dict(_decisions(parsed.resume or ()))
+        messages = native_messages(parsed.messages, keeps_open=bool(approvals))
     except (msgspec.ValidationError, RecursionError) as error:
         raise native.invalid_field(error) from error
     if not messages:
@@ -97,7 +83,9 @@ def from_body(body: bytes, settings: Settings, default_model: str) -> Run:
     props = parsed.forwarded_props or {}
     options: dict[str, Any] = {name: props[name] for name in OPTIONS if props.get(name) is not None}
     options["tools"] = [_tool(tool) for tool in parsed.tools]
-    request = native.from_fields(options, settings, default_model, messages)
+    plain = [each for message in messages for each in expanded(message)]
+    request = native.from_fields(options, settings, default_model, plain)
+    request = msgspec.structs.replace(request, approvals=approvals)
     return Run(request, parsed.thread_id, parsed.run_id, fields["messages"])
 
 
@@ -106,62 +94,16 @@ def _tool(tool: _Tool) -> dict[str, Any]:
     return {"type": "function", "function": function | ({"parameters": tool.parameters} if tool.parameters else {})}
 
 
-def _converted(messages: Sequence[_Message]) -> Iterator[Message]:
-    answered = {message.tool_call_id for message in messages if message.role == "tool"}
-    called: set[str] = set()
-    for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        if message.role == "user":
-            yield {"role": "user", "content": _content(message.content, where)}
-        elif message.role == "assistant":
-            calls = [call for call in message.tool_calls or () if call.id in answered]
-            called |= {call.id for call in calls}
-            yield from _assistant_message(_text(message.content), calls)
-        elif message.role == "tool":
-            if message.tool_call_id not in called:
-                raise RequestError(f"The field '{where}.toolCallId' must be the id of a call before it.")
-            outcome = message.error or _text(message.content)
-            yield {"role": "tool", "tool_call_id": message.tool_call_id, "content": outcome}
-        elif message.role not in IGNORED_ROLES:
-            raise RequestError(f"The field '{where}.role' must be 'user', 'assistant' or 'tool'.")
-
-
-def _assistant_message(text: str, calls: Sequence[_ToolCall]) -> Iterator[Message]:
-    """`calls` are the answered ones: providers reject calls without an outcome. An empty message is dropped."""
-    if calls:
-        plain_calls = [{"type": "function"} | msgspec.to_builtins(call) for call in calls]
-        yield {"role": "assistant", "content": text or None, "tool_calls": plain_calls}
-    elif text:
-        yield {"role": "assistant", "content": text}
-
-
-def _content(content: Any, where: str) -> str | list[dict[str, Any]]:
-    """The content of a user's message: a text, or parts."""
-    if isinstance(content, str) and content:
-        return content
-    parts: list[dict[str, Any]] = []
-    for index, part in enumerate(_parts(content)):
-        if part.type == "text":
-            parts.append({"type": "text", "text": part.text})
-        else:
-            parts.append({"type": "image_url", "image_url": {"url": _image(part, f"{where}.content[{index}]")}})
-    if not parts:
-        raise InvalidField(f"The field '{where}.content' is missing or empty.")
-    return parts
-
-
-def _image(part: _Part, where: str) -> str:
-    source = part.source
-    if part.type != "image" or source is None or source.type not in ("url", "data"):
-        raise InvalidField(f"The field '{where}' must be text, or an image with its 'url' or its 'data'.")
-    url = source.value if source.type == "url" else f"data:{source.mime_type};base64,{source.value}"
-    return native.image_url(url, f"{where}.source.value")
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in _parts(content))
-
-
-def _parts(content: Any) -> list[_Part]:
-    """Raises msgspec's `ValidationError`."""
-    return msgspec.convert(content or [], list[_Part])
+def _decisions(resume: Sequence[_Resume]) -> Iterator[tuple[str, Decision]]:
+    """An interrupt that was cancelled is a call that was not allowed."""
+    for number, answered in enumerate(resume):
+        if answered.status == "cancelled":
+            yield answered.interrupt_id, Decision(approved=False)
+            continue
+        try:
+            answer = msgspec.convert(answered.payload, _Answer)
+        except msgspec.ValidationError as error:
+            raise InvalidField(
+                f"The field 'resume[{number}].payload' must be {{'approved': true or false, 'reason'?}}."
+            ) from error
+        yield answered.interrupt_id, Decision(answer.approved, answer.reason)

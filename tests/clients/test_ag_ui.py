@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -27,13 +25,17 @@ from llm_stream.testing import Upstream
 from llm_stream.wire.agui import AGUIWire
 
 from ..conftest import Server
-from ..node import SCRIPTS
 from ..node import Node
-from ..node import node_folder
 from ..sequences import batches
 from ..sequences import splits
 from ..sequences import well_formed_sequences
 from ..sequences import written
+from .agents import Agent
+from .agents import Open
+from .agents import ag_ui_node
+from .agents import run
+from .agents import said
+from .agents import types_of
 from .scripts import PRICES
 from .scripts import reasoning
 from .scripts import tool_call
@@ -44,43 +46,14 @@ AWKWARD = [" leading", "two\nlines\r\n\r", "\n\n", "\u2028", "🧠é👩‍👩�
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    node = Node(node_folder("ag-ui", ["@ag-ui/client@1.0.0"]), SCRIPTS / "ag_ui.mjs")
+    node = ag_ui_node()
     yield node
     node.close()
-
-
-class Agent:
-    """One agent, that is one thread, in the Node process."""
-
-    def __init__(self, node: Node, server: Server, id: str | None = None, **options: Any) -> None:
-        self.id = id or str(uuid4())
-        self.url = f"{server.url}/llm/agui"
-        self._node = node
-        self("open", url=self.url, **options)
-
-    def __call__(self, command: str, **options: Any) -> Any:
-        return self._node(command, id=self.id, **options)
-
-    def ask(self, text: str = "hi", **options: Any) -> dict[str, Any]:
-        """Run, and wait for the end."""
-        self("start", text=text, **options)
-        return self.ended()
-
-    def ended(self) -> dict[str, Any]:
-        shown: dict[str, Any] = self("ended")
-        return shown
-
-
-Open = Callable[..., Agent]
 
 
 @pytest.fixture
 def agent(node: Node, server: Server) -> Open:
     return lambda **options: Agent(node, server, **options)
-
-
-def types_of(shown: dict[str, Any]) -> list[str]:
-    return [event["type"] for event in shown["events"]]
 
 
 def test_text_arrives_as_the_model_wrote_it(agent: Open, upstream: Upstream) -> None:
@@ -90,9 +63,11 @@ def test_text_arrives_as_the_model_wrote_it(agent: Open, upstream: Upstream) -> 
     assert (shown["messages"][-1]["role"], shown["messages"][-1]["content"]) == ("assistant", "".join(AWKWARD))
     assert types_of(shown) == [
         "RUN_STARTED",
+        "STEP_STARTED",
         "TEXT_MESSAGE_START",
         *["TEXT_MESSAGE_CONTENT"] * len(AWKWARD),
         "TEXT_MESSAGE_END",
+        "STEP_FINISHED",
         "RUN_FINISHED",
     ]
     assert {shown["events"][0]["runId"], shown["events"][-1]["runId"]} == {"run-1"}
@@ -140,7 +115,8 @@ def test_reasoning_is_a_message_of_its_own(agent: Open, upstream: Upstream) -> N
         ("reasoning", "Let me see."),
         ("assistant", "Hello"),
     ]
-    assert types_of(shown)[1:7] == [
+    assert types_of(shown)[1:8] == [
+        "STEP_STARTED",
         "REASONING_START",
         "REASONING_MESSAGE_START",
         "REASONING_MESSAGE_CONTENT",
@@ -232,15 +208,6 @@ def test_resume_of_a_run_buys_nothing(agent: Open, upstream: Upstream) -> None:
     gate.open()
     assert after.ended()["text"] == "Hello world"
     assert len(upstream.requests) == 1
-
-
-def run(server: Server, *messages: Any, **more: Any) -> httpx2.Response:
-    body = {"threadId": str(uuid4()), "runId": "run-1", "messages": messages, "tools": [], "context": [], "state": {}}
-    return httpx2.post(f"{server.url}/llm/agui", json=body | more, timeout=10)
-
-
-def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
-    return {"id": str(uuid4()), "role": role, "content": content} | more
 
 
 REFUSED: list[tuple[list[Any], int, str]] = [

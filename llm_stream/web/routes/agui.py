@@ -1,5 +1,7 @@
 """The AG-UI routes: `new HttpAgent({ url: "…/agui" })`.
 
+The metadata of an answer is `{"thread": …, "run": …}`, so `on_answer` can store it under its thread.
+
 https://docs.ag-ui.com
 """
 
@@ -25,7 +27,8 @@ def add_to(llm: Service) -> None:
         owner, state = llm.admit(), llm.state
         run = agui.from_body(body.read_json(state.settings), state.settings, state.model)
         key = Place("agui", run.thread, run.run).key()  # each attempt has a new run id
-        stream = llm.open(owner, msgspec.structs.replace(run.request, key=key))
+        asked = msgspec.structs.replace(run.request, key=key)
+        stream = llm.open(owner, asked, metadata={"thread": run.thread, "run": run.run})
         wire = AGUIWire(run.thread, run.run, run.conversation)
         return response.event_stream(state.streams, stream, request, wire, refuse=response.failure_response)
 

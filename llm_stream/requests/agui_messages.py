@@ -1,0 +1,227 @@
+"""Reads the messages of an AG-UI thread. There, results of tools and reasoning are messages of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Annotated
+from typing import Any
+from typing import Literal
+
+import msgspec
+
+from ..chat_request import MAX_OPAQUE_BYTES
+from ..errors import InvalidField
+from ..errors import RequestError
+from ..wire.agui_opaque import message_id_in
+from . import native
+from . import opaque
+
+IGNORED_ROLES = ("reasoning", "activity")
+
+PDF = "application/pdf"
+
+
+class _Function(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    arguments: str
+
+
+class _ToolCall(msgspec.Struct, rename="camel"):
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+    function: _Function
+    encrypted_value: str | None = None
+
+
+class _Source(msgspec.Struct, rename="camel"):
+    type: str
+    value: str
+    mime_type: str = ""
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str = ""
+    source: _Source | None = None
+    metadata: Any = None
+
+
+class Message(msgspec.Struct, rename="camel"):
+    role: str
+    id: str | None = None
+    content: Any = None
+    tool_calls: list[_ToolCall] | None = None
+    tool_call_id: str | None = None
+    error: str | None = None
+    encrypted_value: str | None = None
+
+
+class _Opaque(msgspec.Struct, forbid_unknown_fields=True):
+    """The `encryptedValue` of a message. `reasoning` is the field in which the provider wants its reasoning back."""
+
+    fields: dict[str, Any] = {}
+    reasoning: Literal["reasoning", "reasoning_content"] | None = None
+
+
+def native_messages(messages: Sequence[Message], *, keeps_open: bool) -> list[dict[str, Any]]:
+    """The messages in the form of `POST /chat`. Raises `RequestError` and msgspec's `ValidationError`.
+
+    Calls without a result are dropped, because providers reject them, and so are messages that say nothing. With
+    `keeps_open`, those of the last answer stay: the request decides about them.
+    """
+    found = _merged(messages)
+    answers = [message for message in found if message["role"] == "assistant"]
+    for answer in answers[:-1] if keeps_open else answers:
+        calls = [call for call in answer.pop("tool_calls", ()) if "result" in call or "error" in call]
+        if calls:
+            answer["tool_calls"] = calls
+    return [message for message in found if message["content"] or "tool_calls" in message]
+
+
+def _merged(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """With the results of tools in their calls, and the reasoning in the answers it belongs to."""
+    found: list[dict[str, Any]] = []
+    called: dict[str | None, dict[str, Any]] = {}
+    reasoning = _Reasoning(messages)
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        if message.role == "user":
+            found.append({"role": "user", "content": _content(message.content, where)})
+        elif message.role == "assistant":
+            found.append(_answer(message, reasoning.before(number), where))
+            called |= {call["id"]: call for call in found[-1].get("tool_calls", ())}
+        elif message.role == "tool":
+            if message.tool_call_id not in called:
+                raise RequestError(f"The field '{where}.toolCallId' must be the id of a call before it.")
+            outcome = {"error": message.error} if message.error else {"result": _text(message.content)}
+            called[message.tool_call_id] |= outcome
+        elif message.role not in IGNORED_ROLES:
+            raise RequestError(f"The field '{where}.role' must be 'user', 'assistant' or 'tool'.")
+    return found
+
+
+# Answers
+
+
+class _Reasoning:
+    """The reasoning messages of a thread, by the message that they led to.
+
+    Their ids say which it is. In a thread whose ids were not made here, they are those just before it.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._by_id: dict[str, list[Message]] = {}
+        for message in messages:
+            if message.role == "reasoning":
+                self._by_id.setdefault(message_id_in(message.id or ""), []).append(message)
+
+    def before(self, number: int) -> list[Message]:
+        named = self._by_id.get(self._messages[number].id or "")
+        return named or self._just_before(number)
+
+    def _just_before(self, number: int) -> list[Message]:
+        begin = number
+        while (
+            begin and (before := self._messages[begin - 1]).role == "reasoning" and not message_id_in(before.id or "")
+        ):
+            begin -= 1
+        return list(self._messages[begin:number])
+
+
+def _answer(message: Message, reasoning: Sequence[Message], where: str) -> dict[str, Any]:
+    _check_size(message, where)
+    answer: dict[str, Any] = {"role": "assistant", "content": _text(message.content) or None}
+    if message.tool_calls:
+        answer["tool_calls"] = [
+            _call(call, f"{where}.toolCalls[{index}]") for index, call in enumerate(message.tool_calls)
+        ]
+    if message.encrypted_value:
+        answer["opaque"] = _opaque_of(message.encrypted_value, reasoning, f"{where}.encryptedValue")
+    return answer
+
+
+def _call(call: _ToolCall, where: str) -> dict[str, Any]:
+    plain = {"id": call.id, "type": "function", "function": msgspec.to_builtins(call.function)}
+    if call.encrypted_value:
+        field = f"{where}.encryptedValue"
+        plain["opaque"] = opaque.checked(_decoded(call.encrypted_value, field), field)
+    return plain
+
+
+def _opaque_of(value: str, reasoning: Sequence[Message], where: str) -> dict[str, Any]:
+    try:
+        kept = msgspec.convert(_decoded(value, where), _Opaque)
+    except msgspec.ValidationError as error:
+        raise _not_ours(where) from error
+    fields = opaque.checked(kept.fields, where)
+    if kept.reasoning and (text := "".join(_text(message.content) for message in reasoning)):
+        return {kept.reasoning: text} | fields
+    return fields
+
+
+def _decoded(value: str, where: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise _not_ours(where) from error
+
+
+def _not_ours(where: str) -> InvalidField:
+    return InvalidField(f"The field '{where}' must be as the event REASONING_ENCRYPTED_VALUE had it.")
+
+
+def _check_size(message: Message, where: str) -> None:
+    values = [message.encrypted_value, *(call.encrypted_value for call in message.tool_calls or ())]
+    if sum(len(value.encode(errors="surrogatepass")) for value in values if value) > MAX_OPAQUE_BYTES:
+        raise InvalidField(
+            f"The field '{where}.encryptedValue' and those of its calls may have {MAX_OPAQUE_BYTES} bytes together."
+        )
+
+
+# Content
+
+
+def _content(content: Any, where: str) -> str | list[dict[str, Any]]:
+    """The content of a user's message: a text, or parts."""
+    if isinstance(content, str) and content:
+        return content
+    parts = [_part(part, f"{where}.content[{index}]") for index, part in enumerate(_parts(content))]
+    if not parts:
+        raise InvalidField(f"The field '{where}.content' is missing or empty.")
+    return parts
+
+
+def _part(part: _Part, where: str) -> dict[str, Any]:
+    if part.type == "text":
+        return {"type": "text", "text": part.text}
+    if part.type == "document":
+        return {"type": "file", "file": _document(part, where)}
+    return {"type": "image_url", "image_url": {"url": _image(part, where)}}
+
+
+def _image(part: _Part, where: str) -> str:
+    source = part.source
+    if part.type != "image" or source is None or source.type not in ("url", "data"):
+        raise InvalidField(f"The field '{where}' must be text, an image with its 'url' or its 'data', or a document.")
+    url = source.value if source.type == "url" else f"data:{source.mime_type};base64,{source.value}"
+    return native.image_url(url, f"{where}.source.value")
+
+
+def _document(part: _Part, where: str) -> dict[str, str]:
+    """Its name is the `filename` of the part's metadata, because the part has none."""
+    source = part.source
+    if source is None or source.type != "data" or source.mime_type != PDF:
+        raise InvalidField(f"The field '{where}.source' must be a PDF with its 'data' and the mimeType '{PDF}'.")
+    name = part.metadata.get("filename") if isinstance(part.metadata, Mapping) else None
+    filename = name if isinstance(name, str) and name else "document.pdf"
+    return {"filename": filename, "file_data": f"data:{PDF};base64,{source.value}"}
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in _parts(content))
+
+
+def _parts(content: Any) -> list[_Part]:
+    """Raises msgspec's `ValidationError`."""
+    return msgspec.convert(content or [], list[_Part])
