@@ -268,6 +268,7 @@ def test_any_answer_is_read_as_it_was_written(node: Node, data: st.DataObject, e
             calls[f"call_{event.index}"] = calls.get(f"call_{event.index}", "") + event.arguments
     told = [call for message in answers for call in message.get("toolCalls", ())]
     assert {call["id"]: call["function"]["arguments"] for call in told} == calls
+    assert not shown["warnings"]
 
 
 def test_usage_that_cannot_be_true_spoils_nothing(agent: Open, upstream: Upstream) -> None:
