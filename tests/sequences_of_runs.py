@@ -108,33 +108,34 @@ def _steps(draw: st.DrawFn, indexes: Any, refusals: bool, is_last: bool) -> list
     kinds = [Delta, Reasoning, Refusal] if refusals else [Delta, Reasoning]
     spoken = st.one_of(*(st.builds(kind, said) for kind in kinds), shown)
     events: list[Event] = draw(st.lists(spoken, max_size=5))
-    calls = [f"call_{next(indexes)}" for _ in range(draw(st.integers(0 if is_last else 1, 2)))]
-    server = [draw(st.booleans()) if is_last else True for _ in calls]
-    for call, is_server in zip(calls, server, strict=True):
-        events += draw(_fragments(call, is_server))
+    calls = draw(st.lists(st.tuples(said, st.booleans()), min_size=0 if is_last else 1, max_size=2))
+    begun = [ToolCall(next(indexes), "", name=name, server=server or not is_last) for name, server in calls]
+    for first in begun:
+        events += draw(_fragments(first))
     if draw(st.booleans()):
         names = ["reasoning", "reasoning_content"] if any(type(event) is Reasoning for event in events) else [None]
         events.append(Opaque(draw(fields_of_messages), draw(st.sampled_from(names))))
-    for call, is_server in zip(calls, server, strict=True):
-        if is_server:
+    for first in begun:
+        if first.server:
             events += draw(st.lists(shown, max_size=2))
-            events += draw(_outcomes(call, may_ask=is_last))
+            events.append(draw(_outcomes(first, may_ask=is_last)))
     return events
 
 
 @st.composite
-def _fragments(draw: st.DrawFn, call: str, is_server: bool) -> list[Event]:
-    index = int(call.removeprefix("call_"))
-    first = ToolCall(index, draw(texts), call, draw(said), is_server, draw(st.none() | extra_contents))
-    rest = st.builds(ToolCall, st.just(index), texts, opaque=st.none() | extra_contents)
-    return [first, *draw(st.lists(rest, max_size=2))]
+def _fragments(draw: st.DrawFn, first: ToolCall) -> list[Event]:
+    arguments, opaque = texts, st.none() | extra_contents
+    rest = st.builds(ToolCall, st.just(first.index), arguments, opaque=opaque)
+    named = ToolCall(first.index, draw(arguments), id_of(first), first.name, first.server, draw(opaque))
+    return [named, *draw(st.lists(rest, max_size=2))]
 
 
-@st.composite
-def _outcomes(draw: st.DrawFn, call: str, may_ask: bool) -> list[Event]:
-    outcomes = [
-        st.builds(ToolResult, st.just(call), st.just("tool"), plain_json),
-        st.builds(ToolResult, st.just(call), st.just("tool"), error=some_text),
-    ]
-    asked = st.builds(Approval, some_text.map(f"token {call} ".__add__), st.just(call), st.just("tool"))
-    return [draw(st.one_of(*outcomes, *([asked] if may_ask else [])))]
+def _outcomes(call: ToolCall, *, may_ask: bool) -> st.SearchStrategy[Event]:
+    id, name = st.just(id_of(call)), st.just(call.name)
+    results = st.builds(ToolResult, id, name, plain_json) | st.builds(ToolResult, id, name, error=some_text)
+    asked = st.builds(Approval, some_text.map(f"token {call.index} ".__add__), id, name)
+    return results | asked if may_ask else results
+
+
+def id_of(call: ToolCall) -> str:
+    return f"call_{call.index}"

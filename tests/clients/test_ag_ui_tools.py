@@ -361,7 +361,7 @@ def test_any_run_is_read_back_as_it_was(node: Node, data: st.DataObject, events:
     answer = messages_of(events)
     approved = [str(id) for each in answer if (id := each.get("tool_call_id")) and id.startswith("earlier")]
     calls = [{"id": id, "type": "function", "function": {"name": "delete", "arguments": "{}"}} for id in approved]
-    before = [ASKED, *([{"id": "m2", "role": "assistant", "toolCalls": calls}] if calls else [])]
+    before: list[dict[str, Any]] = [ASKED, *([{"id": "m2", "role": "assistant", "toolCalls": calls}] if calls else [])]
     body = written(AGUIWire("thread", "run", before), data.draw(batches(events)))
     shown = replayed(node, data.draw(splits(body)), before)
     assert (shown["error"], [warning for warning in shown["warnings"] if "state patch" not in warning]) == (None, [])
