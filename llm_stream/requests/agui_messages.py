@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import TypeVar
 
 import msgspec
 
-from ..chat_request import MAX_OPAQUE_BYTES
 from ..errors import InvalidField
 from ..errors import RequestError
 from ..wire.agui_opaque import message_id_in
-from . import native
-from . import opaque
+from .conversation import PDF
+from .opaque import CallState
+from .opaque import MessageState
+from .opaque import problem_with
+from .reading import image_url
 
 IGNORED_ROLES = ("reasoning", "activity")
-
-PDF = "application/pdf"
 
 
 class _Function(msgspec.Struct):
@@ -56,25 +58,28 @@ class Message(msgspec.Struct, rename="camel"):
     encrypted_value: str | None = None
 
 
-class _Opaque(msgspec.Struct, forbid_unknown_fields=True):
+class _Kept(msgspec.Struct, forbid_unknown_fields=True):
     """The `encryptedValue` of a message. `reasoning` is the field in which the provider wants its reasoning back."""
 
-    fields: dict[str, Any] = {}
+    fields: MessageState = msgspec.field(default_factory=MessageState)
     reasoning: Literal["reasoning", "reasoning_content"] | None = None
+
+
+StateT = TypeVar("StateT", _Kept, CallState)
 
 
 def native_messages(messages: Sequence[Message], *, keeps_open: bool) -> list[dict[str, Any]]:
     """The messages in the form of `POST /chat`. Raises `RequestError` and msgspec's `ValidationError`.
 
     Calls without a result are dropped, because providers reject them, and so are messages that say nothing. With
-    `keeps_open`, those of the last answer stay: the request decides about them.
+    `keeps_open`, the last message that has calls keeps its own: the request decides about them.
     """
     found = _merged(messages)
-    answers = [message for message in found if message["role"] == "assistant"]
-    for answer in answers[:-1] if keeps_open else answers:
-        calls = [call for call in answer.pop("tool_calls", ()) if "result" in call or "error" in call]
-        if calls:
-            answer["tool_calls"] = calls
+    calling = [message for message in found if "tool_calls" in message]
+    for message in calling[:-1] if keeps_open else calling:
+        message["tool_calls"] = [call for call in message["tool_calls"] if "result" in call or "error" in call]
+        if not message["tool_calls"]:
+            del message["tool_calls"]
     return [message for message in found if message["content"] or "tool_calls" in message]
 
 
@@ -121,62 +126,49 @@ class _Reasoning:
         return named or self._just_before(number)
 
     def _just_before(self, number: int) -> list[Message]:
-        begin = number
-        while (
-            begin and (before := self._messages[begin - 1]).role == "reasoning" and not message_id_in(before.id or "")
-        ):
-            begin -= 1
-        return list(self._messages[begin:number])
+        found = takewhile(_is_unnamed_reasoning, reversed(self._messages[:number]))
+        return list(reversed(list(found)))
+
+
+def _is_unnamed_reasoning(message: Message) -> bool:
+    return message.role == "reasoning" and not message_id_in(message.id or "")
 
 
 def _answer(message: Message, reasoning: Sequence[Message], where: str) -> dict[str, Any]:
-    _check_size(message, where)
     answer: dict[str, Any] = {"role": "assistant", "content": _text(message.content) or None}
+    states: list[Any] = []
     if message.tool_calls:
-        answer["tool_calls"] = [
-            _call(call, f"{where}.toolCalls[{index}]") for index, call in enumerate(message.tool_calls)
-        ]
+        calls = [_call(call, f"{where}.toolCalls[{index}]") for index, call in enumerate(message.tool_calls)]
+        answer["tool_calls"] = calls
+        states += [call["opaque"] for call in calls if "opaque" in call]
     if message.encrypted_value:
-        answer["opaque"] = _opaque_of(message.encrypted_value, reasoning, f"{where}.encryptedValue")
+        kept = _read(message.encrypted_value, _Kept, f"{where}.encryptedValue")
+        states.append(kept.fields)
+        answer["opaque"] = _with_reasoning(kept, reasoning)
+    if problem := problem_with(states):
+        raise InvalidField(f"The field '{where}.encryptedValue' {problem}.")
     return answer
 
 
-def _call(call: _ToolCall, where: str) -> dict[str, Any]:
-    plain = {"id": call.id, "type": "function", "function": msgspec.to_builtins(call.function)}
-    if call.encrypted_value:
-        field = f"{where}.encryptedValue"
-        plain["opaque"] = opaque.checked(_decoded(call.encrypted_value, field), field)
-    return plain
-
-
-def _opaque_of(value: str, reasoning: Sequence[Message], where: str) -> dict[str, Any]:
-    try:
-        kept = msgspec.convert(_decoded(value, where), _Opaque)
-    except msgspec.ValidationError as error:
-        raise _not_ours(where) from error
-    fields = opaque.checked(kept.fields, where)
+def _with_reasoning(kept: _Kept, reasoning: Sequence[Message]) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(kept.fields)
     if kept.reasoning and (text := "".join(_text(message.content) for message in reasoning)):
         return {kept.reasoning: text} | fields
     return fields
 
 
-def _decoded(value: str, where: str) -> Any:
+def _call(call: _ToolCall, where: str) -> dict[str, Any]:
+    plain = {"id": call.id, "type": "function", "function": msgspec.to_builtins(call.function)}
+    if call.encrypted_value:
+        plain["opaque"] = msgspec.to_builtins(_read(call.encrypted_value, CallState, f"{where}.encryptedValue"))
+    return plain
+
+
+def _read(value: str, kind: type[StateT], where: str) -> StateT:
     try:
-        return msgspec.json.decode(value)
+        return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _not_ours(where) from error
-
-
-def _not_ours(where: str) -> InvalidField:
-    return InvalidField(f"The field '{where}' must be as the event REASONING_ENCRYPTED_VALUE had it.")
-
-
-def _check_size(message: Message, where: str) -> None:
-    values = [message.encrypted_value, *(call.encrypted_value for call in message.tool_calls or ())]
-    if sum(len(value.encode(errors="surrogatepass")) for value in values if value) > MAX_OPAQUE_BYTES:
-        raise InvalidField(
-            f"The field '{where}.encryptedValue' and those of its calls may have {MAX_OPAQUE_BYTES} bytes together."
-        )
+        raise InvalidField(f"The field '{where}' must be as the event REASONING_ENCRYPTED_VALUE had it.") from error
 
 
 # Content
@@ -205,17 +197,19 @@ def _image(part: _Part, where: str) -> str:
     if part.type != "image" or source is None or source.type not in ("url", "data"):
         raise InvalidField(f"The field '{where}' must be text, an image with its 'url' or its 'data', or a document.")
     url = source.value if source.type == "url" else f"data:{source.mime_type};base64,{source.value}"
-    return native.image_url(url, f"{where}.source.value")
+    return image_url(url, f"{where}.source.value")
 
 
 def _document(part: _Part, where: str) -> dict[str, str]:
     """Its name is the `filename` of the part's metadata, because the part has none."""
     source = part.source
-    if source is None or source.type != "data" or source.mime_type != PDF:
-        raise InvalidField(f"The field '{where}.source' must be a PDF with its 'data' and the mimeType '{PDF}'.")
+    if source is None or source.type != "data" or source.mime_type != "application/pdf":
+        raise InvalidField(
+            f"The field '{where}.source' must be a PDF with its 'data' and the mimeType application/pdf."
+        )
     name = part.metadata.get("filename") if isinstance(part.metadata, Mapping) else None
     filename = name if isinstance(name, str) and name else "document.pdf"
-    return {"filename": filename, "file_data": f"data:{PDF};base64,{source.value}"}
+    return {"filename": filename, "file_data": f"{PDF}{source.value}"}
 
 
 def _text(content: Any) -> str:

@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import httpx2
 
+from llm_stream.testing import Upstream
+
 from ..conftest import PATIENCE_S
 from ..conftest import Server
 from ..node import SCRIPTS
@@ -55,3 +57,12 @@ def run(server: Server, *messages: Any, **more: Any) -> httpx2.Response:
 
 def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"id": str(uuid4()), "role": role, "content": content} | more
+
+
+def of_type(shown: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [event for event in shown["events"] if event["type"] == kind]
+
+
+def asked_for(upstream: Upstream, number: int) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = upstream.requests[number].json["messages"]
+    return messages

@@ -128,6 +128,14 @@ def test_reasoning_is_a_message_of_its_own(agent: Open, upstream: Upstream) -> N
     assert [message["role"] for message in upstream.requests[1].json["messages"]] == ["user", "assistant", "user"]
 
 
+def test_answer_has_its_thread_and_its_run_as_metadata(agent: Open, upstream: Upstream, server: Server) -> None:
+    upstream.answer("Hello")
+    asking = agent()
+    shown = asking.ask(runId="run-1")
+    record = server.record(shown["messages"][-1]["id"])
+    assert record["metadata"] == str({"thread": asking.id, "run": "run-1"})
+
+
 def test_usage_comes_with_the_end_of_the_run(agent: Open, upstream: Upstream) -> None:
     upstream.answer("Hello", usage={"prompt_tokens": 1000, "completion_tokens": 200})
     finished = agent().ask()["events"][-1]
