@@ -33,13 +33,13 @@ APP = "examples.chat_app.app"
 PASSWORD = "correct horse"
 SYSTEM = {"role": "system", "content": "You answer in the language of the question, briefly and in plain words."}
 
-LogIn = Callable[[str], Page]
+LogIn = Callable[["ChatApp", str], Page]
 
 
 class ChatApp(Server):
     """The app, with the users Ann and Bob. Bob may spend next to nothing."""
 
-    def __init__(self, upstream: Upstream, folder: Path, *options: str) -> None:
+    def __init__(self, upstream: Upstream, folder: Path) -> None:
         self.database = SQLite(folder)
         self.ledger = SQLite(folder)
         self._flask = {
@@ -49,7 +49,8 @@ class ChatApp(Server):
         }
         self._add_user("ann", "--dollars", "1")
         self._add_user("bob", "--dollars", "0.00001")
-        super().__init__(upstream, folder, [*GUNICORN[:-1], *options, f"{APP}:app"], **self._flask)
+        command = [*GUNICORN[:-1], "--graceful-timeout", "2", f"{APP}:app"]
+        super().__init__(upstream, folder, command, **self._flask)
 
     def _add_user(self, *arguments: str) -> None:
         flask = [sys.executable, "-m", "flask", "--app", APP, "add-user", "--password", PASSWORD]
@@ -66,6 +67,10 @@ class ChatApp(Server):
     def turns(self) -> list[dict[str, Any]]:
         return self.database.rows("SELECT * FROM turn ORDER BY id")
 
+    def forget(self) -> None:
+        for table in ("turn", "conversation"):
+            self.database.rows(f"DELETE FROM {table}")
+
     def turn(self, status: str) -> dict[str, Any]:
         """The only turn, once it has this status."""
         eventually(lambda: [turn["status"] for turn in self.turns()] == [status], f"a turn that is {status}")
@@ -78,27 +83,30 @@ class ChatApp(Server):
         return int(pid)
 
 
-@pytest.fixture
-def start(upstream: Upstream, tmp_path: Path) -> Iterator[Callable[..., ChatApp]]:
-    apps: list[ChatApp] = []
-
-    def start(*options: str) -> ChatApp:
-        apps.append(ChatApp(upstream, tmp_path, *options))
-        return apps[-1]
-
-    yield start
-    for app in apps:
-        app.process.kill()
-        app.process.wait()
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        yield upstream
 
 
-@pytest.fixture
-def app(start: Callable[..., ChatApp]) -> ChatApp:
-    return start()
+@pytest.fixture(scope="module")
+def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatApp]:
+    app = ChatApp(upstream, tmp_path_factory.mktemp("chat"))
+    yield app
+    app.stop()
 
 
 @pytest.fixture
-def log_in(browser: Any) -> Iterator[Callable[[ChatApp, str], Page]]:
+def app(running: ChatApp, upstream: Upstream) -> ChatApp:
+    """Without conversations."""
+    running.forget()
+    upstream.clear()
+    upstream.requests.clear()
+    return running
+
+
+@pytest.fixture
+def log_in(browser: Any) -> Iterator[LogIn]:
     contexts: list[Any] = []
     problems: list[str] = []
 
@@ -133,7 +141,7 @@ def state(page: Page, text: str) -> None:
     expect(page.locator(".state").last).to_contain_text(text)
 
 
-def test_conversation_is_stored_shown_again_and_sent_again(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_conversation_is_stored_shown_again_and_sent_again(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     upstream.answer("Hello Ann")
     ask(page, "I am Ann")
@@ -160,7 +168,7 @@ def test_conversation_is_stored_shown_again_and_sent_again(app: ChatApp, upstrea
     assert first["cost"].endswith(" USD")
 
 
-def test_users_see_their_own_conversations_and_usage(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_users_see_their_own_conversations_and_usage(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     ann, bob = log_in(app, "ann"), log_in(app, "bob")
     upstream.answer("For Ann", usage={"prompt_tokens": 9, "completion_tokens": 5})
     ask(ann, "A secret")
@@ -173,13 +181,12 @@ def test_users_see_their_own_conversations_and_usage(app: ChatApp, upstream: Ups
     assert answer and answer.status == 404
     bob.goto(app.url)
     expect(bob.get_by_text("A secret")).to_have_count(0)
-    for page, spent in ((ann, 1), (bob, 0)):
-        page.goto(f"{app.url}/llm/usage.json")
-        assert f'"streams":{spent}' in page.content().replace(" ", "")
+    assert stream_id in ann.request.get(f"{app.url}/llm/usage.csv").text()
+    assert stream_id not in bob.request.get(f"{app.url}/llm/usage.csv").text()
 
 
 def test_user_who_has_spent_the_budget_is_refused_and_others_are_not(
-    app: ChatApp, upstream: Upstream, log_in: Any
+    app: ChatApp, upstream: Upstream, log_in: LogIn
 ) -> None:
     ann, bob = log_in(app, "ann"), log_in(app, "bob")
     ask(bob, "More, please")
@@ -191,7 +198,7 @@ def test_user_who_has_spent_the_budget_is_refused_and_others_are_not(
     said(ann, "Hello")
 
 
-def test_answer_goes_on_after_a_reload(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_answer_goes_on_after_a_reload(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     gate = Gate()
     upstream.answer("One ", gate, "two")
@@ -207,7 +214,7 @@ def test_answer_goes_on_after_a_reload(app: ChatApp, upstream: Upstream, log_in:
     assert len(upstream.requests) == 1
 
 
-def test_stopped_answer_is_kept_as_far_as_it_went(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_stopped_answer_is_kept_as_far_as_it_went(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     upstream.answer("One ", Stall())
     ask(page, "Count")
@@ -222,7 +229,7 @@ def test_stopped_answer_is_kept_as_far_as_it_went(app: ChatApp, upstream: Upstre
     assert upstream.request(1).json["messages"][2] == {"role": "assistant", "content": "One "}
 
 
-def test_answer_can_be_stopped_before_it_says_anything(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_answer_can_be_stopped_before_it_says_anything(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     upstream.answer(Stall(before_headers=True))
     ask(page, "Count")
@@ -231,7 +238,7 @@ def test_answer_can_be_stopped_before_it_says_anything(app: ChatApp, upstream: U
     assert app.turn("cancelled")["text"] == ""
 
 
-def test_closed_tab_stops_the_meter(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_closed_tab_stops_the_meter(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     upstream.answer("One ", Stall())
     ask(page, "Count")
@@ -241,7 +248,7 @@ def test_closed_tab_stops_the_meter(app: ChatApp, upstream: Upstream, log_in: An
     assert app.turn("abandoned")["text"] == "One "
 
 
-def test_request_that_is_sent_again_finds_its_answer(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_request_that_is_sent_again_finds_its_answer(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     url = page.locator("#ask").evaluate("(form) => `${form.action}?key=k`")
     for _ in range(2):
@@ -252,10 +259,7 @@ def test_request_that_is_sent_again_finds_its_answer(app: ChatApp, upstream: Ups
     assert len(upstream.requests) == 1
 
 
-def test_answer_of_a_worker_that_is_recycled_is_interrupted(
-    start: Callable[..., ChatApp], upstream: Upstream, log_in: Any
-) -> None:
-    app = start("--graceful-timeout", "2")
+def test_answer_of_a_worker_that_is_recycled_is_interrupted(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     upstream.answer("One ", Stall())
     ask(page, "Count")
@@ -271,7 +275,7 @@ def test_answer_of_a_worker_that_is_recycled_is_interrupted(
     said(page, "two")
 
 
-def test_answer_of_a_worker_that_was_killed_is_interrupted(app: ChatApp, upstream: Upstream, log_in: Any) -> None:
+def test_answer_of_a_worker_that_was_killed_is_interrupted(app: ChatApp, upstream: Upstream, log_in: LogIn) -> None:
     page = log_in(app, "ann")
     upstream.answer("One ", Stall())
     ask(page, "Count")
