@@ -15,7 +15,7 @@ from typing import get_args
 
 import msgspec
 
-from ..events import Delta
+from ..events import OUTPUT
 from ..events import Event
 from ..events import Reset
 from ..events import Step
@@ -127,7 +127,7 @@ def _usage_of(attempt: Attempt, written: Sequence[Event], known_input: int | Non
 def _estimated(attempt: Attempt, written: Sequence[Event], known_input: int | None) -> Usage:
     asked = attempt.asked
     is_known = asked.messages is not None or asked.input_tokens is not None
-    if not is_known and not any(isinstance(event, Delta) for event in written):
+    if not is_known and OUTPUT.isdisjoint(map(type, written)):
         return Usage(source="unknown")
     if known_input is None:
         known_input = asked.input_tokens if asked.messages is None else estimate.input_tokens(asked.messages)
