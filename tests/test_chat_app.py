@@ -288,4 +288,5 @@ def test_answer_of_a_worker_that_was_killed_is_interrupted(app: ChatApp, upstrea
     upstream.answer("two")
     ask(page, "Go on")
     said(page, "two")
+    state(page, "USD")
     assert [turn["status"] for turn in app.turns()] == ["interrupted", "completed"]
