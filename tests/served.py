@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import threading
@@ -17,6 +18,7 @@ from flask import jsonify
 from flask import request
 
 import wsgi
+from llm_stream import Answer
 from llm_stream import Delta
 from llm_stream import LLMStream
 from llm_stream import UsageRecord
@@ -46,6 +48,12 @@ def with_a_window(app: Flask) -> Flask:
         sleep(0.001)  # as a database would
         with open(os.environ["RECORDS"], "a") as records:
             records.write(app.json.dumps({k: v if v is None else str(v) for k, v in asdict(record).items()}) + "\n")
+
+    llm.on_answer(keep_answer)
+
+    @app.get("/noted")
+    def noted() -> Response:
+        return llm.respond(prompt="hi", key=request.args.get("key"), metadata={"note": 7})
 
     @app.get("/worker")
     def worker() -> Response:
@@ -81,6 +89,16 @@ def with_a_window(app: Flask) -> Flask:
 
     stand_between(app, os.environ.get("STANDS_BETWEEN"))
     return app
+
+
+def keep_answer(answer: Answer) -> None:
+    """Append it to the file `ANSWERS`, where a test wants to see the answers."""
+    if path := os.environ.get("ANSWERS"):
+        record = answer.record.status if answer.record else None
+        fields = {"id": answer.id, "text": answer.text, "status": answer.status, "record": record}
+        fields |= {"metadata": answer.metadata, "key": answer.key, "messages": answer.messages}
+        with open(path, "a") as answers:
+            answers.write(f"{json.dumps(fields)}\n")
 
 
 def stand_between(app: Flask, what: str | None) -> None:
