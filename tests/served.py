@@ -95,7 +95,7 @@ def keep_answer(answer: Answer) -> None:
     """Append it to the file `ANSWERS`, where a test wants to see the answers."""
     if path := os.environ.get("ANSWERS"):
         record = answer.record.status if answer.record else None
-        fields = {"id": answer.id, "text": answer.text, "status": answer.status, "record": record}
+        fields: dict[str, Any] = {"id": answer.id, "text": answer.text, "status": answer.status, "record": record}
         fields |= {"metadata": answer.metadata, "key": answer.key, "messages": answer.messages}
         with open(path, "a") as answers:
             answers.write(f"{json.dumps(fields)}\n")

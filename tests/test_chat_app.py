@@ -128,6 +128,7 @@ def log_in(browser: Any) -> Iterator[LogIn]:
 
 
 def ask(page: Page, question: str) -> None:
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
     page.get_by_label("Question").fill(question)
     page.keyboard.press("Enter")
 

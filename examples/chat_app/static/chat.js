@@ -5,6 +5,7 @@ const [send, stopButton] = form.querySelectorAll("button");
 let running; // the URL of the answer that is being written
 
 scrollTo(0, document.body.scrollHeight);
+send.disabled = false; // from now on a question is sent by this module
 
 for (const turn of document.querySelectorAll("[data-stream]")) {
   read(turn, form.dataset.streams + turn.dataset.stream); // the page was reloaded in the middle of an answer
