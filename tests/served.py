@@ -24,6 +24,8 @@ from llm_stream import LLMStream
 from llm_stream import UsageRecord
 from llm_stream.core import streams
 
+from .agent_events import EVENTS
+
 THREADS_OF_THE_WORKER = {f"llm_stream {name}" for name in ("drain", "ledger", "lease", "log", "inbox")}
 
 
@@ -76,6 +78,10 @@ def with_a_window(app: Flask) -> Flask:
                 raise RuntimeError("sk-secret in a traceback")
 
         return llm.respond(lines())
+
+    @app.route("/agent", methods=["GET", "POST"])
+    def agent() -> Response:
+        return llm.respond(EVENTS)
 
     def wait(name: str) -> str:
         """Wait until the test has made the file of this name."""

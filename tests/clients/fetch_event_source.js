@@ -1,6 +1,6 @@
 // Asks by @microsoft/fetch-event-source, as its own documentation does it; `seen` has what it was told.
 ([body, options = {}]) => import("/fetch-event-source/index").then(({ fetchEventSource }) => {
-    window.seen = { text: "", reasoning: "", tools: {}, ids: [], empty: 0, opened: 0 };
+    window.seen = { text: "", reasoning: "", tools: {}, others: {}, ids: [], empty: 0, opened: 0 };
     window.controller = new AbortController();
     const take = {
         start: ({ id }) => { seen.id = id; },
@@ -9,11 +9,15 @@
         tool_call: ({ index, id, name, arguments: more }) => {
             (seen.tools[index] ??= { id, name, arguments: "" }).arguments += more;
         },
+        tool_result: (data) => { seen.others.tool_result = data; },
+        step: (data) => { seen.others.step = data; },
+        source: (data) => { seen.others.source = data; },
+        data: (data) => { seen.others.data = data; },
         failure: (failure) => { seen.failure = failure; },
         usage: (usage) => { seen.usage = usage; },
         done: ({ status }) => { seen.status = status; controller.abort(); },
     };
-    window.asking = fetchEventSource("/llm/chat", {
+    window.asking = fetchEventSource(options.url ?? "/llm/chat", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify(body),

@@ -13,6 +13,10 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from ..agent_events import DATA
+from ..agent_events import RESULT
+from ..agent_events import SOURCE
+from ..agent_events import STEP
 from ..conftest import Event
 from ..conftest import Server
 from ..conftest import of_kind
@@ -124,3 +128,19 @@ def test_resume_after_the_last_event(curl: Curl, upstream: Upstream) -> None:
     after = curl.events(URL, "-H", f"Last-Event-ID: {before[-1][0]}")
     assert text_of(before + after) == "one two"
     assert [int(name.rpartition("-")[2]) for name, _, _ in before + after] == [1, 2, 3, 4, 5]
+
+
+def test_tool_results_are_events(curl: Curl) -> None:
+    assert of_kind(curl.events("/agent"), "tool_result") == RESULT
+
+
+def test_steps_are_events(curl: Curl) -> None:
+    assert of_kind(curl.events("/agent"), "step") == STEP
+
+
+def test_sources_are_events(curl: Curl) -> None:
+    assert of_kind(curl.events("/agent"), "source") == SOURCE
+
+
+def test_data_is_an_event(curl: Curl) -> None:
+    assert of_kind(curl.events("/agent"), "data") == DATA

@@ -14,6 +14,10 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..agent_events import DATA
+from ..agent_events import RESULT
+from ..agent_events import SOURCE
+from ..agent_events import STEP
 from ..conftest import ROOT
 from ..conftest import Server
 from ..conftest import eventually
@@ -151,3 +155,19 @@ def test_text_of_the_example(context: Any, upstream: Upstream, server: Server) -
     page.keyboard.press("Enter")
     eventually(lambda: "broke off" in page.locator("output").inner_text(), "the failure")
     assert upstream.requests[-1].json["messages"] == [{"role": "user", "content": "What is it?"}]
+
+
+def test_tool_results_are_events(tab: Page) -> None:
+    assert seen(tab, "/agent")["others"]["tool_result"] == RESULT
+
+
+def test_steps_are_events(tab: Page) -> None:
+    assert seen(tab, "/agent")["others"]["step"] == STEP
+
+
+def test_sources_are_events(tab: Page) -> None:
+    assert seen(tab, "/agent")["others"]["source"] == SOURCE
+
+
+def test_data_is_an_event(tab: Page) -> None:
+    assert seen(tab, "/agent")["others"]["data"] == DATA

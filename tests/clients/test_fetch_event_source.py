@@ -19,6 +19,10 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..agent_events import DATA
+from ..agent_events import RESULT
+from ..agent_events import SOURCE
+from ..agent_events import STEP
 from ..conftest import Server
 from ..conftest import eventually
 from ..node import node_folder
@@ -62,6 +66,11 @@ def ask(tab: Page, **options: Any) -> None:
 
 def seen(tab: Page, **options: Any) -> Any:
     ask(tab, **options)
+    return over(tab)
+
+
+def seen_at(tab: Page, url: str) -> Any:
+    tab.evaluate(ASK, [{}, {"url": url}])
     return over(tab)
 
 
@@ -179,3 +188,19 @@ def test_resume_before_the_first_event_without_a_key_buys_twice(tab: Page, upstr
     assert len(upstream.requests) == before + 2
     assert upstream.requests[before].left.wait(10)
     eventually(lambda: upstream.open == 0, "the end of the first")
+
+
+def test_tool_results_are_events(tab: Page) -> None:
+    assert seen_at(tab, "/agent")["others"]["tool_result"] == RESULT
+
+
+def test_steps_are_events(tab: Page) -> None:
+    assert seen_at(tab, "/agent")["others"]["step"] == STEP
+
+
+def test_sources_are_events(tab: Page) -> None:
+    assert seen_at(tab, "/agent")["others"]["source"] == SOURCE
+
+
+def test_data_is_an_event(tab: Page) -> None:
+    assert seen_at(tab, "/agent")["others"]["data"] == DATA

@@ -18,6 +18,10 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..agent_events import DATA
+from ..agent_events import RESULT
+from ..agent_events import SOURCE
+from ..agent_events import STEP
 from ..conftest import PATIENCE_S
 from ..conftest import Event
 from ..conftest import Server
@@ -145,3 +149,19 @@ def test_resume_after_the_last_event(connect: Any, events: Events, server: Serve
     after = events(headers={"Last-Event-ID": before[-1].id})
     assert text_of(after) == "two"
     assert [int(id.rpartition("-")[2]) for id, _, _ in after] == [3, 4, 5]
+
+
+def test_tool_results_are_events(events: Callable[..., list[Event]]) -> None:
+    assert of_kind(events("/agent"), "tool_result") == RESULT
+
+
+def test_steps_are_events(events: Callable[..., list[Event]]) -> None:
+    assert of_kind(events("/agent"), "step") == STEP
+
+
+def test_sources_are_events(events: Callable[..., list[Event]]) -> None:
+    assert of_kind(events("/agent"), "source") == SOURCE
+
+
+def test_data_is_an_event(events: Callable[..., list[Event]]) -> None:
+    assert of_kind(events("/agent"), "data") == DATA

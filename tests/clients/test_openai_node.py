@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from llm_stream import Data
+from llm_stream import Source
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..calling import call
+from ..calling import calling
 from ..conftest import Server
+from ..here import Here
 from ..node import SCRIPTS
 from ..node import Node
 from ..node import node_folder
@@ -133,3 +139,58 @@ def test_resume_from_the_start_by_the_same_idempotency_key(client: Node, upstrea
 
 def test_models_are_listed(client: Node) -> None:
     assert client("models") == [MODEL, "other"]
+
+
+# An agent
+
+
+@pytest.fixture
+def chunks(client: Node, server: Server, upstream: Upstream) -> Iterator[list[Any]]:
+    """What is read of an answer with a tool that runs on the server."""
+    here = Here(upstream)
+
+    @here.llm.tool
+    def search(words: str) -> Generator[Any, None, list[str]]:
+        yield Source("https://example.com/a", "A", start=0, end=5)
+        yield Data("map", {"zoom": 1}, id="m")
+        return [words]
+
+    calling(upstream, call("search", words="x"))
+    upstream.answer("Found.")
+    client("open", url=here.url)
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
+    answer = client("stream", body=body)
+    assert answer["error"] is None
+    yield answer["chunks"]
+    client("open", url=server.url)
+    here.close()
+
+
+def deltas(chunks: list[Any]) -> list[dict[str, Any]]:
+    return [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+
+
+def extra(chunks: list[Any], kind: str) -> Any:
+    extras = [extra for delta in deltas(chunks) for extra in delta.get("llm_stream", [])]
+    (found,) = (extra[kind] for extra in extras if kind in extra)
+    return found
+
+
+def test_tool_results_are_extra_fields_and_the_call_is_not_the_clients(chunks: list[Any]) -> None:
+    assert extra(chunks, "tool_result") == {"id": "call_search", "name": "search", "result": ["x"]}
+    assert not any("tool_calls" in delta for delta in deltas(chunks))
+    assert said(chunks) == "Found."
+
+
+def test_steps_are_extra_fields(chunks: list[Any]) -> None:
+    assert extra(chunks, "step") == {"number": 2}
+
+
+def test_sources_are_annotations(chunks: list[Any]) -> None:
+    (found,) = (delta["annotations"] for delta in deltas(chunks) if "annotations" in delta)
+    citation = {"url": "https://example.com/a", "title": "A", "start_index": 0, "end_index": 5}
+    assert found == [{"index": 0, "type": "url_citation", "url_citation": citation}]
+
+
+def test_data_is_an_extra_field(chunks: list[Any]) -> None:
+    assert extra(chunks, "data") == {"name": "map", "data": {"zoom": 1}, "id": "m"}

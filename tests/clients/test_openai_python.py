@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,14 +18,19 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
 
+from llm_stream import Data
+from llm_stream import Source
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..calling import call
+from ..calling import calling
 from ..conftest import Server
 from ..conftest import eventually
+from ..here import Here
 from ..proxy import Proxy
 
 MODEL = "openai/gpt-4o-mini"
@@ -364,3 +370,87 @@ def test_models_may_think_for_long_before_their_first_word(upstream: Upstream, s
         gate.open()
         with pytest.raises(openai.APIError):
             list(stream)
+
+
+# An agent
+
+
+@pytest.fixture
+def agent(upstream: Upstream) -> Iterator[OpenAI]:
+    here = Here(upstream, models=[MODEL])
+
+    @here.llm.tool
+    def search(words: str) -> Generator[Any, None, list[str]]:
+        yield Source("https://example.com/a", "A", start=0, end=5)
+        yield Data("map", {"zoom": 1}, id="m")
+        return [words]
+
+    calling(upstream, call("search", words="x"))
+    upstream.answer("Found.")
+    with OpenAI(base_url=f"{here.url}/llm/v1", api_key="x") as client:
+        yield client
+    here.close()
+
+
+def extras(chunks: list[ChatCompletionChunk]) -> dict[str, Any]:
+    """What the deltas have that OpenAI's have not."""
+    found: dict[str, Any] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            for extra in (choice.delta.model_extra or {}).get("llm_stream", []):
+                found |= extra
+    return found
+
+
+def test_tool_results_are_extra_fields_and_the_call_is_not_the_clients(agent: OpenAI) -> None:
+    chunks = asked(agent)
+    result = {"id": "call_search", "name": "search", "result": ["x"]}
+    assert extras(chunks)["tool_result"] == result
+    assert not any(choice.delta.tool_calls for chunk in chunks for choice in chunk.choices)
+    assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == "stop"
+    assert text_of(chunks) == "Found."
+
+
+def test_tool_results_of_a_whole_answer_are_extra_fields(agent: OpenAI) -> None:
+    message = agent.chat.completions.create(model="scripted", messages=HI).choices[0].message
+    assert message.content == "Found."
+    assert message.tool_calls is None
+    kinds = [kind for extra in (message.model_extra or {})["llm_stream"] for kind in extra if kind != "index"]
+    assert set(kinds) == {"tool_call", "tool_result", "data", "step"}
+
+
+def test_steps_are_extra_fields(agent: OpenAI) -> None:
+    assert extras(asked(agent))["step"] == {"number": 2}
+
+
+def test_sources_are_annotations(agent: OpenAI) -> None:
+    found = [
+        annotation
+        for chunk in asked(agent)
+        for choice in chunk.choices
+        for annotation in (choice.delta.model_extra or {}).get("annotations", [])
+    ]
+    citation = {"url": "https://example.com/a", "title": "A", "start_index": 0, "end_index": 5}
+    assert found == [{"index": 0, "type": "url_citation", "url_citation": citation}]
+
+
+def test_data_is_an_extra_field(agent: OpenAI) -> None:
+    assert extras(asked(agent))["data"] == {"name": "map", "data": {"zoom": 1}, "id": "m"}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"reasoning_content": "Hm."},
+        {"reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.encrypted", "data": "A+/="}]},
+        {"extra_content": {"google": {"thought_signature": "é+/="}}},
+    ],
+)
+def test_tools_bring_back_what_the_provider_wants(client: OpenAI, upstream: Upstream, state: dict[str, Any]) -> None:
+    called = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [called | {"extra_content": {"a": 1}}]} | state
+    upstream.answer("Fine.")
+    asked(client, messages=[*HI, message, {"role": "tool", "tool_call_id": "c", "content": "7"}], tools=[WEATHER])
+    sent = upstream.requests[-1].json["messages"][1]
+    assert {name: sent[name] for name in state} == state
+    assert sent["tool_calls"][0]["extra_content"] == {"a": 1}
