@@ -283,6 +283,20 @@ def test_page_says_that_a_stand_in_answers(page: Page, serve: Serve) -> None:
     expect(page.locator(".state")).to_contain_text("tokens out", timeout=15_000)
 
 
+def test_stand_in_shows_tools_and_asks_before_it_deletes(page: Page, serve: Serve) -> None:
+    server = serve(None)
+    page.goto(server.url)
+    page.get_by_label("Message").fill("What is the weather?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn").last).to_have_attribute("data-state", "completed", timeout=15_000)
+    expect(page.locator(".turn").last).to_contain_text("weather")
+    expect(page.locator(".answer").last).to_contain_text('"celsius":21')
+    page.get_by_label("Message").fill("Delete my note.")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Allow").click(timeout=15_000)
+    expect(page.locator(".answer").last).to_contain_text("Note 1 would be gone now.", timeout=15_000)
+
+
 def test_no_file_comes_from_elsewhere(page: Page, serve: Serve) -> None:
     server = serve(None)
     asked: list[str] = []

@@ -75,7 +75,8 @@ def plain(messages: Sequence[Message], *, may_decide: bool) -> list[PlainMessage
     kept = [each for message in messages if (each := _without_open_calls(message, undecided))]
     if not kept:
         raise InvalidField("The field 'messages' holds nothing for the model: its calls have no result.")
-    return [plain for message in kept for plain in expanded(msgspec.to_builtins(message))]
+    # some servers want the field, also where a call is all that there is
+    return [plain for message in kept for plain in expanded({"content": None} | msgspec.to_builtins(message))]
 
 
 def _without_open_calls(message: Message, undecided: Message | None) -> Message | None:
@@ -112,7 +113,7 @@ def _check_state(message: Message, where: str) -> None:
 
 def _check_part(part: _Part, where: str) -> None:
     if getattr(part, part.type) is None:
-        raise InvalidField(f"The field '{where}.{part.type}' is missing.")
+        raise InvalidField(f"The field '{where}.{part.type}' is missing, which '{where}.type' announces.")
     if part.image_url is not None:
         image_url(part.image_url.get("url", ""), f"{where}.image_url.url")
     if part.file is not None and not part.file.file_data.startswith(PDF):

@@ -114,7 +114,8 @@ def tool_calls_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[d
                 call["opaque"] = call.get("opaque", {}) | event.opaque
         elif isinstance(event, ToolResult):
             if event.id in by_id:
-                by_id[event.id] |= fields_of(event)
+                outcome = {name: value for name, value in fields_of(event).items() if name in ("result", "error")}
+                by_id[event.id] |= outcome
             else:
                 results.append(fields_of(event))
         elif isinstance(event, Approval) and event.call_id in by_id:

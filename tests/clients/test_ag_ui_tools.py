@@ -47,7 +47,7 @@ def roles_of(shown: dict[str, Any]) -> list[str]:
 # Tools and what they show
 
 
-def test_results_of_tools_are_messages_and_each_call_of_the_model_is_a_step(agent: Open, upstream: Upstream) -> None:
+def test_tool_results_are_messages_and_each_call_of_the_model_is_a_step(agent: Open, upstream: Upstream) -> None:
     calling(upstream, call("weather", city="Köln"), text="Let me look. ")
     upstream.answer("It is grey.")
     shown = agent().ask()
@@ -118,19 +118,43 @@ def test_calls_of_the_client_are_left_to_it(agent: Open, upstream: Upstream) -> 
     ]
 
 
-def test_sources_files_data_and_state_are_shown(agent: Open, upstream: Upstream) -> None:
+def looked_up(agent: Open, upstream: Upstream) -> tuple[dict[str, Any], list[Any]]:
+    """What the client shows of a tool that yields events, and its custom events."""
     calling(upstream, call("look_up", topic="rain"))
     upstream.answer("It rains.")
     shown = agent(state={"found": 7}).ask()
     assert (shown["error"], shown["warnings"]) == (None, [])
-    customs = [(event["name"], event["value"], event.get("metadata")) for event in of_type(shown, "CUSTOM")]
-    assert customs == [
+    return shown, [(event["name"], event["value"], event.get("metadata")) for event in of_type(shown, "CUSTOM")]
+
+
+def test_sources_and_files_are_custom_events(agent: Open, upstream: Upstream) -> None:
+    _, customs = looked_up(agent, upstream)
+    assert customs[:2] == [
         ("source", {"url": "https://example.org/rain", "title": "Rain"}, None),
         ("file", {"url": "data:image/png;base64,AA==", "media_type": "image/png", "name": "map.png"}, None),
+    ]
+
+
+def test_data_is_a_custom_event_or_the_state(agent: Open, upstream: Upstream) -> None:
+    shown, customs = looked_up(agent, upstream)
+    assert customs[2:] == [
         ("state_delta", {"found": "no patch"}, None),
         ("progress", None, {"id": "p1", "transient": True}),
     ]
     assert shown["state"] == {"found": 2}
+
+
+def test_steps_are_closed_before_the_run_ends(agent: Open, upstream: Upstream) -> None:
+    calling(upstream, call("weather", city="Köln"))
+    upstream.answer("Grey.")
+    shown = agent().ask()
+    steps = [(event["type"], event["stepName"]) for event in shown["events"] if event["type"].startswith("STEP_")]
+    assert steps == [
+        ("STEP_STARTED", "step-1"),
+        ("STEP_FINISHED", "step-1"),
+        ("STEP_STARTED", "step-2"),
+        ("STEP_FINISHED", "step-2"),
+    ]
 
 
 def test_failure_of_a_later_step_ends_the_run(agent: Open, upstream: Upstream) -> None:

@@ -121,7 +121,7 @@ def test_steps_begin_where_the_model_is_called_again(chat: Chat, upstream: Upstr
     assert kinds == ["step-start", "text", "tool-weather", "step-start", "text"]
 
 
-def test_sources_files_and_data_are_parts_of_the_message(chat: Chat, upstream: Upstream) -> None:
+def test_sources_and_files_are_parts_of_the_message(chat: Chat, upstream: Upstream) -> None:
     calling(upstream, call("search", words="x"))
     upstream.answer("Found.")
     shown = chat.ask()
@@ -130,11 +130,17 @@ def test_sources_files_and_data_are_parts_of_the_message(chat: Chat, upstream: U
     assert source["providerMetadata"] == {"llm_stream": {"start": 0, "end": 3}}
     (file,) = parts_of(shown, "file")
     assert (file["url"], file["mediaType"]) == (PIXEL, "image/gif")
+    assert shown["error"] is None
+
+
+def test_data_is_a_part_in_its_latest_version_and_news_are_only_told(chat: Chat, upstream: Upstream) -> None:
+    calling(upstream, call("search", words="x"))
+    upstream.answer("Found.")
+    shown = chat.ask()
     (data,) = parts_of(shown, "data-")
     assert data == {"type": "data-map", "id": "m", "data": {"zoom": 2}}
     assert [part["type"] for part in shown["data"]] == ["data-progress", "data-map", "data-map"]
     assert shown["data"][0]["data"] == {"found": 1}
-    assert shown["error"] is None
 
 
 def test_both_kinds_of_tools_may_be_in_one_answer(node: Node, server: Here, upstream: Upstream) -> None:
