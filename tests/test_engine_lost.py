@@ -195,7 +195,7 @@ def is_kept(engine: Engine, stream_id: str) -> bool:
 
 
 def read_id(body: str) -> str:
-    return body.partition("id: ")[2].partition("-")[0]
+    return body.partition("\nid: ")[2].partition("-")[0]
 
 
 def kept_in(engine: Engine) -> bytes:

@@ -204,7 +204,7 @@ def test_signals_are_sent_once_per_stream(make_app: MakeApp, upstream: Upstream)
     assert [name for name, _ in sent] == ["started", "settled"]
     (sender, values), (settled_sender, record) = (what for _, what in sent)
     assert sender is settled_sender is app
-    assert values == {"id": record.id, "owner": record.owner, "model": record.model}
+    assert values == {"id": record.id, "owner": record.owner, "model": record.model, "metadata": {}}
 
 
 def test_prompts_and_answers_are_never_logged(

@@ -181,7 +181,7 @@ def test_text_form_resumes_too(upstream: Upstream, serve: Serve) -> None:
     assert gate.reached.wait(5)
     text = first.read_until("data: one\ndata: \n\n")
     first.close()
-    number = text.partition("id: ")[2].partition("\n")[0]
+    number = text.partition("\nid: ")[2].partition("\n")[0]
     gate.open()
     rest = server.get("/llm/chat?prompt=hi&format=text", **{"Last-Event-ID": number}).text
     assert [line for line in rest.split("\n") if line.startswith("data")] == ["data: two", "data: [DONE]"]

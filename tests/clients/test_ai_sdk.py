@@ -140,7 +140,7 @@ def test_text_of_earlier_turns_is_sent_along(chat: Open, upstream: Upstream) -> 
     talk.ask("Really?")
     assert upstream.requests[1].json["messages"] == [
         {"role": "user", "content": "Is it?"},
-        {"role": "assistant", "content": "Yes."},
+        {"role": "assistant", "content": "Yes.", "reasoning_content": "hm"},
         {"role": "user", "content": "Really?"},
     ]
 

@@ -163,7 +163,7 @@ def test_tools_all_the_way_round(client: OpenAI, upstream: Upstream, streamed: b
     assert not sent[2].pop("content", None)
     function = {"name": "weather", "arguments": '{"city": "Bonn"}'}
     called = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
-    assert sent == [system, *HI, called, tool]
+    assert sent == [system, *HI, called | {"reasoning_content": "x"}, tool]
 
 
 def test_reasoning_comes_as_reasoning_content(client: OpenAI, upstream: Upstream) -> None:
