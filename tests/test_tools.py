@@ -168,6 +168,21 @@ def test_tool_calls_are_numbered_on_over_the_steps(make_app: MakeApp, upstream: 
     assert [data["index"] for _, kind, data in ask(app) if kind == "tool_call"] == [0, 1, 2]
 
 
+def test_ids_that_a_server_gives_twice_are_told_apart(make_app: MakeApp, upstream: Upstream) -> None:
+    app = make_app()
+    llm_of(app).tool(weather_of(app))
+    for _ in range(2):
+        calling(upstream, call("weather", id="0"))
+    upstream.answer("Done.")
+    events = ask(app)
+    called = [data["id"] for _, kind, data in events if kind == "tool_call"]
+    assert called[0] == "0" != called[1]
+    assert [result["id"] for result in results_in(events)] == called
+    messages = messages_of(upstream, 2)
+    assert [call["id"] for message in messages for call in message.get("tool_calls", ())] == called
+    assert [message["tool_call_id"] for message in messages if message["role"] == "tool"] == called
+
+
 def test_concurrent_tools_run_together_and_their_results_come_in_order(make_app: MakeApp, upstream: Upstream) -> None:
     app = make_app()
     both = threading.Barrier(2, timeout=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from collections.abc import Generator
@@ -18,7 +19,6 @@ from ..chat_request import ChatRequest
 from ..chat_request import Decision
 from ..chat_request import Message
 from ..chat_request import expanded
-from ..chat_request import tool_message
 from ..errors import StreamError
 from ..events import Approval
 from ..events import Event
@@ -36,7 +36,9 @@ from ..upstream.source import Waits
 from ..wire.answer import tool_calls_of
 from ..wire.answer import valid_part_of
 from ..wire.turn import message_of
+from .tools.approvals import NOT_APPROVED
 from .tools.approvals import Call
+from .tools.approvals import with_outcomes
 from .tools.run import Run
 from .tools.run import Scope
 from .tools.toolbox import Toolbox
@@ -48,10 +50,6 @@ Complete = Callable[[ChatRequest, int], Completion]
 
 MAX_STEPS = "max_steps"
 """The finish reason of an answer that the limit of steps has cut off."""
-
-NO_MESSAGE: Message = {}
-
-NOT_APPROVED = "The user did not allow this call."
 
 
 class Steps:
@@ -90,6 +88,7 @@ class Steps:
         self._max_steps = max_steps
         self._segment = 0
         self._first_index = 0
+        self._call_ids = {call.get("id") for message in request.messages for call in message.get("tool_calls") or ()}
         self._stopped = False
         self._run: Run | None = None
         self._completion = complete(request, 0)
@@ -178,11 +177,16 @@ class Steps:
         return held
 
     def _marked(self, event: Event) -> Event:
-        """Number tool calls on: each call of the model counts from 0. Say which of them run here."""
+        """Number tool calls on: each call of the model counts from 0. Say which of them run here.
+
+        Some servers count their ids from 0, too. Clients tell calls apart by them, over the whole conversation.
+        """
         if not isinstance(event, ToolCall):
             return event
         server = bool(event.name) and event.name not in self._readers_tools
-        return msgspec.structs.replace(event, index=event.index + self._first_index, server=server)
+        id = f"call_{secrets.token_hex(12)}" if event.id in self._call_ids and event.id else event.id
+        self._call_ids.add(id)
+        return msgspec.structs.replace(event, index=event.index + self._first_index, id=id, server=server)
 
     def _has_own_calls(self, events: Sequence[Event]) -> bool:
         return any(isinstance(event, ToolCall) and event.server for event in events)
@@ -260,21 +264,6 @@ class Steps:
     def _interrupt_part(self, thread: int) -> None:
         if part := self._parts.get(thread):
             part.interrupt()
-
-
-def with_outcomes(messages: Sequence[Message], outcomes: Sequence[Event]) -> list[Message]:
-    """Put the results behind the calls that have none. A call without an outcome was not allowed."""
-    found = {event.id: msgspec.to_builtins(event) for event in outcomes if isinstance(event, ToolResult)}
-    result: list[Message] = []
-    open_calls: list[str] = []
-    for message in [*messages, NO_MESSAGE]:
-        if message.get("role") == "tool":
-            open_calls = [call for call in open_calls if call != message.get("tool_call_id")]
-        else:
-            result += [tool_message(found.get(call, {"id": call, "error": NOT_APPROVED})) for call in open_calls]
-            open_calls = [call["id"] for call in message.get("tool_calls") or ()]
-        result.append(message)
-    return result[:-1]
 
 
 def _call(call: Mapping[str, Any]) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -11,7 +12,15 @@ from itsdangerous import URLSafeTimedSerializer
 
 from ...chat_request import ChatRequest
 from ...chat_request import Decision
+from ...chat_request import Message
+from ...chat_request import tool_message
 from ...errors import InvalidField
+from ...events import Event
+from ...events import ToolResult
+
+NO_MESSAGE: Message = {}
+
+NOT_APPROVED = "The user did not allow this call."
 
 VALID_S = 86_400
 """How long a reader may take to decide."""
@@ -68,6 +77,21 @@ class Approvals:
 
     def _serializer(self) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(self._secret(), salt=self._salt)
+
+
+def with_outcomes(messages: Sequence[Message], outcomes: Sequence[Event]) -> list[Message]:
+    """Put the results behind the calls that have none. A call without an outcome was not allowed."""
+    found = {event.id: msgspec.to_builtins(event) for event in outcomes if isinstance(event, ToolResult)}
+    result: list[Message] = []
+    open_calls: list[str] = []
+    for message in [*messages, NO_MESSAGE]:
+        if message.get("role") == "tool":
+            open_calls = [call for call in open_calls if call != message.get("tool_call_id")]
+        else:
+            result += [tool_message(found.get(call, {"id": call, "error": NOT_APPROVED})) for call in open_calls]
+            open_calls = [call["id"] for call in message.get("tool_calls") or ()]
+        result.append(message)
+    return result[:-1]
 
 
 def _digest(owner: str) -> str:
