@@ -248,6 +248,30 @@ def test_openai_wire_decodes_back_to_itself(
     check_ending(events, [choice["finish_reason"] for choice in (first, *choices)], error)
 
 
+@given(well_formed_sequences(resets=False, agents=True))
+def test_openai_wire_is_put_together_by_the_stream_helper_of_the_sdk(events: list[Event]) -> None:
+    """It fails at entries of a list that have no index, and joins texts of those that have the same."""
+    assume(isinstance(events[-1], Done) and events[-1].status == "completed")
+    events = [replace(event, opaque=None) if isinstance(event, ToolCall) else event for event in events]
+    canned.pieces = [written(OpenAIWire(), [events])]
+    with sdk.chat.completions.stream(model="m", messages=[]) as stream:
+        message = stream.get_final_completion().choices[0].message.to_dict(mode="json")
+    read: list[Event] = []
+    for name, event_in in {"annotations": source_in, "images": image_in, "llm_stream": own_event_in}.items():
+        entries: Any = message.get(name) or []
+        assert [entry.pop("index") for entry in entries] == list(range(len(entries)))
+        read += map(event_in, entries)
+    servers = {event.index for event in events if isinstance(event, ToolCall) and event.server}
+    texts = (Delta, Reasoning, Refusal)
+    beside = [
+        event
+        for event in events
+        if not (isinstance(event, texts) or (isinstance(event, ToolCall) and event.index not in servers))
+    ]
+    told = to_be_told(beside)
+    assert sorted(map(repr, read)) == sorted(map(repr, told))
+
+
 @given(data=st.data(), events=well_formed_sequences(resets=True, agents=True))
 def test_openai_wire_ends_where_it_would_have_to_start_again(data: st.DataObject, events: list[Event]) -> None:
     kinds = [type(event) for event in events]
