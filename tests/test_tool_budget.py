@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from llm_stream import Delta
+from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
@@ -79,6 +80,18 @@ def test_step_whose_figures_are_missing_counts_as_reserved(
     assert of_kind(ask(app), "done")["status"] == "over_budget"
     assert len(upstream.requests) == 1
     assert 0 < spent(ledger) < 10
+
+
+def test_step_that_keeps_to_no_limit_is_cut_off_as_the_first_one_is(
+    upstream: Upstream, make_app: MakeApp, ledger: SQLite
+) -> None:
+    """Its limit is 10 tokens, of which we may count a quarter more, and nothing is left beyond what is reserved."""
+    app = app_with_tool(make_app, ledger, day=15, idle_s=5)
+    calling(upstream, call("note"), usage=figures(5))
+    upstream.answer(*["word "] * 14, Stall())
+    events = ask(app)
+    assert of_kind(events, "done")["status"] == "over_budget"
+    assert spent(ledger) <= 15
 
 
 def test_model_that_a_tool_asks_is_within_the_budget(upstream: Upstream, make_app: MakeApp, ledger: SQLite) -> None:

@@ -139,8 +139,8 @@ class Books:
             self._telemetry.observe(record, stream)
         with outside(), self._app.app_context():
             self._hooks.call(record, make_answer)
-            call(self._send_signal, record, record.id)
-            call(log_usage, record, record.id)
+            call(self._send_signal, lambda: record, record.id)
+            call(log_usage, lambda: record, record.id)
 
     def _send_signal(self, record: UsageRecord) -> None:
         signals.stream_settled.send(self._app, record=record)

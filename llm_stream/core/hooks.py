@@ -27,17 +27,20 @@ class Hooks:
     def call(self, record: UsageRecord, make_answer: Callable[[], Answer]) -> None:
         """Those of the usage, then those of the answer."""
         for usage_hook in self.on_usage:
-            call(usage_hook, record, record.id)
+            call(usage_hook, lambda: record, record.id)
         for answer_hook in self.on_answer:
-            call(answer_hook, make_answer(), record.id)
+            call(answer_hook, make_answer, record.id)
 
 
 ArgumentT = TypeVar("ArgumentT")
 
 
-def call(hook: Callable[[ArgumentT], object], argument: ArgumentT, stream_id: str) -> None:
-    """Log what the hook raises: it harms nothing, because the stream must end."""
+def call(hook: Callable[[ArgumentT], object], argument: Callable[[], ArgumentT], stream_id: str) -> None:
+    """Log what the hook raises, and what making its argument raises: the stream must end.
+
+    Each hook gets an argument of its own, so none sees what another one changes.
+    """
     try:
-        hook(argument)
+        hook(argument())
     except BaseException:  # also sys.exit() or a killed greenlet
         logger.exception("the hook %r failed for stream %s", hook, stream_id)

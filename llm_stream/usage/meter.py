@@ -171,8 +171,11 @@ class Meter:
         if not self._reservation.held:
             return 0
         currency, unpriced = self._reservation.currency, self._reservation.unpriced
-        amount = self._budgets.amount_to_reserve(self._source, currency, unpriced=unpriced) or 0
-        return max(0, amount - (self._held - self._spent))
+        worst = self._budgets.amount_to_reserve(self._source, currency, unpriced=unpriced) or 0
+        amount = max(0, worst - (self._held - self._spent))
+        if self._token_price:
+            self._room -= amount / self._token_price  # a claim makes room, and this one is for what has room already
+        return amount
 
     def _has_room_for(self, batch: list[Event]) -> bool:
         """Count bytes until they reach the limit, because a token has at least one; only then count tokens."""
