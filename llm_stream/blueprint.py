@@ -265,7 +265,7 @@ class LLMStream(Service):
 
         def events() -> Iterator[Event]:
             if whole := part.whole():
-                part_source = self.part_of(state, whole.owner, chat_request, source, model, toolbox)
+                part_source = self.source_of(state, whole.owner, chat_request, source, model, toolbox, is_part=True)
                 yield from part.events_of_part(whole, part_source, state.settings.prices)
                 return
             with state.app.app_context():

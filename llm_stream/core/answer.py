@@ -13,7 +13,7 @@ from ..events import Event
 from ..usage.record import UsageRecord
 from ..wire.answer import Snapshot
 from ..wire.answer import snapshot_of
-from ..wire.turn import messages_of
+from ..wire.turn import plain
 from ..wire.turn import turn_of
 
 
@@ -67,6 +67,6 @@ class Answer(Snapshot, kw_only=True, omit_defaults=True):
             return cls(stream.id, stream.model, status, reason, "", None, **common)
         snapshot = snapshot_of(events)
         fields = {name: getattr(snapshot, name) for name in snapshot.__struct_fields__}
-        fields["messages"] = messages_of(events)
-        _, turn = turn_of(events)
+        results, turn = turn_of(events)
+        fields["messages"] = plain(results, turn)
         return cls(**fields, **common, opaque=turn[-1].get("opaque", {}) if turn else {})

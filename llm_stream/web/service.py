@@ -120,10 +120,7 @@ class Service(Views):
         `toolbox` has the tools that run here; None: all that are registered.
         """
         state = self.state
-        if chat_request is None:
-            stream_source: SourceOfEvents = IteratorSource(source or (), model, state.app.app_context)
-        else:
-            stream_source = self.source_of(state, chat_request, owner, toolbox)
+        stream_source = self.source_of(state, owner, chat_request, source, model, toolbox)
         key = chat_request.key if chat_request else key
         fingerprint = (chat_request.fingerprint() if chat_request else body.fingerprint()) if key else b""
         try:
@@ -145,49 +142,39 @@ class Service(Views):
     def source_of(
         self,
         state: State,
-        chat_request: ChatRequest,
-        owner: str,
-        toolbox: Toolbox | None = None,
-        *,
-        is_part: bool = False,
-    ) -> SourceOfEvents:
-        """The upstream calls for `chat_request`. `is_part`: their events go into another stream."""
-        settings, request = state.settings, chat_request
-        once = replace(settings, retry_after_content=False)
-        if toolbox is None:  # a tool that asks a model must not call itself
-            toolbox = NO_TOOLS if is_tool() else self._toolbox
-
-        def complete(request: ChatRequest, segment: int = 0) -> Completion:
-            # a reset would also void what came before: other parts, earlier steps, results
-            may_reset = not (is_part or segment or chat_request.approvals)
-            return Completion(self._client.endpoint, request, settings if may_reset else once, segment)
-
-        if not (toolbox or request.approvals):
-            return complete(request)
-        return Steps(
-            toolbox.offered_to(request),
-            complete,
-            toolbox,
-            decided=state.approvals.decided(owner, request),
-            ask=partial(state.approvals.ask, owner),
-            scope=state.app.app_context,
-            tool_s=settings.tool_s,
-            max_steps=settings.max_steps,
-        )
-
-    def part_of(
-        self,
-        state: State,
         owner: str,
         chat_request: ChatRequest | None,
         source: Iterable[Any] | None,
         model: str | None,
         toolbox: Toolbox | None,
+        *,
+        is_part: bool = False,
     ) -> SourceOfEvents:
-        """The source of a part of another stream, which has this owner."""
+        """The upstream calls for `chat_request`, or `source` as it is. `is_part`: its events go into another stream."""
         if chat_request is None:
             return IteratorSource(source or (), model, state.app.app_context)
-        return self.source_of(state, chat_request, owner, toolbox, is_part=True)
+        settings, approvals = state.settings, chat_request.approvals
+        if toolbox is None:  # a tool that asks a model must not call itself
+            toolbox = NO_TOOLS if is_tool() else self._toolbox
+
+        def complete(request: ChatRequest, segment: int = 0) -> Completion:
+            may_reset = not (is_part or segment or approvals)
+            # a reset would also void what came before: other parts, earlier steps, results
+            own = settings if may_reset else replace(settings, retry_after_content=False)
+            return Completion(self._client.endpoint, request, own, segment)
+
+        if not (toolbox or approvals):
+            return complete(chat_request)
+        return Steps(
+            toolbox.offered_to(chat_request),
+            complete,
+            toolbox,
+            decided=state.approvals.decided(owner, chat_request),
+            ask=partial(state.approvals.ask, owner),
+            scope=state.app.app_context,
+            tool_s=settings.tool_s,
+            max_steps=settings.max_steps,
+        )
 
     def defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
         return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens

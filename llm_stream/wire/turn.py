@@ -26,9 +26,13 @@ from .answer import valid_part_of
 
 def messages_of(events: Sequence[Event]) -> list[Message]:
     """The answer in the form of the chat completions API: the assistant's messages, and the results of its tools."""
-    results, own = turn_of(events)
+    return plain(*turn_of(events))
+
+
+def plain(results: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]) -> list[Message]:
+    """What `turn_of()` returns, in that form."""
     earlier = [tool_message(result) for result in results]
-    return [*earlier, *(message for each in own for message in expanded(each))]
+    return [*earlier, *(message for each in messages for message in expanded(each))]
 
 
 def answer_of(events: Sequence[Event]) -> Snapshot:

@@ -161,21 +161,21 @@ class UIWire(Wire):
             return {"type": "file", "url": event.url, "mediaType": event.media_type}
         self._sources += 1
         place = without_none({"start": event.start, "end": event.end})
-        metadata = {"providerMetadata": {"llm_stream": place}} if place else {}
+        metadata = metadata_of(**place) if place else {}
         source = {"type": "source-url", "sourceId": f"{stream_id}-source-{self._sources}", "url": event.url}
         return source | without_none({"title": event.title}) | metadata
 
     def _opaque(self, event: Opaque) -> Iterator[Chunk]:
         """On the part that is open, else on the last call, else on a text without words."""
-        metadata = metadata_of(message=without_none({"fields": event.fields or None, "reasoning": event.reasoning}))
+        message = without_none({"fields": event.fields or None, "reasoning": event.reasoning})
         if self._open is None and self._calls.is_empty:
             self._parts += 1
             self._open = ("text", f"text-{self._parts}")
             yield {"type": "text-start", "id": self._open[1]}
         if self._open is not None:
-            yield from self._close(**metadata)
+            yield from self._close(**metadata_of(message=message))
         else:
-            yield from self._calls.carry(event)
+            yield from self._calls.carry(message)
 
     # The end of the message
 

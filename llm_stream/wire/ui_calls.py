@@ -10,10 +10,8 @@ import msgspec
 
 from ..events import Approval
 from ..events import Event
-from ..events import Opaque
 from ..events import ToolCall
 from ..events import ToolResult
-from . import without_none
 
 Chunk = dict[str, Any]
 
@@ -77,10 +75,9 @@ class Calls:
             yield from self._available_on_server()
             yield from _result(event)
 
-    def carry(self, event: Opaque) -> Iterator[Chunk]:
+    def carry(self, message: Mapping[str, Any]) -> Iterator[Chunk]:
         """Send what belongs to the step's message with the last call."""
         call = list(self._calls.values())[-1]
-        message = without_none({"fields": event.fields or None, "reasoning": event.reasoning})
         call.metadata = {**call.metadata, "message": message}
         if call.is_available:
             yield self._available(call)

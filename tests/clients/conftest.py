@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
+from llm_stream import Data
+from llm_stream import Source
 from llm_stream.testing import Upstream
 
+from ..calling import call
+from ..calling import calling
 from ..conftest import Server
 from ..conftest import eventually
+from ..here import Here
+from ..node import Node
+from .agents import Agent
+from .agents import Open
+from .agents import ag_ui_node
 from .scripts import PRICES
 
 BLANK = "/llm/static/llm-stream.d.ts"
@@ -77,3 +87,33 @@ def open_tab(context: Any, server: Server) -> Callable[..., Page]:
 @pytest.fixture
 def tab(open_tab: Callable[..., Page]) -> Page:
     return open_tab()
+
+
+@pytest.fixture(scope="module")
+def ag_ui() -> Iterator[Node]:
+    node = ag_ui_node()
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def agent(ag_ui: Node, server: Server) -> Open:
+    """Opens an agent of AG-UI's client."""
+    return lambda **options: Agent(ag_ui, server, **options)
+
+
+@pytest.fixture
+def searching(upstream: Upstream) -> Iterator[Here]:
+    """A server whose model searches, by a tool that runs there, and then says "Found."."""
+    here = Here(upstream, models=["openai/gpt-4o-mini"])
+
+    @here.llm.tool
+    def search(words: str) -> Generator[Any, None, list[str]]:
+        yield Source("https://example.com/a", "A", start=0, end=5)
+        yield Data("map", {"zoom": 1}, id="m")
+        return [words]
+
+    calling(upstream, call("search", words="x"))
+    upstream.answer("Found.")
+    yield here
+    here.close()

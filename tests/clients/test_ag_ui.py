@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -30,9 +29,7 @@ from ..sequences import batches
 from ..sequences import splits
 from ..sequences import well_formed_sequences
 from ..sequences import written
-from .agents import Agent
 from .agents import Open
-from .agents import ag_ui_node
 from .agents import run
 from .agents import said
 from .agents import types_of
@@ -42,18 +39,6 @@ from .scripts import tool_call
 
 SETTINGS = {"prices": PRICES, "retries": 0, "retry_after_content": True, "disconnect_grace_s": 0.5}
 AWKWARD = [" leading", "two\nlines\r\n\r", "\n\n", "\u2028", "🧠é👩‍👩‍👧", "data: [DONE]\n\n", ": ping", "\ufeff", '"\\']
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    node = ag_ui_node()
-    yield node
-    node.close()
-
-
-@pytest.fixture
-def agent(node: Node, server: Server) -> Open:
-    return lambda **options: Agent(node, server, **options)
 
 
 def test_text_arrives_as_the_model_wrote_it(agent: Open, upstream: Upstream) -> None:
@@ -259,11 +244,11 @@ def test_pictures_and_options_are_passed_on(server: Server, upstream: Upstream) 
 
 @settings(max_examples=50)
 @given(data=st.data(), events=well_formed_sequences())
-def test_any_answer_is_read_as_it_was_written(node: Node, data: st.DataObject, events: list[Event]) -> None:
+def test_any_answer_is_read_as_it_was_written(ag_ui: Node, data: st.DataObject, events: list[Event]) -> None:
     conversation = [{"id": "m1", "role": "user", "content": "hi"}]
     body = written(AGUIWire("thread", "run", conversation), data.draw(batches(events)))
     pieces = [b64encode(piece).decode() for piece in data.draw(splits(body))]
-    shown = node("replay", pieces=pieces, messages=conversation)
+    shown = ag_ui("replay", pieces=pieces, messages=conversation)
     failures = [event.message for event in events if isinstance(event, Failure)]
     assert (shown["error"] or {}).get("message") == (failures[0] if failures else None)
     attempt = events[max((at for at, event in enumerate(events) if isinstance(event, Reset)), default=0) :]

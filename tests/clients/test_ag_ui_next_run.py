@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,9 +37,7 @@ from ..sequences import batches
 from ..sequences import splits
 from ..sequences import written
 from ..sequences_of_runs import runs
-from .agents import Agent
 from .agents import Open
-from .agents import ag_ui_node
 from .agents import asked_for
 from .agents import run
 from .agents import said
@@ -49,18 +46,6 @@ from .scripts import reasoning
 
 SETTINGS = {"retries": 0, "disconnect_grace_s": 0.5}
 ASKED = {"id": "m1", "role": "user", "content": "hi"}
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    node = ag_ui_node()
-    yield node
-    node.close()
-
-
-@pytest.fixture
-def agent(node: Node, server: Server) -> Open:
-    return lambda **options: Agent(node, server, **options)
 
 
 DETAILS = [{"type": "reasoning.encrypted", "data": "b64==", "index": 0, "é": [1.0, None, "\u2028"]}]
@@ -86,10 +71,10 @@ def answer_with_opaque() -> list[Event]:
     ]
 
 
-def replayed(node: Node, pieces: Sequence[bytes], before: Sequence[Any] = (ASKED,)) -> dict[str, Any]:
+def replayed(ag_ui: Node, pieces: Sequence[bytes], before: Sequence[Any] = (ASKED,)) -> dict[str, Any]:
     """What the client makes of these bytes, with the messages that it had before."""
     encoded = [b64encode(piece).decode() for piece in pieces]
-    shown: dict[str, Any] = node("replay", pieces=encoded, messages=before)
+    shown: dict[str, Any] = ag_ui("replay", pieces=encoded, messages=before)
     return shown
 
 
@@ -97,8 +82,8 @@ def run_of(events: Sequence[Event]) -> bytes:
     return written(AGUIWire("thread", "run", [ASKED]), [events])
 
 
-def test_provider_gets_back_what_it_wants(node: Node, agent: Open, upstream: Upstream) -> None:
-    first = replayed(node, [run_of(answer_with_opaque())])
+def test_provider_gets_back_what_it_wants(ag_ui: Node, agent: Open, upstream: Upstream) -> None:
+    first = replayed(ag_ui, [run_of(answer_with_opaque())])
     assert (first["error"], first["warnings"]) == (None, [])
     upstream.answer("Good bye.")
     agent(messages=first["messages"]).ask("and now?")
@@ -130,10 +115,10 @@ def test_what_a_provider_sent_comes_back_with_the_result_of_a_call(agent: Open, 
     assert json.dumps(called["tool_calls"][0]["extra_content"]) == json.dumps(SIGNATURE)
 
 
-def test_reasoning_of_an_attempt_that_failed_is_not_handed_back(node: Node, agent: Open, upstream: Upstream) -> None:
+def test_reasoning_of_an_attempt_that_failed_is_not_handed_back(ag_ui: Node, agent: Open, upstream: Upstream) -> None:
     start, *events = answer_with_opaque()
     failed = [Reasoning("Wrong."), ToolCall(0, "{", "call_x", "weather", server=True), Reset("upstream_cut")]
-    first = replayed(node, [run_of([start, *failed, *events])])
+    first = replayed(ag_ui, [run_of([start, *failed, *events])])
     assert first["messages"][1]["content"] == "Wrong."
     upstream.answer("Good bye.")
     agent(messages=first["messages"]).ask("and now?")
@@ -170,14 +155,14 @@ def test_what_the_provider_did_not_send_is_refused(server: Server, fields: dict[
 
 @settings(max_examples=50)
 @given(data=st.data(), events=runs(refusals=False, whole=True))
-def test_any_run_is_read_back_as_it_was(node: Node, data: st.DataObject, events: list[Event]) -> None:
+def test_any_run_is_read_back_as_it_was(ag_ui: Node, data: st.DataObject, events: list[Event]) -> None:
     """Also its open calls, which an answer to an interrupt keeps."""
     answer = messages_of(events)
     approved = [str(id) for each in answer if (id := each.get("tool_call_id")) and id.startswith("earlier")]
     calls = [{"id": id, "type": "function", "function": {"name": "delete", "arguments": "{}"}} for id in approved]
     before: list[dict[str, Any]] = [ASKED, *([{"id": "m2", "role": "assistant", "toolCalls": calls}] if calls else [])]
     body = written(AGUIWire("thread", "run", before), data.draw(batches(events)))
-    shown = replayed(node, data.draw(splits(body)), before)
+    shown = replayed(ag_ui, data.draw(splits(body)), before)
     assert (shown["error"], [warning for warning in shown["warnings"] if "state patch" not in warning]) == (None, [])
     resume = [{"interruptId": "token", "status": "cancelled"}]
     again = {"threadId": "thread", "runId": "run-2", "messages": shown["messages"], "resume": resume}

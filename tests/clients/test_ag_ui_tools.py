@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ from ..calling import call
 from ..calling import calling
 from ..conftest import GUNICORN
 from ..conftest import Server
-from ..node import Node
 from .agents import Agent
 from .agents import Open
-from .agents import ag_ui_node
 from .agents import asked_for
 from .agents import of_type
 from .agents import run
@@ -26,18 +23,6 @@ from .scripts import tool_call
 
 COMMAND = [*GUNICORN[:-1], "tests.clients.agent_app:app"]
 SETTINGS = {"command": COMMAND, "FLASK_SECRET_KEY": "s", "retries": 0, "disconnect_grace_s": 0.5}
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    node = ag_ui_node()
-    yield node
-    node.close()
-
-
-@pytest.fixture
-def agent(node: Node, server: Server) -> Open:
-    return lambda **options: Agent(node, server, **options)
 
 
 def roles_of(shown: dict[str, Any]) -> list[str]:

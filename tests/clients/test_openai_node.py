@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from llm_stream import Data
-from llm_stream import Source
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
-from ..calling import call
-from ..calling import calling
 from ..conftest import Server
 from ..here import Here
 from ..node import SCRIPTS
@@ -145,25 +140,13 @@ def test_models_are_listed(client: Node) -> None:
 
 
 @pytest.fixture
-def chunks(client: Node, server: Server, upstream: Upstream) -> Iterator[list[Any]]:
+def chunks(client: Node, server: Server, searching: Here) -> Iterator[list[Any]]:
     """What is read of an answer with a tool that runs on the server."""
-    here = Here(upstream)
-
-    @here.llm.tool
-    def search(words: str) -> Generator[Any, None, list[str]]:
-        yield Source("https://example.com/a", "A", start=0, end=5)
-        yield Data("map", {"zoom": 1}, id="m")
-        return [words]
-
-    calling(upstream, call("search", words="x"))
-    upstream.answer("Found.")
-    client("open", url=here.url)
-    body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
-    answer = client("stream", body=body)
+    client("open", url=searching.url)
+    answer = client("stream", body={"model": "scripted", "messages": [{"role": "user", "content": "hi"}]})
     assert answer["error"] is None
     yield answer["chunks"]
     client("open", url=server.url)
-    here.close()
 
 
 def deltas(chunks: list[Any]) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,16 +17,12 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
 
-from llm_stream import Data
-from llm_stream import Source
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
-from ..calling import call
-from ..calling import calling
 from ..conftest import Server
 from ..conftest import eventually
 from ..here import Here
@@ -376,20 +371,9 @@ def test_models_may_think_for_long_before_their_first_word(upstream: Upstream, s
 
 
 @pytest.fixture
-def agent(upstream: Upstream) -> Iterator[OpenAI]:
-    here = Here(upstream, models=[MODEL])
-
-    @here.llm.tool
-    def search(words: str) -> Generator[Any, None, list[str]]:
-        yield Source("https://example.com/a", "A", start=0, end=5)
-        yield Data("map", {"zoom": 1}, id="m")
-        return [words]
-
-    calling(upstream, call("search", words="x"))
-    upstream.answer("Found.")
-    with OpenAI(base_url=f"{here.url}/llm/v1", api_key="x") as client:
+def agent(searching: Here) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{searching.url}/llm/v1", api_key="x") as client:
         yield client
-    here.close()
 
 
 def extras(chunks: list[ChatCompletionChunk]) -> dict[str, Any]:

@@ -42,7 +42,6 @@ TOO_LATE = "The tool took too long."
 TOO_LARGE = "The tool's result is too large."
 
 Scope = Callable[[], AbstractContextManager[Any]]
-Outcome = Event | ToolResult
 
 _is_tool: ContextVar[bool] = ContextVar("llm_stream_is_tool", default=False)
 
@@ -92,7 +91,7 @@ class Run:
         self._jobs = [_Job(call, tool, default_s) for call, tool in calls]
         self._scope = scope
         self._on_abandoned = on_abandoned
-        self._queue: Queue[tuple[_Job, Outcome] | None] = Queue()
+        self._queue: Queue[tuple[_Job, Event] | None] = Queue()
         self._is_stopped = False
 
     def interrupt(self) -> None:
