@@ -13,9 +13,7 @@ from ..errors import UpstreamCut
 from ..errors import UpstreamGarbled
 from ..errors import UpstreamUnreachable
 from ..events import Event
-from .chunks import ChunkDecoder
 from .ending import Ending
-from .endpoint import Body
 from .endpoint import Endpoint
 from .lifeline import Lifeline
 from .payloads import Payloads
@@ -41,7 +39,7 @@ class Call:
     def __init__(self, endpoint: Endpoint, request: ChatRequest, attempt: Attempt) -> None:
         """`attempt` is filled in while the call is made."""
         self.lifeline = Lifeline(self._on_connected)
-        self._decoder = ChunkDecoder(attempt)
+        self._decoder = endpoint.api.decoder(attempt)
         self._attempt = attempt
         self._endpoint = endpoint
         self._request = request
@@ -53,7 +51,7 @@ class Call:
     @property
     def is_whole(self) -> bool:
         """The answer is complete. Only the token counts and the end of the body may follow."""
-        return self._decoder.finish_reason is not None
+        return self._decoder.is_whole
 
     def _on_connected(self) -> None:
         """There is a connection, so the provider may be working on the request."""
@@ -62,7 +60,7 @@ class Call:
     def batches(self) -> Iterator[Batch | Waits | Ending]:
         try:
             with self.lifeline:
-                response = self._endpoint.post(_body(self._endpoint, self._request, self._attempt.model))
+                response = self._endpoint.post(self._endpoint.api.body_of(self._request, self._attempt.model))
             with closing(response):
                 self._headers = response.headers
                 self._attempt.request_id = request_id_of(response)
@@ -129,22 +127,6 @@ class Call:
             if not self._attempt.accepted and error.retryable:
                 error.retry_after = retry_after_of(self._headers or {})
         return batch
-
-
-def _body(endpoint: Endpoint, request: ChatRequest, model: str | None) -> Body:
-    body: Body = {
-        **request.options,
-        "model": model,
-        "messages": request.messages,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        endpoint.output_limit_name: request.max_output_tokens,
-    }
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.tools is not None:
-        body["tools"] = request.tools
-    return body
 
 
 def _body_of(response: httpx2.Response) -> Iterator[bytes]:

@@ -146,6 +146,10 @@ class ChunkDecoder:
         self._may_be_plain = self._has_deltas and attempt.upstream_model is not None and not self._half
         return events
 
+    @property
+    def is_whole(self) -> bool:
+        return self.finish_reason is not None
+
     def end(self) -> Ending:
         """How the answer ended. Raises `UpstreamError` if it is incomplete."""
         reason = self.finish_reason

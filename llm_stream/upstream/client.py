@@ -13,6 +13,7 @@ from openai import DefaultHttpx2Client
 from openai import OpenAI
 
 from . import lifeline
+from .chat import ChatCompletions
 from .endpoint import Endpoint
 from .sdk import has_default_http_client
 from .sdk import http_client_of
@@ -79,7 +80,8 @@ class Client:
         if (http_client := http_client_of(client)) is not None:
             lifeline.watch(http_client)
         # we retry ourselves: the SDK would sleep through a stop, and ignores the first-token deadline
-        return Endpoint(client.with_options(max_retries=0), lean)
+        client = client.with_options(max_retries=0)
+        return Endpoint(client, ChatCompletions(client), lean)
 
 
 def _http_client(lean: LeanTransport | None) -> httpx2.Client:

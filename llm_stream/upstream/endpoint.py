@@ -1,4 +1,4 @@
-"""Sends chat completion requests: through the SDK, or, once its requests are known, directly over our transport."""
+"""Sends requests to the upstream: through the SDK, or, once its requests are known, directly over our transport."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import openai
 from openai import OpenAI
 from openai import Stream
 
-from .sdk import PATH
+from .api import Api
+from .api import Body
 from .sdk import has_constant_headers
 from .sdk import http_client_of
 from .transport import LeanTransport
@@ -20,8 +21,6 @@ from .transport import Prepared
 
 MOVED = (301, 302, 303, 307, 308)
 REFUSED = (401, 403)
-
-Body = dict[str, Any]
 
 
 class Endpoint:
@@ -33,10 +32,10 @@ class Endpoint:
     `http_client`, or a body that is not plain JSON.
     """
 
-    def __init__(self, client: OpenAI, transport: LeanTransport | None = None) -> None:
+    def __init__(self, client: OpenAI, api: Api, transport: LeanTransport | None = None) -> None:
         """`transport` is ours, if the client's requests go through it."""
         self.base_url = str(client.base_url)
-        self.output_limit_name = _output_limit_name(client)
+        self.api = api
         self._client = client
         self._transport = transport if has_constant_headers(client) else None
         self._last: Prepared | None = None
@@ -76,7 +75,9 @@ class Endpoint:
     def _post_by_sdk(self, body: Body) -> httpx2.Response:
         identity: dict[str, Any] = {"headers": {"Accept-Encoding": "identity"}}  # compression would delay tokens
         post: Callable[..., Raw] = self._client.post
-        response = post(PATH, body=body, cast_to=object, stream=True, stream_cls=Raw, options=identity).response
+        response = post(
+            self.api.path, body=body, cast_to=object, stream=True, stream_cls=Raw, options=identity
+        ).response
         if self._transport is not None and not response.history:
             last, self._last = self._last, self._transport.prepare(response.request)
             same = last is not None and self._last is not None and last.is_like(self._last)
@@ -105,9 +106,3 @@ def _error_in(response: httpx2.Response) -> object:
     except ValueError:
         return None
     return body.get("error", body) if isinstance(body, dict) else body
-
-
-def _output_limit_name(client: OpenAI) -> str:
-    """OpenAI renamed `max_tokens`. Most compatible servers know only the old name, and would ignore the new one."""
-    renamed = client.base_url.host.endswith(("openai.com", "azure.com"))
-    return "max_completion_tokens" if renamed else "max_tokens"

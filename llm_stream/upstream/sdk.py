@@ -16,13 +16,12 @@ from ..errors import UpstreamCut
 from ..errors import UpstreamUnreachable
 from ..server.private import has_names
 from ..server.private import warn_missing
+from .chat import ChatCompletions
 from .lifeline import shut_down
 from .refusals import error_in_body
 from .refusals import translate
 from .source import NOTHING
 from .source import Asked
-
-PATH = "/chat/completions"
 
 HTTP_CLIENT = "_client"
 DEFAULT_HTTP_CLIENT = "SyncHttpxClientWrapper"
@@ -88,7 +87,7 @@ class SentBySDK(Sent):
         self._response = response
         self._close: Callable[[], None] = stream.close
         self.asked = _asked(response)
-        self.base_url = str(response.request.url).partition(PATH)[0]
+        self.base_url = str(response.request.url).partition(ChatCompletions.path)[0]
         self.request_id = request_id_of(response)
 
     def cut(self) -> None:
