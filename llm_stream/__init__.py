@@ -18,6 +18,7 @@ from .events import Event
 from .events import Failure
 from .events import File
 from .events import Opaque
+from .events import Partial
 from .events import Reasoning
 from .events import Refusal
 from .events import Reset
@@ -48,6 +49,7 @@ __all__ = [
     "LLMStream",
     "LLMStreamError",
     "Opaque",
+    "Partial",
     "Reasoning",
     "Refusal",
     "RequestError",

@@ -28,6 +28,7 @@ from .core.tools.toolbox import Offered
 from .core.transforms import Transform
 from .core.transforms import check_transform
 from .events import Event
+from .requests.response_format import options_of_program
 from .upstream.iterator import check_iterable
 from .upstream.iterator import discard
 from .usage.budget import BudgetOf
@@ -190,6 +191,8 @@ class LLMStream(Service):
         temperature: float | None = None,
         tools: Sequence[Offered] | None = None,
         approvals: Mapping[str, Any] | None = None,
+        schema: Any = None,
+        response_format: Mapping[str, Any] | None = None,
         key: str | None = None,
         format: str | None = None,
         template: str | None = None,
@@ -206,6 +209,8 @@ class LLMStream(Service):
         `event`, `text`, which is escaped already, and `css_class`, which its element should have.
         `tools` are functions, which run here, and schemas of tools that the reader runs. Without it all functions of
         `tool()` are offered; `[]` offers none. `approvals` are the reader's decisions, `{id: true}`, as they come.
+        `schema` is a type that pydantic checks the answer with; `partial` events carry the JSON so far.
+        `response_format` is that of the chat completions API, and the answer is not checked.
         `metadata` is JSON of the app's own, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,
         the signals, the ledger and `stream()`, and is never sent to readers.
         Raises `LLMStreamError` if the request is refused; the app answers it with JSON.
@@ -215,6 +220,7 @@ class LLMStream(Service):
         try:
             wire = response.wire_of(format or request.args.get("format"), template)
             kept = checked_metadata(metadata)
+            form, options = options_of_program(schema, response_format, has_source=source is not None)
             owner, key = self.admit(), checked_key(key) if key else None
         except BaseException:
             discard(source)
@@ -230,8 +236,8 @@ class LLMStream(Service):
         else:
             defaults = self.defaults(model, max_output_tokens)
             toolbox, schemas = self._toolbox.chosen(tools)
-            asked = from_program(messages, prompt, *defaults, temperature, schemas, key, approvals)
-            stream = self.open(owner, asked, metadata=kept, toolbox=toolbox)
+            asked = from_program(messages, prompt, *defaults, temperature, schemas, key, approvals, options)
+            stream = self.open(owner, asked, metadata=kept, toolbox=toolbox, schema=form)
         return response.answer(self.state.streams, stream, request, wire)
 
     def events(
@@ -246,6 +252,8 @@ class LLMStream(Service):
         temperature: float | None = None,
         tools: Sequence[Offered] | None = None,
         approvals: Mapping[str, Any] | None = None,
+        schema: Any = None,
+        response_format: Mapping[str, Any] | None = None,
         owner: str = "local",
         metadata: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
@@ -256,20 +264,23 @@ class LLMStream(Service):
         """
         check_iterable(source)
         state, kept = self.state, checked_metadata(metadata)
+        form, options = options_of_program(schema, response_format, has_source=source is not None)
         chat_request = toolbox = None
         if source is None:
             defaults = self.defaults(model, max_output_tokens)
             chosen, schemas = self._toolbox.chosen(tools)
             toolbox = None if tools is None else chosen
-            chat_request = from_program(messages, prompt, *defaults, temperature, schemas, approvals=approvals)
+            chat_request = from_program(messages, prompt, *defaults, temperature, schemas, None, approvals, options)
 
         def events() -> Iterator[Event]:
             if whole := part.whole():
                 part_source = self.source_of(state, whole.owner, chat_request, source, model, toolbox, is_part=True)
-                yield from part.events_of_part(whole, part_source, state.settings.prices)
+                yield from part.events_of_part(whole, part_source, state.settings.prices, self.structured(form))
                 return
             with state.app.app_context():
-                stream = self.open(owner, chat_request, source=source, model=model, metadata=kept, toolbox=toolbox)
+                stream = self.open(
+                    owner, chat_request, source=source, model=model, metadata=kept, toolbox=toolbox, schema=form
+                )
             yield from state.streams.events_of(stream)
 
         return events()

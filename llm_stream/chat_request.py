@@ -85,6 +85,7 @@ def from_program(
     tools: Sequence[Mapping[str, Any]] | None = None,
     key: str | None = None,
     approvals: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ChatRequest:
     """A trusted request from the app's own code: `messages`, or a `prompt`. Raises `TypeError`, `InvalidField`.
 
@@ -100,6 +101,7 @@ def from_program(
         max_output_tokens=max_output_tokens,
         temperature=temperature,
         tools=tools or None,
+        options=options or {},
         key=key,
         approvals=decisions(approvals or {}),
     )

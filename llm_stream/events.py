@@ -152,6 +152,17 @@ class Data(Event, frozen=True):
     transient: bool = False
 
 
+class Partial(Event, frozen=True):
+    """The JSON that the answer holds so far, where a schema was given. A later one replaces it.
+
+    `whole`: it is all of the answer, and it fits the schema. A `Step` and a `Reset` make those before it void.
+    """
+
+    type = "partial"
+    value: Any
+    whole: bool = False
+
+
 class Opaque(Event, frozen=True):
     """What the provider wants back with the message that ends here: at the end of a step, at most once.
 
@@ -215,8 +226,8 @@ class Done(Event, frozen=True):
 KINDS: dict[str, type[Event]] = {
     kind.type: kind
     for kind in (
-        Start, Delta, Reasoning, Refusal, ToolCall, ToolResult, Approval, Step, Source, File, Data, Opaque, Reset,
-        Failure, Usage, Done,
+        Start, Delta, Reasoning, Refusal, ToolCall, ToolResult, Approval, Step, Source, File, Data, Partial, Opaque,
+        Reset, Failure, Usage, Done,
     )
 }  # fmt: skip
 

@@ -44,6 +44,9 @@ class Answer(Snapshot, kw_only=True, omit_defaults=True):
     are those of calls that an earlier answer made and that were approved since. `sources`, `files` and `data` have the
     fields of their events; transient data is left out. `error` is the `Failure`, if there was one.
 
+    `parsed` is the JSON of an answer that was asked for with a schema: `Invoice.model_validate(answer.parsed)`. It is
+    None until the answer is whole and fits, as is the JSON null.
+
     `messages` are the answer in the form of the chat completions API. Append them to the conversation, and the next
     turn has all that the provider wants back. `opaque` are the provider's own fields of the last message.
 

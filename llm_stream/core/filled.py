@@ -12,6 +12,7 @@ from ..settings import Settings
 from ..upstream.ending import Ending
 from ..upstream.source import SourceOfEvents
 from ..usage.meter import Meter
+from .structured import Structured
 from .transforms import Transforms
 
 
@@ -22,6 +23,7 @@ class Filled(Protocol):
     settings: Settings
     meter: Meter | None
     transforms: Transforms
+    structured: Structured | None
     last_content_at: float
 
     @property

@@ -30,6 +30,7 @@ from ..usage.bill import bill_of
 from .filled import producing
 from .guard import guarded_batches
 from .stream import Stream
+from .structured import Structured
 from .written import Written
 
 
@@ -53,7 +54,9 @@ def whole() -> Stream | None:
     return None if stream is None or stream.ending in WHOLE else stream
 
 
-def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Price]) -> Iterator[Event]:
+def events_of_part(
+    stream: Stream, part: SourceOfEvents, prices: Mapping[str, Price], structured: Structured | None = None
+) -> Iterator[Event]:
     """The events of `part`, from `Start` to `Done`. The part is billed to `stream`."""
     yield Start(stream.id, part.asked.model, int(time()))
     source = stream.source if stream.is_open else None
@@ -65,7 +68,8 @@ def events_of_part(stream: Stream, part: SourceOfEvents, prices: Mapping[str, Pr
     source.begin_part(part)
     try:
         meter = stream.meter.begin_part(part) if stream.meter else None
-        with closing(guarded_batches(part, meter)) as batches:
+        batches = guarded_batches(part, meter)
+        with closing(structured.checked(batches) if structured else batches) as batches:
             for batch in batches:
                 if isinstance(batch, Ending):
                     bill = bill_of(stream.id, part.attempts, (), prices, stream.started)

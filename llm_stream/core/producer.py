@@ -109,4 +109,6 @@ class Producer:
 
 def _batches_of(stream: Filled) -> Generator[Batch, None, None]:
     batches = guarded_batches(stream.source, stream.meter)
-    return guard_batches(Transformed(stream, batches).batches()) if stream.transforms.apply() else batches
+    if stream.transforms.apply():
+        batches = guard_batches(Transformed(stream, batches).batches())
+    return stream.structured.checked(batches) if stream.structured else batches

@@ -38,6 +38,7 @@ from .followed import Followed
 from .guard import ending_of
 from .log.memory import size_of
 from .producer import Producer
+from .structured import Structured
 from .transforms import Transforms
 
 logger = logging.getLogger("llm_stream")
@@ -91,6 +92,8 @@ class Stream(Followed):
         self.meter: Meter | None = None
         """Keeps the stream within its owner's budget. None without a budget."""
         self.transforms = transforms
+        self.structured: Structured | None = None
+        """Checks the answer against a schema, if one was given."""
         self._settle_with = settle
         self.last_content_at = self.started_at
         self.readerless_since = self.started_at

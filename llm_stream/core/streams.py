@@ -39,6 +39,7 @@ from .readers import Readers
 from .shared.entries import Claim
 from .shared.log import SharedLog
 from .stream import Stream
+from .structured import Structured
 from .transforms import Transforms
 
 logger = logging.getLogger("llm_stream")
@@ -86,6 +87,7 @@ class Streams:
         key: str | None = None,
         fingerprint: bytes = b"",
         metadata: Mapping[str, Any] = NO_METADATA,
+        structured: Structured | None = None,
     ) -> tuple[Followed, bool]:
         """Start a stream, or find the one that `key` stands for. Also returns whether it is new.
 
@@ -106,6 +108,7 @@ class Streams:
             settle=self._settle,
             transforms=self._transforms,
         )
+        stream.structured = structured
         if claim := self._take_in(stream, fingerprint):
             return self._claimed(owner, claim, fingerprint), False
         try:

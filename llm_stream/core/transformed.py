@@ -185,6 +185,8 @@ class Transformed:
     def _append(self) -> None:
         made, self._made = self._made, []
         if made and not self._is_over:
+            if self._stream.structured:
+                made = self._stream.structured.with_partial(made)
             try:
                 self._stream.take(made)
             except StreamTooLarge as error:

@@ -23,6 +23,7 @@
 └── StreamError                   500     internal         ends a running stream
     ├── BudgetReached             402     over_budget      during the answer
     ├── StreamTooLarge            502     stream_too_large
+    ├── InvalidOutput             502     invalid_output   the answer does not fit the schema
     ├── Interrupted               503     interrupted      the server is being restarted
     │   └── WorkerLost            503     worker_lost      the process that wrote it has died
     ├── TotalTimeout              504     total_timeout
@@ -72,6 +73,7 @@ from .stream import ContextTooLong
 from .stream import FirstTokenTimeout
 from .stream import IdleTimeout
 from .stream import Interrupted
+from .stream import InvalidOutput
 from .stream import StreamError
 from .stream import StreamTooLarge
 from .stream import TotalTimeout
@@ -96,6 +98,7 @@ __all__ = [
     "IdleTimeout",
     "Interrupted",
     "InvalidField",
+    "InvalidOutput",
     "KeyConflict",
     "LLMStreamError",
     "LedgerUnavailable",

@@ -30,6 +30,14 @@ class StreamTooLarge(StreamError):
     retryable = False
 
 
+class InvalidOutput(StreamError):
+    """The whole answer does not fit the schema that was given for it."""
+
+    status = 502
+    code = "invalid_output"
+    message = "The model's answer does not have the form that was asked for. Please try again."
+
+
 class Interrupted(StreamError):
     """The worker stopped before the answer was finished."""
 

@@ -25,7 +25,7 @@ from .native import MAX_MESSAGES
 from .native import MAX_TOOLS
 from .reading import json_object
 
-OPTIONS = ("model", "temperature", "max_output_tokens")
+OPTIONS = ("model", "temperature", "max_output_tokens", "response_format")
 """The fields of `forwardedProps` that are used."""
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]

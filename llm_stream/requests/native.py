@@ -24,6 +24,8 @@ from ..settings import Settings
 from . import conversation
 from .reading import image_url as image_url
 from .reading import json_object
+from .response_format import ResponseFormat
+from .response_format import options_of
 
 MAX_MESSAGES = 1000
 MAX_TOOLS = 128
@@ -36,6 +38,7 @@ class _Body(msgspec.Struct):
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    response_format: ResponseFormat | None = None
     key: Key | None = None
     approvals: dict[str, Any] | None = None
 
@@ -69,6 +72,7 @@ def from_fields(
         max_output_tokens=_max_output_tokens(body.max_output_tokens, settings),
         temperature=body.temperature,
         tools=_tools(body.tools),
+        options=options_of(body.response_format),
         key=body.key,
         approvals=decisions(body.approvals or {}),
     )

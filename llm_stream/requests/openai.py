@@ -31,6 +31,9 @@ from .messages import plain
 from .native import MAX_MESSAGES
 from .native import MAX_TOOLS
 from .reading import json_object
+from .response_format import FIELD as RESPONSE_FORMAT
+from .response_format import ResponseFormat
+from .response_format import options_of
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -91,6 +94,7 @@ class _Used(msgspec.Struct):
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     tools: Annotated[list[_Tool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    response_format: ResponseFormat | None = None
     approvals: dict[str, Any] | None = None
     """Not OpenAI's: as in `POST /chat`."""
 
@@ -107,7 +111,6 @@ class _PassedOn(msgspec.Struct, omit_defaults=True):
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    response_format: dict[str, Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
@@ -136,7 +139,7 @@ def from_body(
         max_output_tokens=_max_output_tokens(parsed, settings),
         temperature=parsed.temperature,
         tools=fields.get("tools") or None,
-        options=msgspec.to_builtins(_convert(fields, _PassedOn)),
+        options=msgspec.to_builtins(_convert(fields, _PassedOn)) | _response_format(parsed.response_format),
         key=_key(key),
         approvals=_approvals(parsed.approvals or {}),
     )
@@ -177,6 +180,13 @@ def _max_output_tokens(parsed: _Used, settings: Settings) -> int:
     """The lowest limit, because clients often send the model's maximum. A cut answer has `length` as finish_reason."""
     limits = (parsed.max_tokens, parsed.max_completion_tokens, settings.max_output_tokens)
     return min(limit for limit in limits if limit is not None)
+
+
+def _response_format(response_format: ResponseFormat | None) -> dict[str, Any]:
+    try:
+        return options_of(response_format)
+    except InvalidField as error:
+        raise WrongParameter(str(error), RESPONSE_FORMAT) from error
 
 
 def _approvals(approvals: Mapping[str, Any]) -> dict[str, Decision]:

@@ -22,7 +22,7 @@ from .ui_messages import UIMessage
 from .ui_messages import approvals_in
 from .ui_messages import converted
 
-OPTIONS = ("model", "temperature", "max_output_tokens", "tools")
+OPTIONS = ("model", "temperature", "max_output_tokens", "response_format", "tools")
 """The fields of the client's `body: {…}` option that are used; others are ignored."""
 
 REGENERATE = "regenerate-message"

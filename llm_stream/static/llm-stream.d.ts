@@ -15,11 +15,21 @@ export interface ChatRequest {
   temperature?: number;
   max_output_tokens?: number;
   tools?: readonly object[];
+  /** The form of the answer, as in the chat completions API. */
+  response_format?: ResponseFormat;
   /** Decisions about calls that wait for approval, by the id of the `approval` event. */
   approvals?: Record<string, boolean | { approved: boolean; reason?: string }>;
   /** Identifies this question; made by `newKey()`. */
   key?: string;
 }
+
+export type ResponseFormat =
+  | { type: "text" }
+  | { type: "json_object" }
+  | {
+      type: "json_schema";
+      json_schema: { name: string; schema?: Record<string, unknown>; strict?: boolean; description?: string };
+    };
 
 export type Status =
   | "completed"
@@ -99,6 +109,13 @@ export interface Data {
   transient?: true;
 }
 
+/** The JSON that an answer with a schema holds so far. A later one replaces it; a `step` and a `reset` make it void. */
+export interface Partial {
+  value: unknown;
+  /** It is all of the answer, and it fits the schema. */
+  whole?: true;
+}
+
 /** What the provider wants back with the message that ends here. */
 export interface Opaque {
   fields?: Record<string, unknown>;
@@ -149,6 +166,7 @@ export type StreamEvent =
   | Event<"source", Source>
   | Event<"file", File>
   | Event<"data", Data>
+  | Event<"partial", Partial>
   | Event<"opaque", Opaque>
   | Event<"reset", { reason: string }>
   | Event<"failure", Failure>
@@ -258,6 +276,10 @@ export declare class Answer {
   /** Without what was transient. */
   data: Data[];
   approvals: Approval[];
+  /** The JSON that an answer with a schema holds so far. A number at its end may still grow. */
+  partial?: unknown;
+  /** The JSON, once it is whole and fits the schema. */
+  parsed?: unknown;
   /** The same text and calls, by calls of the model; at least one. */
   steps: Step[];
   failure?: Failure;

@@ -153,6 +153,8 @@ export class Answer {
   /** @type {types.File[]} */ files = [];
   /** @type {types.Data[]} */ data = [];
   /** @type {types.Approval[]} */ approvals = [];
+  /** @type {unknown} the JSON so far */ partial;
+  /** @type {unknown} the JSON, whole and checked */ parsed;
   /** @type {types.Step[]} */ steps = [newStep(1)];
   /** @type {types.Failure | undefined} */ failure;
   /** @type {types.Usage | undefined} */ usage;
@@ -204,8 +206,8 @@ export class Answer {
   }
 
   #forget() {
-    const { text, reasoning, refusal, toolCalls, results, sources, files, data, approvals, steps } = new Answer();
-    Object.assign(this, { text, reasoning, refusal, toolCalls, results, sources, files, data, approvals, steps });
+    const { id, model, status, finishReason, failure, usage, ...empty } = new Answer();
+    Object.assign(this, empty);
   }
 
   /** @param {Pick<types.StreamEvent, "type" | "data">} event */
@@ -214,7 +216,8 @@ export class Answer {
     if (type === "tool_call") this.#takeToolCall(data);
     else if (type === "tool_result") this.#takeResult(data);
     else if (type === "approval") this.#takeApproval(data);
-    else if (type === "step") this.steps.push(newStep(data.number));
+    else if (type === "step") this.#takeStep(data);
+    else if (type === "partial") Object.assign(this, { partial: data.value }, data.whole && { parsed: data.value });
     else if (type === "source") this.sources.push(data);
     else if (type === "file") this.files.push(data);
     else if (type === "data") this.#takeData(data);
@@ -232,6 +235,12 @@ export class Answer {
     }
     if (server) call.server = true;
     if (opaque) call.opaque = { ...call.opaque, ...opaque };
+  }
+
+  /** @param {{ number: number }} step */
+  #takeStep({ number }) {
+    this.steps.push(newStep(number));
+    this.partial = undefined;
   }
 
   /** @param {types.ToolResult} result */

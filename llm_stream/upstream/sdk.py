@@ -10,6 +10,7 @@ import httpx2
 import msgspec
 import openai
 from openai import OpenAI
+from pydantic import BaseModel
 
 from ..errors import StreamError
 from ..errors import UpstreamCut
@@ -29,6 +30,10 @@ CREDENTIALS = ("_api_key_provider", "workload_identity", "_provider_runtime")
 """Attributes that hold a way to fetch a key, as opposed to a key."""
 
 SLOW_CALLS = "the SDK makes each request anew, which costs more CPU"
+
+NAMED = ("properties", "$defs")
+VALUES = ("const", "enum", "examples")
+"""Keywords of a JSON schema: what is below them is named by the app, or is no schema."""
 
 REQUEST_ID = ("x-generation-id", "x-request-id")
 """The headers with the provider's id of a call. OpenRouter's exports use the first."""
@@ -129,3 +134,26 @@ def _asked(response: httpx2.Response) -> Asked:
         tools=tools if isinstance(tools, list) else None,
         max_output_tokens=limit if isinstance(limit, int) else None,
     )
+
+
+def strict_schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a model of pydantic's, in the form that OpenAI's strict mode takes.
+
+    The SDK exports no function for that alone, but a tool with these parameters has the same schema. It leaves defaults
+    in, which OpenAI refuses. They would say nothing, because all fields are required.
+    """
+    schema: dict[str, Any] = _without_defaults(openai.pydantic_function_tool(model)["function"].get("parameters"))
+    return schema
+
+
+def _without_defaults(schema: Any, *, has_names: bool = False) -> Any:
+    """`has_names`: the keys are names of fields, of which one may be `default`."""
+    if isinstance(schema, list):
+        return [_without_defaults(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value if key in VALUES else _without_defaults(value, has_names=key in NAMED and not has_names)
+        for key, value in schema.items()
+        if has_names or key != "default"
+    }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,10 +17,13 @@ from flask.blueprints import BlueprintSetupState
 from openai import OpenAI
 
 from ..chat_request import ChatRequest
+from ..core.filled import outside
 from ..core.followed import Followed
 from ..core.hooks import Hooks
+from ..core.schema import Schema
 from ..core.steps import Steps
 from ..core.streams import NO_METADATA
+from ..core.structured import Structured
 from ..core.tools.run import is_tool
 from ..core.tools.toolbox import Toolbox
 from ..core.transforms import Transform
@@ -114,10 +119,11 @@ class Service(Views):
         key: str | None = None,
         metadata: Mapping[str, Any] = NO_METADATA,
         toolbox: Toolbox | None = None,
+        schema: Schema | None = None,
     ) -> Followed:
         """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`.
 
-        `toolbox` has the tools that run here; None: all that are registered.
+        `toolbox` has the tools that run here; None: all that are registered. `schema` is what the answer must fit.
         """
         state = self.state
         stream_source = self.source_of(state, owner, chat_request, source, model, toolbox)
@@ -131,6 +137,7 @@ class Service(Views):
                 key=key,
                 fingerprint=fingerprint,
                 metadata=metadata,
+                structured=self.structured(schema),
             )
         except BaseException:
             discard(source)
@@ -175,6 +182,17 @@ class Service(Views):
             tool_s=settings.tool_s,
             max_steps=settings.max_steps,
         )
+
+    def structured(self, schema: Schema | None) -> Structured | None:
+        """What checks one answer against `schema`. The app's validators get an app context of their own."""
+        state = self.state
+
+        @contextmanager
+        def scope() -> Iterator[None]:
+            with outside(), state.app.app_context():
+                yield
+
+        return Structured(schema, scope) if schema else None
 
     def defaults(self, model: str | None, max_output_tokens: int | None) -> tuple[str, int]:
         return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens

@@ -25,6 +25,7 @@ from ..events import Event
 from ..events import Failure
 from ..events import File
 from ..events import Opaque
+from ..events import Partial
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Reset
@@ -154,7 +155,7 @@ class AGUIWire(Wire):
         self._message_id = f"{self._stream_id}-{self._messages}"
         self._has_message, self._reasonings = False, 0
 
-    def _data(self, event: Source | File | Data) -> Iterator[AGUIEvent]:
+    def _data(self, event: Source | File | Data | Partial) -> Iterator[AGUIEvent]:
         yield agui_data(event)
 
     # The calls of the model
@@ -231,6 +232,7 @@ _WRITERS: dict[type[Event], Callable[[AGUIWire, Any], Iterator[AGUIEvent]]] = {
     Source: AGUIWire._data,
     File: AGUIWire._data,
     Data: AGUIWire._data,
+    Partial: AGUIWire._data,
     Opaque: AGUIWire._opaque,
     Reset: AGUIWire._reset,
     Failure: AGUIWire._keep_failure,

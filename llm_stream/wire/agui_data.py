@@ -10,6 +10,7 @@ import msgspec
 
 from ..events import Data
 from ..events import File
+from ..events import Partial
 from ..events import Source
 from . import without_none
 from .answer import fields_of
@@ -35,13 +36,17 @@ class _Operation(msgspec.Struct):
         return self.op == "remove" or self.value is not msgspec.UNSET
 
 
-def agui_data(event: Source | File | Data) -> dict[str, Any]:
+def agui_data(event: Source | File | Data | Partial) -> dict[str, Any]:
     """Sources and files are custom events named `source` and `file`. Data has its own name, and its `id` and
     `transient` in the event's metadata.
 
     Data named `state` is the client's new state, and `state_delta` is a JSON Patch of it. The client ends the run at a
     patch that is not one, so that is sent as a custom event.
+
+    The JSON so far is a custom event named `partial`, because a snapshot would replace the state, which is the app's.
     """
+    if isinstance(event, Partial):
+        return {"type": "CUSTOM", "name": event.type, "value": event.value}
     if not isinstance(event, Data):
         return {"type": "CUSTOM", "name": event.type, "value": fields_of(event)}
     if event.name == STATE:

@@ -15,6 +15,7 @@ from ..events import Event
 from ..events import Failure
 from ..events import File
 from ..events import Opaque
+from ..events import Partial
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Reset
@@ -30,7 +31,8 @@ class Snapshot(msgspec.Struct, omit_defaults=True):
 
     A tool call is `{"id", "name", "arguments", "server"?, "result"? or "error"?, "approval"?}`: `server` where the tool
     runs on the server, `approval` where the call waits for a decision. `results` are those of calls that an earlier
-    stream made. `messages` are the answer as `POST /chat` takes it on the next turn, where that is more than the text.
+    stream made. `parsed` is the JSON of an answer with a schema, once it is whole and fits. `messages` are the answer
+    as `POST /chat` takes it on the next turn, where that is more than the text.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Snapshot(msgspec.Struct, omit_defaults=True):
     sources: list[dict[str, Any]] = []
     files: list[dict[str, Any]] = []
     data: list[dict[str, Any]] = []
+    parsed: Any = None
     messages: list[dict[str, Any]] = []
     error: dict[str, Any] | None = None
 
@@ -61,6 +64,7 @@ def snapshot_of(events: Sequence[Event]) -> Snapshot:
     answer.sources = [fields_of(event) for event in valid if isinstance(event, Source)]
     answer.files = [fields_of(event) for event in valid if isinstance(event, File)]
     answer.data = _data(valid)
+    answer.parsed = parsed_of(valid)
     if failure := failure_of(events):
         answer.error = fields_of(failure)
     for event in events[-2:]:
@@ -79,6 +83,11 @@ def valid_part_of(events: Sequence[Event]) -> Sequence[Event]:
 
 def text_of(events: Sequence[Event], kind: type[Delta] | type[Reasoning] | type[Refusal]) -> str:
     return "".join(event.text for event in events if isinstance(event, kind))
+
+
+def parsed_of(events: Sequence[Event]) -> Any:
+    """The JSON of the last answer in `events` that fits its schema; None without one."""
+    return next((event.value for event in reversed(events) if isinstance(event, Partial) and event.whole), None)
 
 
 def failure_of(events: Sequence[Event]) -> Failure | None:

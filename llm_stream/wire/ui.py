@@ -25,6 +25,7 @@ from ..events import Event
 from ..events import Failure
 from ..events import File
 from ..events import Opaque
+from ..events import Partial
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import Reset
@@ -108,6 +109,8 @@ class UIWire(Wire):
         elif isinstance(event, (Source, File, Data)):
             self._has_content = True
             yield self._attachment(stream_id, event)
+        elif isinstance(event, Partial):
+            yield {"type": "data-partial", "transient": True, "data": event.value}
         elif isinstance(event, Opaque):
             yield from self._opaque(event)
         elif isinstance(event, Step):
@@ -233,5 +236,5 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 def _skip_void(events: Sequence[Event]) -> Sequence[Event]:
     """The events without the content that a `Reset` among them voids."""
     last = max((at for at, event in enumerate(events) if isinstance(event, Reset)), default=-1)
-    void = (*CONTENT, Reset, Opaque, Step)
+    void = (*CONTENT, Partial, Reset, Opaque, Step)
     return [event for at, event in enumerate(events) if at > last or not isinstance(event, void)]

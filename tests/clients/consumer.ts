@@ -21,6 +21,8 @@ function shown(event: StreamEvent): string {
       return event.data.error ?? JSON.stringify(event.data.result);
     case "approval":
       return `${event.data.name} ${event.data.call_id}`;
+    case "partial":
+      return event.data.whole ? JSON.stringify(event.data.value) : "";
     case "source":
     case "file":
       return event.data.url;
@@ -56,6 +58,12 @@ export async function ask(question: string): Promise<Usage | undefined> {
   console.log(messages, own?.tool_calls?.[0]?.result, answer.steps[0]?.text, answer.data[0]?.name);
   const approvals = Object.fromEntries(answer.approvals.map(({ id }) => [id, { approved: false, reason: "No." }]));
   await start("/llm", { messages, approvals });
+  const schema = { type: "object", properties: { city: { type: "string" } } };
+  await start("/llm", { messages, response_format: { type: "json_schema", json_schema: { name: "city", schema } } });
+  // @ts-expect-error: there is no such form
+  await start("/llm", { messages, response_format: { type: "yaml" } });
+  const invoice = answer.parsed as { total: number } | undefined;
+  console.log(answer.partial, invoice?.total);
   // @ts-expect-error: a decision is yes or no
   await start("/llm", { messages, approvals: { token: "yes" } });
   // @ts-expect-error: a prompt is text
