@@ -17,6 +17,7 @@ from llm_stream.events import Event
 from llm_stream.events import Failure
 from llm_stream.events import File
 from llm_stream.events import Opaque
+from llm_stream.events import Partial
 from llm_stream.events import Reasoning
 from llm_stream.events import Refusal
 from llm_stream.events import Reset
@@ -77,6 +78,7 @@ BESIDE: dict[type[Event], st.SearchStrategy[Event]] = {
     Source: st.builds(lambda url, title, place: Source(url, title, **place), urls, st.none() | some_text, places),
     File: st.builds(File, urls, st.sampled_from(["image/png", "application/pdf"]), st.none() | some_text),
     Data: st.builds(Data, some_text, json_values, st.none() | st.sampled_from(["a", "b"]), st.booleans()),
+    Partial: st.builds(Partial, json_values, st.booleans()),
     Opaque: st.builds(
         Opaque,
         extras | st.fixed_dictionaries({"reasoning_details": st.lists(json_objects, min_size=1, max_size=2)}),

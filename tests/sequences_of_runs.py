@@ -16,6 +16,7 @@ from llm_stream.events import Done
 from llm_stream.events import Event
 from llm_stream.events import File
 from llm_stream.events import Opaque
+from llm_stream.events import Partial
 from llm_stream.events import Reasoning
 from llm_stream.events import Refusal
 from llm_stream.events import Reset
@@ -66,6 +67,7 @@ no_patches: st.SearchStrategy[Any] = st.sampled_from(
 data = st.one_of(
     st.builds(Data, name=said, data=plain_json, id=st.none() | said, transient=st.booleans()),
     st.builds(Data, name=st.just("state"), data=plain_json),
+    st.builds(Partial, plain_json, st.booleans()),
     st.builds(Data, name=st.just("state_delta"), data=st.sampled_from(PATCHES) | no_patches),
 )
 shown = sources | files | data

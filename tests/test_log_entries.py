@@ -30,6 +30,7 @@ from llm_stream.events import Done
 from llm_stream.events import Event
 from llm_stream.events import Failure
 from llm_stream.events import Opaque
+from llm_stream.events import Partial
 from llm_stream.events import Start
 from llm_stream.events import ToolCall
 from llm_stream.events import ToolResult
@@ -63,6 +64,8 @@ def _of(kind: type[Event]) -> st.SearchStrategy[Event]:
         return results | errors
     if kind is Data:
         return st.builds(Data, TEXT, JSON, st.none() | TEXT, st.booleans())
+    if kind is Partial:
+        return st.builds(Partial, JSON, st.booleans())
     if kind is Opaque:
         return st.builds(Opaque, OBJECTS, st.none() | TEXT)
     return st.from_type(kind)

@@ -23,6 +23,7 @@ from llm_stream.events import Event
 from llm_stream.events import Failure
 from llm_stream.events import File
 from llm_stream.events import Opaque
+from llm_stream.events import Partial
 from llm_stream.events import Reasoning
 from llm_stream.events import Refusal
 from llm_stream.events import Reset
@@ -143,12 +144,14 @@ def said(events: Sequence[Event]) -> Told:
             told.append(("step", f"step-{event.number}"))
         elif isinstance(event, Opaque) and has_message:
             told.append(("message", msgspec.to_builtins(event)))
-        elif isinstance(event, (Source, File, Data)):
+        elif isinstance(event, (Source, File, Data, Partial)):
             told.append(shown(event))
     return told
 
 
-def shown(event: Source | File | Data) -> tuple[Any, ...]:
+def shown(event: Source | File | Data | Partial) -> tuple[Any, ...]:
+    if isinstance(event, Partial):
+        return ("custom", "partial", event.value, {})
     if not isinstance(event, Data):
         return ("custom", event.type, fields_of(event), {})
     if event.name == "state" or (event.name == "state_delta" and event.data in PATCHES):

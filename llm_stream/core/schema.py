@@ -21,6 +21,8 @@ WRAPPER = "value"
 
 MAX_NAME = 64
 
+DIGITS = "0123456789+-."
+
 
 class WrongForm(Exception):
     """Where the answer does not fit, for the operator's log. The answer itself is left out."""
@@ -43,10 +45,12 @@ class Schema:
         """In the form of the chat completions API, with what OpenAI's strict mode demands."""
 
     def so_far(self, text: str) -> Any:
-        """The value at the end of which the model is writing. A number at its end may still grow.
+        """The value at the end of which the model is writing. Raises `ValueError` if there is none yet.
 
-        Raises `ValueError` if there is none yet.
+        A number at the end is left out: it may go on, or not even be one yet, as `1e`.
         """
+        if text[-1:] in DIGITS and not _ends_in_string(text):
+            text = text.rstrip(DIGITS)
         value = from_json(text, allow_partial="trailing-strings", allow_inf_nan=False)
         return self._unwrapped(value)
 
@@ -99,6 +103,11 @@ def _is_object(schema: dict[str, Any]) -> bool:
     if ref := schema.get("$ref"):
         schema = schema["$defs"][ref.rpartition("/")[2]]
     return schema.get("type") == "object"
+
+
+def _ends_in_string(text: str) -> bool:
+    plain = re.sub(r"\\.", "", text, flags=re.DOTALL) if "\\" in text else text
+    return plain.count('"') % 2 == 1
 
 
 def _name_of(kind: Any) -> str:

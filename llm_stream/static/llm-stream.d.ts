@@ -276,7 +276,7 @@ export declare class Answer {
   /** Without what was transient. */
   data: Data[];
   approvals: Approval[];
-  /** The JSON that an answer with a schema holds so far. A number at its end may still grow. */
+  /** The JSON that an answer with a schema holds so far. */
   partial?: unknown;
   /** The JSON, once it is whole and fits the schema. */
   parsed?: unknown;
