@@ -17,6 +17,7 @@ from llm_stream.events import Done
 from llm_stream.events import Event
 from llm_stream.events import File
 from llm_stream.events import Opaque
+from llm_stream.events import Partial
 from llm_stream.events import Reasoning
 from llm_stream.events import Refusal
 from llm_stream.events import Reset
@@ -167,6 +168,20 @@ def test_approvals_are_listed_and_named_in_their_calls(tab: Tab) -> None:
     answer = tab.read(*ASKS)
     assert answer["approvals"] == [{"id": "token", "call_id": "call_d", "name": "delete_note"}]
     assert answer["toolCalls"][0]["approval"] == "token"
+
+
+def test_partial_is_the_json_so_far_and_parsed_is_it_whole(tab: Tab) -> None:
+    written = [START, Partial({}), Partial({"city": "Pu"})]
+    answer = tab.read(*written, Done("incomplete", "length"))
+    assert (answer["partial"], answer.get("parsed")) == ({"city": "Pu"}, None)
+    answer = tab.read(*written, Partial({"city": "Pune"}, whole=True), Done("completed", "stop"))
+    assert answer["partial"] == answer["parsed"] == {"city": "Pune"}
+
+
+@pytest.mark.parametrize("void", [Step(2), Reset("upstream_cut")])
+def test_partial_is_void_after_a_step_and_a_reset(tab: Tab, void: Event) -> None:
+    answer = tab.read(START, Partial({"city": "Pu"}), void, Delta("{"), Done("incomplete", "length"))
+    assert answer.get("partial") is None
 
 
 def test_a_reset_discards_all_content(tab: Tab) -> None:
