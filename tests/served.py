@@ -16,6 +16,8 @@ from flask import Flask
 from flask import Response
 from flask import jsonify
 from flask import request
+from pydantic import BaseModel
+from pydantic import field_validator
 
 import wsgi
 from llm_stream import Answer
@@ -27,6 +29,17 @@ from llm_stream.core import streams
 from .agent_events import EVENTS
 
 THREADS_OF_THE_WORKER = {f"llm_stream {name}" for name in ("drain", "ledger", "lease", "log", "inbox")}
+
+
+class Place(BaseModel):
+    city: str
+    people: int
+
+    @field_validator("city")
+    @classmethod
+    def is_known(cls, city: str) -> str:
+        sleep(0.001)  # as a database would
+        return city
 
 
 class Waiting(logging.Handler):
@@ -92,6 +105,10 @@ def with_a_window(app: Flask) -> Flask:
     @app.get("/tools")
     def tools() -> Response:
         return llm.respond(prompt="hi", tools=[wait])
+
+    @app.get("/place")
+    def place() -> Response:
+        return llm.respond(prompt="hi", schema=Place)
 
     stand_between(app, os.environ.get("STANDS_BETWEEN"))
     return app

@@ -25,6 +25,7 @@ from llm_stream import LLMStream
 from llm_stream import Partial
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
+from llm_stream.testing import Pause
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
@@ -32,12 +33,15 @@ from . import conftest
 from .calling import call
 from .calling import calling
 from .calling import fragment
+from .conftest import Server
+from .conftest import eventually
 from .conftest import kinds_of
 from .conftest import of_kind
 from .here import LOGS
 from .here import sharing
 
 MakeApp = Callable[..., Flask]
+Serve = Callable[..., Server]
 
 
 class Item(BaseModel):
@@ -234,6 +238,19 @@ def test_another_worker_has_the_partials_and_the_value(log: str) -> None:
         assert pair.b.events(f"/llm/streams/{stream_id}") == events
         answer = pair.b.get(f"/llm/streams/{stream_id}", Accept="application/json").json()
         assert answer["parsed"] == INVOICE == whole(events)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_gunicorn_with_a_validator_that_waits(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
+    server = serve(upstream, fast_path=fast_path)
+    for text, status in (('{"city": "Pune", "people": 7}', "completed"), ('{"city": "Pune"}', "failed")):
+        upstream.answer(*[step for piece in pieces(text, 2) for step in (piece, Pause(0.005))])
+        events = server.events("/place")
+        assert of_kind(events, "done")["status"] == status
+        values = [partial["value"] for partial in partials(events)]
+        assert len(values) > 1 and values[-1] == json.loads(text)
+        assert server.record(events[0][2]["id"])["status"] == status
+    eventually(server.at_rest)
 
 
 # The ends

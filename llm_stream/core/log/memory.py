@@ -11,6 +11,7 @@ import msgspec
 from ...events import Delta
 from ...events import Done
 from ...events import Event
+from ...events import Partial
 
 
 class Bell:
@@ -44,13 +45,17 @@ class Bell:
 EVENT_BYTES = 88
 """Memory that an event takes besides its text; measured."""
 
+PARTIAL_FACTOR = 3
+"""Memory that the value of a `Partial` takes, in sizes of its JSON; measured."""
+
 
 def size_of(event: Event) -> int:
     """The memory that an event takes, roughly. Text that is not ASCII takes up to 4 bytes per character."""
     if type(event) is Delta:
         text = event.text
         return EVENT_BYTES + (len(text) if text.isascii() else 4 * len(text))
-    return EVENT_BYTES + len(msgspec.json.encode(event))
+    size = len(msgspec.json.encode(event))
+    return EVENT_BYTES + (PARTIAL_FACTOR * size if type(event) is Partial else size)
 
 
 Subscriber = Callable[[int, Sequence[Event]], None]
