@@ -26,6 +26,7 @@ from .errors import Interrupted
 from .ledger import ledgers
 from .usage import estimate
 from .usage import price
+from .web.access import SEVERAL_PROCESSES
 
 POLL_S = 0.1
 STAGGER_S = 1.0
@@ -69,7 +70,7 @@ def _refuse_several_workers(worker: Any) -> NoReturn:
     while worker.alive and monotonic() < until:
         sleep(POLL_S)
     if worker.alive:
-        worker.log.critical(streams.SEVERAL_PROCESSES)
+        worker.log.critical(SEVERAL_PROCESSES)
     sys.exit(BOOT_ERROR if worker.alive else 0)
 
 

@@ -18,7 +18,7 @@ from llm_stream import Done
 from llm_stream import LLMStream
 from llm_stream.core.log.memory import Bell
 from llm_stream.core.log.memory import MemoryLog
-from llm_stream.core.streams import STREAM_BYTES
+from llm_stream.core.retention import STREAM_BYTES
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
 from llm_stream.testing import Pause

@@ -39,6 +39,7 @@ class Followed(ABC):
         model: str | None,
         metadata: Mapping[str, Any],
         settings: Settings,
+        request: bytes = b"",
     ) -> None:
         self.id = id
         self.owner = owner
@@ -46,7 +47,10 @@ class Followed(ABC):
         self.model = model
         self.metadata = metadata
         """The app's own JSON. Readers do not get it."""
+        self.request = request
+        """What a protocol keeps of the request, for requests that continue it. Readers do not get it."""
         self.settings = settings
+        self.is_deleted = False
         self.log = MemoryLog()
         self.record: UsageRecord | None = None
         """Once settled by this worker."""
@@ -69,6 +73,10 @@ class Followed(ABC):
     @abstractmethod
     def stop(self, status: Status) -> None:
         """Interrupt its source. Returns as soon as this is decided. The first call decides how the stream ends."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Stop it, if it runs, and keep nothing of it: nobody can find it any more."""
 
     @abstractmethod
     def tick(self, now: float) -> None:

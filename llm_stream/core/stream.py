@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextvars import copy_context
 from copy import copy
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -36,7 +37,7 @@ from ..usage.record import UsageRecord
 from ..usage.record import utc_now
 from .followed import Followed
 from .guard import ending_of
-from .log.memory import size_of
+from .log.memory import fitting_of
 from .producer import Producer
 from .structured import Structured
 from .transforms import Transforms
@@ -79,12 +80,15 @@ class Stream(Followed):
         created: int,
         source: SourceOfEvents,
         settings: Settings,
+        request: bytes,
         settle: Callable[[Stream, Ending], tuple[UsageRecord, Usage]],
         transforms: Transforms,
     ) -> None:
-        super().__init__(id=id, owner=owner, key=key, model=model, metadata=metadata, settings=settings)
+        super().__init__(
+            id=id, owner=owner, key=key, model=model, metadata=metadata, settings=settings, request=request
+        )
         self._source: SourceOfEvents | None = source
-        self.size = 0
+        self.size = len(request)
         self.started = utc_now()
         self.started_at = monotonic()
         self.first_content_at: float | None = None
@@ -168,7 +172,7 @@ class Stream(Followed):
             self.last_content_at = monotonic()
             if self.first_content_at is None:
                 self.first_content_at = self.last_content_at
-        fitting = self._fitting(batch)
+        fitting, self.size = fitting_of(batch, self.size, self.settings.max_stream_bytes)
         with self._lock:
             if self._closed or self._verdict:
                 return False
@@ -193,18 +197,6 @@ class Stream(Followed):
         if self.settled.is_set() and self._producer is None:
             self._source = None
 
-    def _fitting(self, batch: list[Event]) -> list[Event]:
-        """The events of `batch` that still fit into the log."""
-        size = self.size + sum(map(size_of, batch))
-        if size <= self.settings.max_stream_bytes:
-            self.size = size
-            return batch
-        for count, event in enumerate(batch):
-            self.size += size_of(event)
-            if self.size > self.settings.max_stream_bytes:
-                return batch[:count]
-        return batch
-
     # The ways to end it
 
     def stop(self, status: Status, failure: Failure | None = None) -> None:
@@ -221,6 +213,11 @@ class Stream(Followed):
         if self.is_open:
             ending = ending_of(error)
             self.stop(ending.status, ending.failure)
+
+    def delete(self) -> None:
+        self.settings = replace(self.settings, retention_s=0.0)
+        self.is_deleted = True
+        self.stop("cancelled")
 
     def tick(self, now: float) -> None:
         """Called by the clock: check deadlines, readers, and whether a stopped producer has returned."""

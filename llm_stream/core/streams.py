@@ -6,12 +6,10 @@ import logging
 import secrets
 import threading
 from collections import Counter
-from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from time import monotonic
 from time import time
 from typing import Any
 from weakref import WeakSet
@@ -30,12 +28,12 @@ from ..upstream.source import SourceOfEvents
 from ..usage.record import UsageRecord
 from .books import Books
 from .claims import Claims
-from .claims import trim
 from .clock import Clock
 from .followed import Followed
 from .reader import Client
 from .reader import Reader
 from .readers import Readers
+from .retention import Retention
 from .shared.entries import Claim
 from .shared.log import SharedLog
 from .stream import Stream
@@ -48,14 +46,6 @@ NO_METADATA: Mapping[str, Any] = {}
 
 SETTLE_S = 5.0
 RETRY_AFTER_S = 5.0
-STREAM_BYTES = 4096
-"""Memory that a finished stream takes besides its events; measured."""
-
-SEVERAL_PROCESSES = (
-    "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
-    " again: share them (LLM_STREAM_LOG_URL=redis://…), or serve the app with one worker (WEB_CONCURRENCY=1, or"
-    " gunicorn --workers 1)."
-)
 
 
 class Streams:
@@ -71,9 +61,7 @@ class Streams:
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
         self._running: Counter[str] = Counter()
-        self._finished: OrderedDict[str, tuple[Stream, int]] = OrderedDict()
-        self._finished_bytes = 0
-        self._forgotten: OrderedDict[str, str] = OrderedDict()
+        self._retention = Retention(settings)
         self._claims = Claims()
         self._clock = Clock()
         _every.add(self)
@@ -88,10 +76,13 @@ class Streams:
         fingerprint: bytes = b"",
         metadata: Mapping[str, Any] = NO_METADATA,
         structured: Structured | None = None,
+        settings: Settings | None = None,
+        request: bytes = b"",
     ) -> tuple[Followed, bool]:
         """Start a stream, or find the one that `key` stands for. Also returns whether it is new.
 
-        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, `LogUnavailable`, and whatever
+        `settings` are the stream's own, where they differ from the app's. `request` is what is kept of the request.
+        Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, `LogUnavailable`, and what
         `Books.open()` raises.
         """
         if key and (claim := self._claim(owner, key)):
@@ -104,7 +95,8 @@ class Streams:
             metadata=metadata,
             created=int(time()),
             source=source,
-            settings=self._settings,
+            settings=settings or self._settings,
+            request=request,
             settle=self._settle,
             transforms=self._transforms,
         )
@@ -193,6 +185,14 @@ class Streams:
             self._clock.watch(stream)
         return readers
 
+    def delete(self, stream: Followed) -> None:
+        """Stop it, if it runs, and keep nothing of it. Raises `LogUnavailable`."""
+        stream.delete()
+        with self._lock:
+            self._retention.expire(stream.id)
+        if self.shared and isinstance(stream, Stream):
+            self.shared.delete(stream.id)
+
     def events_of(self, stream: Followed) -> Iterator[Event]:
         """All events as they arrive. Closing the generator stops the stream and waits until its record is written."""
         reader = self.follow(stream)
@@ -224,9 +224,7 @@ class Streams:
         finally:
             with self._lock:
                 self._free_slot(stream.owner)
-                kept = stream.size + STREAM_BYTES
-                self._finished[stream.id] = (stream, kept)
-                self._finished_bytes += kept
+                self._retention.keep(stream)
                 self._forget_expired()
 
     def _refuse(self, stream: Stream, error: LLMStreamError) -> None:
@@ -269,26 +267,18 @@ class Streams:
 
     def _stream(self, owner: str | None, stream_id: str) -> Stream:
         stream = self._streams.get(stream_id)
-        if stream is not None and owner in (None, stream.owner):
+        if stream is not None and owner in (None, stream.owner) and not stream.is_deleted:
             return stream
-        forgotten = self._forgotten.get(stream_id)
+        forgotten = self._retention.owner_of_forgotten(stream_id)
         if forgotten is not None and owner in (None, forgotten):
             raise ExpiredStream()
         raise UnknownStream()
 
     def _forget_expired(self) -> None:
-        settings, before = self._settings, monotonic() - self._settings.retention_s
-        while self._finished:
-            stream, size = next(iter(self._finished.values()))
-            expired = stream.settled_at is not None and stream.settled_at <= before
-            if not expired and self._finished_bytes <= settings.max_retained_bytes:
-                break
-            del self._finished[stream.id], self._streams[stream.id]
+        for stream in self._retention.forget_expired():
+            del self._streams[stream.id]
             if self.shared:
                 self.shared.forget(stream.id)
-            self._finished_bytes -= size
-            self._forgotten[stream.id] = stream.owner
-            trim(self._forgotten)
             self._claims.retire(stream)
 
 

@@ -9,6 +9,7 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Annotated
@@ -131,24 +132,25 @@ def from_body(
 ) -> CompletionRequest:
     """Read a JSON body. `may_instruct` allows system messages. Raises `RequestError`."""
     fields = json_object(body, '{"messages": […]}')
-    _refuse_unsupported(fields)
-    parsed = _convert(fields, _Used)
+    refuse_unsupported(fields, UNSUPPORTED)
+    parsed = convert(fields, _Used)
     request = ChatRequest(
         messages=plain(parsed.messages, may_instruct=may_instruct),
         model=default_model if parsed.model is None else check_model(parsed.model, settings, default_model),
         max_output_tokens=_max_output_tokens(parsed, settings),
         temperature=parsed.temperature,
         tools=fields.get("tools") or None,
-        options=msgspec.to_builtins(_convert(fields, _PassedOn)) | _response_format(parsed.response_format),
-        key=_key(key),
+        options=msgspec.to_builtins(convert(fields, _PassedOn)) | _response_format(parsed.response_format),
+        key=key_of(key),
         approvals=_approvals(parsed.approvals or {}),
     )
     usage = parsed.stream_options is not None and bool(parsed.stream_options.include_usage)
-    return CompletionRequest(request, stream=bool(parsed.stream), include_usage=usage, left_out=_left_out(fields))
+    return CompletionRequest(request, stream=bool(parsed.stream), include_usage=usage, left_out=left_out(fields, KNOWN))
 
 
-def _left_out(fields: Mapping[str, Any]) -> list[str]:
-    ignored = [name for name, value in fields.items() if name not in KNOWN and value is not None]
+def left_out(fields: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """The parameters that are ignored."""
+    ignored = [name for name, value in fields.items() if name not in known and value is not None]
     return [name for name in ignored if re.fullmatch(NAME, name)][:MAX_LEFT_OUT]
 
 
@@ -159,15 +161,16 @@ def check_model(name: str, settings: Settings, default_model: str) -> str:
     return name
 
 
-def _refuse_unsupported(fields: Mapping[str, Any]) -> None:
-    for name, accepted in UNSUPPORTED.items():
+def refuse_unsupported(fields: Mapping[str, Any], unsupported: Mapping[str, Sequence[Any]]) -> None:
+    """`unsupported` has the values besides null that are accepted. Raises `WrongParameter`."""
+    for name, accepted in unsupported.items():
         value = fields.get(name)
         if value is not None and value not in accepted:
             allowed = " or ".join(msgspec.json.encode(value).decode() for value in (None, *accepted))
             raise WrongParameter(f"The parameter '{name}' may only be {allowed} here.", name)
 
 
-def _convert(fields: Mapping[str, Any], kind: type[StructT]) -> StructT:
+def convert(fields: Mapping[str, Any], kind: type[StructT]) -> StructT:
     try:
         return msgspec.convert(fields, kind)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -196,7 +199,7 @@ def _approvals(approvals: Mapping[str, Any]) -> dict[str, Decision]:
         raise WrongParameter(str(error), "approvals") from error
 
 
-def _key(header: str | None) -> str | None:
+def key_of(header: str | None) -> str | None:
     if header is None:
         return None
     try:

@@ -14,7 +14,6 @@ from werkzeug.datastructures import HeaderSet
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
-from ..core.streams import SEVERAL_PROCESSES
 from ..errors import CrossSite
 from ..errors import Prefetch
 from ..errors import RequestError
@@ -24,6 +23,12 @@ from ..errors import UsageClosed
 from ..settings import Settings
 
 logger = logging.getLogger("llm_stream")
+
+SEVERAL_PROCESSES = (
+    "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
+    " again: share them (LLM_STREAM_LOG_URL=redis://…), or serve the app with one worker (WEB_CONCURRENCY=1, or"
+    " gunicorn --workers 1)."
+)
 
 Authorize = Callable[[], object]
 

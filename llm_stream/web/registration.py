@@ -13,8 +13,10 @@ from flask import has_request_context
 from flask import request
 from flask.blueprints import BlueprintSetupState
 from flask.sansio.app import App
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 from werkzeug.routing import MapAdapter
+from werkzeug.routing import RequestRedirect
 from werkzeug.routing import Rule
 
 from ..errors import ConfigError
@@ -87,9 +89,16 @@ class Prefix:
             host_matching=url_map.host_matching,
         )
 
-    def contains(self, address: MapAdapter) -> bool:
+    def rest_of(self, address: MapAdapter) -> str | None:
+        """The path below the prefix; None for an address that is not below it."""
         adapter = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=address.path_info)
-        return adapter.test()
+        try:
+            _, variables = adapter.match()
+        except RequestRedirect:
+            return ""
+        except HTTPException:
+            return None
+        return str(variables.get("rest", ""))
 
 
 def _with_declared_arguments(view: View) -> View:

@@ -30,6 +30,7 @@ from ..core.transforms import Transform
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
 from ..requests import native
+from ..settings import Settings
 from ..upstream.client import Client
 from ..upstream.completion import Completion
 from ..upstream.iterator import IteratorSource
@@ -120,10 +121,13 @@ class Service(Views):
         metadata: Mapping[str, Any] = NO_METADATA,
         toolbox: Toolbox | None = None,
         schema: Schema | None = None,
+        settings: Settings | None = None,
+        kept_request: bytes = b"",
     ) -> Followed:
         """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`.
 
         `toolbox` has the tools that run here; None: all that are registered. `schema` is what the answer must fit.
+        `settings` are those of this stream, where they differ. `kept_request` is kept with the stream.
         """
         state = self.state
         stream_source = self.source_of(state, owner, chat_request, source, model, toolbox)
@@ -138,6 +142,8 @@ class Service(Views):
                 fingerprint=fingerprint,
                 metadata=metadata,
                 structured=self.structured(schema),
+                settings=settings,
+                request=kept_request,
             )
         except BaseException:
             discard(source)

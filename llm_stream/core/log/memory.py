@@ -58,6 +58,18 @@ def size_of(event: Event) -> int:
     return EVENT_BYTES + (PARTIAL_FACTOR * size if type(event) is Partial else size)
 
 
+def fitting_of(batch: list[Event], size: int, limit: int) -> tuple[list[Event], int]:
+    """The events of `batch` that fit into a log of `size` bytes, and its size with the first that does not."""
+    whole = size + sum(map(size_of, batch))
+    if whole <= limit:
+        return batch, whole
+    for count, event in enumerate(batch):
+        size += size_of(event)
+        if size > limit:
+            return batch[:count], size
+    return batch, size
+
+
 Subscriber = Callable[[int, Sequence[Event]], None]
 """Called for every append, with the number of the first event, and the events."""
 

@@ -111,9 +111,16 @@ class Copy:
     def opening(self) -> Opening:
         """All events so far, as the first entry."""
         stream = self.stream
-        header = Header(stream.owner, self._worker, self._created, stream.key, stream.model, dict(stream.metadata))
-        events = stream.log.events
-        return Opening.of(stream.id, header, events, self._account(), stream.settings, self._fingerprint)
+        return Opening.of(
+            stream.id, self.header, stream.log.events, self._account(), stream.settings, self._fingerprint
+        )
+
+    @property
+    def header(self) -> Header:
+        stream, metadata = self.stream, dict(self.stream.metadata)
+        return Header(
+            stream.owner, self._worker, self._created, stream.key, stream.model, metadata, stream.request or None
+        )
 
     def entry(self) -> Entry:
         """The events that the store does not have."""

@@ -120,6 +120,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     key: str | None = None
     model: str | None = None
     metadata: dict[str, Any] = {}
+    request: bytes | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -12,8 +12,10 @@ import msgspec
 
 from ...errors import LogUnavailable
 from . import messages
+from .deletion import delete
 from .entries import events_of
 from .messages import Ask
+from .messages import Delete
 from .messages import Follow
 from .messages import Leave
 from .messages import Message
@@ -68,6 +70,7 @@ class Inbox:
             Follow: self._follow,
             Leave: self._leave,
             Stop: self._stop,
+            Delete: self._delete,
             Ask: self._ask,
             Reply: self._answer,
             Unknown: self._unknown,
@@ -100,7 +103,7 @@ class Inbox:
             streams[mirror.header.worker][mirror.id] = (mirror.log.last, len(mirror.readers))
         return [(worker, messages.encode(Follow(self._worker, followed))) for worker, followed in streams.items()]
 
-    def ask(self, kind: type[Ask] | type[Stop], mirror: Mirror) -> tuple[bool, int | None]:
+    def ask(self, kind: type[Ask] | type[Stop] | type[Delete], mirror: Mirror) -> tuple[bool, int | None]:
         """Ask the worker that writes the stream. Return whether it answered, and the number of the last event.
 
         Raises `LogUnavailable`.
@@ -124,6 +127,11 @@ class Inbox:
         if copy := self._shipper.get(message.stream):
             copy.stream.stop("cancelled")
         self._reply(message)
+
+    def _delete(self, message: Delete) -> None:
+        last = self._shipper.last(message.stream)
+        delete(message.stream, self._shipper)
+        self.send(message.worker, Reply(message.question, last))
 
     def _ask(self, message: Ask) -> None:
         self._reply(message)

@@ -18,6 +18,7 @@ from ..stream import Lost
 from ..stream import Stream
 from . import client
 from .copy import Copy
+from .deletion import delete
 from .engine import Engine
 from .entries import Claim
 from .entries import Header
@@ -25,6 +26,7 @@ from .entries import encode
 from .keys import Keys
 from .lease import BEAT_S
 from .messages import Ask
+from .messages import Delete
 from .messages import Stop
 from .mirror import Mirror
 from .mirror import checked
@@ -207,6 +209,15 @@ class SharedLog:
         """Return whether that is confirmed. Raises `LogUnavailable`."""
         is_answered, _ = self._worker.inbox.ask(Stop, mirror)
         return is_answered
+
+    def delete(self, stream: Mirror | str) -> None:
+        """Keep nothing of a stream: a mirror, or the id of a stream of this worker. Raises `LogUnavailable`."""
+        if isinstance(stream, str):
+            delete(stream, self._worker.shipper)
+            return
+        is_answered, last = self._worker.inbox.ask(Delete, stream)
+        if not is_answered or last is None:  # the worker that wrote it is dead, or has forgotten it
+            self._store.bury(stream.id, stream.header, 0.0)
 
     def last_number(self, mirror: Mirror) -> int | None:
         try:

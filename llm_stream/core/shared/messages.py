@@ -29,6 +29,14 @@ class Stop(msgspec.Struct, tag="stop"):
     stream: str
 
 
+class Delete(msgspec.Struct, tag="delete"):
+    """A client of `worker` deletes this stream. To be answered once nobody can find it."""
+
+    worker: str
+    question: str
+    stream: str
+
+
 class Ask(msgspec.Struct, tag="ask"):
     """`worker` asks for the number of this stream's last event, because a reader says that it has seen a later one."""
 
@@ -61,7 +69,7 @@ class Push(msgspec.Struct, tag="push"):
     streams: dict[str, tuple[int, list[str | dict[str, Any]]]]
 
 
-Message = Follow | Leave | Stop | Ask | Reply | Unknown | Push
+Message = Follow | Leave | Stop | Delete | Ask | Reply | Unknown | Push
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Message).decode

@@ -39,6 +39,9 @@ class Post(Protocol):
     def stop(self, mirror: Mirror) -> bool:
         """Return whether that is confirmed. Raises `LogUnavailable`."""
 
+    def delete(self, mirror: Mirror) -> None:
+        """Raises `LogUnavailable`."""
+
     def last_number(self, mirror: Mirror) -> int | None:
         """The number of its last event; None if there is no answer."""
 
@@ -54,6 +57,7 @@ class Mirror(Followed):
             key=header.key,
             model=header.model,
             metadata=header.metadata,
+            request=header.request or b"",
             settings=settings,
         )
         self.header = header
@@ -136,6 +140,11 @@ class Mirror(Followed):
         """Raises `LogUnavailable` if the stream's worker does not confirm it."""
         if not self.log.ended and not self._post.stop(self) and not self.log.ended:
             raise LogUnavailable(retry_after=RETRY_AFTER_S)
+
+    def delete(self) -> None:
+        """Raises `LogUnavailable`."""
+        self.expire()
+        self._post.delete(self)
 
     def tick(self, now: float) -> None:
         self._tick_readers(now)

@@ -48,7 +48,7 @@ class Shipper:
 
     def __init__(self, worker: str, store: Store, roster: Roster) -> None:
         self._worker = worker
-        self._store = store
+        self.store = store
         self._roster = roster
         self._copies: dict[str, Copy] = {}
         self._shipped: dict[str, Copy] = {}
@@ -99,6 +99,10 @@ class Shipper:
         copy = self._copies.get(stream_id) or self._shipped.get(stream_id)
         return copy.stream.log.last if copy else None
 
+    def shipped(self, stream_id: str) -> Copy | None:
+        """A stream that was shipped with its end, while this worker has it."""
+        return self._shipped.get(stream_id)
+
     @property
     def copies(self) -> list[Copy]:
         return list(self._copies.values())
@@ -126,7 +130,7 @@ class Shipper:
             return False
         reader = copy.followers.get(worker)
         if reader is None:
-            reader = copy.followers[worker] = RemoteReader(copy.stream, self._store)
+            reader = copy.followers[worker] = RemoteReader(copy.stream, self.store)
         reader.hear(after, readers)
         self._to_push.add(copy)
         self.bell.ring()
@@ -198,9 +202,9 @@ class Shipper:
                 self._roster.add_messages(pipe, pushes)
                 for copy in ended:
                     stream = copy.stream
-                    self._store.close(pipe, stream.id, stream.owner, self._worker, stream.settings.retention_s)
+                    self.store.close(pipe, stream.id, stream.owner, self._worker, stream.settings.retention_s)
 
-            appended = self._store.append(entries, also)
+            appended = self.store.append(entries, also)
         except LogUnavailable:
             self._to_append.update(copies)
             raise
@@ -219,7 +223,7 @@ class Shipper:
         ended = []
         for copy in copies:
             opening = copy.opening()
-            self._store.recreate(opening)
+            self.store.recreate(opening)
             copy.last = opening.last
             if "status" in opening.fields:
                 ended.append(copy)
@@ -231,7 +235,7 @@ class Shipper:
 
     def check(self, copy: Copy) -> None:
         """Look whether another worker has ended the stream. Raises `LogUnavailable`."""
-        (place,) = self._store.places([copy.stream.id])
+        (place,) = self.store.places([copy.stream.id])
         if place.end_of_lost:
             self._lose(copy, place.end_of_lost)
 
@@ -241,7 +245,7 @@ class Shipper:
         Another worker may have ended a stream. The store may have lost its latest entries, or everything. An entry may
         have been written though its reply was lost.
         """
-        places = self._store.places([copy.stream.id for copy in copies]) if copies else []
+        places = self.store.places([copy.stream.id for copy in copies]) if copies else []
         for copy, place in zip(copies, places, strict=True):
             if place.end_of_lost:
                 self._lose(copy, place.end_of_lost)

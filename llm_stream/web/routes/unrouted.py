@@ -1,4 +1,4 @@
-"""404 and 405 below the prefix, in our error format.
+"""404 and 405 below the prefix, in our error format, and below its `/v1` in OpenAI's.
 
 Flask assigns a request without a matching route to no blueprint, so the app's HTML error page would answer it.
 """
@@ -14,6 +14,7 @@ from .. import access
 from ..service import Service
 from . import aborted
 from . import address
+from . import openai_form
 from . import origins
 
 
@@ -22,17 +23,20 @@ def add_to(llm: Service) -> None:
     @llm.before_app_request
     def answer_unrouted() -> Response | HTTPException | None:
         error = request.routing_exception
-        if error is None or not _is_below_prefix(llm):
+        if error is None or (path := _path_below_prefix(llm)) is None:
             return None
         origins.claim_request(llm)
         if request.method == "OPTIONS" and access.is_allowed_origin(request, llm.state.settings):
             return Response(status=204)  # a browser shows its page the request's error, but not the preflight's
-        return None if isinstance(error, RequestRedirect) else aborted.in_json(error)
+        if isinstance(error, RequestRedirect):
+            return None
+        return openai_form.of_exception(error) if path.split("/")[0] == "v1" else aborted.in_json(error)
 
 
-def _is_below_prefix(llm: Service) -> bool:
+def _path_below_prefix(llm: Service) -> str | None:
     try:
         adapter = address.url_adapter()
     except HTTPException:
-        return False
-    return any(prefix.contains(adapter) for prefix in llm.state.prefixes)
+        return None
+    rests = (prefix.rest_of(adapter) for prefix in llm.state.prefixes)
+    return next((rest for rest in rests if rest is not None), None)

@@ -1,0 +1,19 @@
+"""Deletes a stream that this worker writes, or has written."""
+
+from __future__ import annotations
+
+from .shipper import Shipper
+
+
+def delete(stream_id: str, shipper: Shipper) -> None:
+    """Stop it, if it runs; nobody can find it from here on. Raises `LogUnavailable`.
+
+    The end of a stream that runs is shipped as usual, and kept for no time.
+    """
+    copy = shipper.get(stream_id) or shipper.shipped(stream_id)
+    if copy is None:
+        return
+    copy.stream.delete()
+    if shipper.shipped(stream_id) is not None:
+        shipper.forget(stream_id)
+        shipper.store.bury(stream_id, copy.header, 0.0)

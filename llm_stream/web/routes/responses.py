@@ -1,0 +1,180 @@
+"""OpenAI's Responses API: a stream that can be asked for, followed from any number, stopped and deleted by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import msgspec
+from flask import Response
+from flask import request
+
+from ...core.followed import Followed
+from ...errors import ExpiredStream
+from ...errors import UnknownStream
+from ...events import Event
+from ...requests import WrongParameter
+from ...requests.responses import Earlier
+from ...requests.responses import ResponseRequest
+from ...requests.responses import UnknownResponse
+from ...requests.responses import from_body
+from ...settings import Settings
+from ...wire.answer import failure_of
+from ...wire.response_output import stream_of
+from ...wire.responses import PREFIX
+from ...wire.responses import ResponsesWire
+from ...wire.responses import response_of
+from .. import access
+from .. import body
+from .. import response
+from ..registration import Views
+from ..service import Service
+from .openai_form import add_headers
+from .openai_form import of_failure
+
+STOP_S = 2.0
+"""How long the answer to a cancel may wait for the stream's end."""
+
+
+class NoSuchResponse(WrongParameter):
+    """No response of this owner has the id."""
+
+    status = 404
+    code = "response_not_found"
+
+
+class Kept(msgspec.Struct):
+    """What is kept of a request."""
+
+    asked: dict[str, Any]
+    messages: list[dict[str, Any]] = []
+    """Empty if the response was not to be stored."""
+
+
+def add_to(v1: Views, llm: Service) -> None:
+
+    @v1.post("/responses")
+    def create_response() -> Response:
+        state, owner = llm.state, llm.admit()
+        parsed = from_body(
+            body.read_json(state.settings),
+            state.settings,
+            state.model,
+            find=partial(_find_item, llm, owner),
+            find_response=partial(_find_earlier, llm, owner),
+            key=request.headers.get("Idempotency-Key"),
+            may_instruct=not access.is_browser(request),
+        )
+        stream = llm.open(
+            owner, parsed.request, settings=_settings_of(parsed, state.settings), kept_request=_kept_request(parsed)
+        )
+        return add_headers(llm, _answer(llm, stream, parsed), stream, parsed.left_out, PREFIX)
+
+    @v1.get("/responses/<response_id>")
+    def retrieve_response(response_id: str) -> Response:
+        stream = _find(llm, llm.admit(), response_id)
+        if request.args.get("stream") != "true":
+            stream.looked_at()
+            return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
+        wire = ResponsesWire(_kept(stream).asked, starting_after=_starting_after(), ended_at=partial(_ended_at, stream))
+        return response.event_stream(llm.state.streams, stream, request, wire)
+
+    @v1.post("/responses/<response_id>/cancel")
+    def cancel_response(response_id: str) -> Response:
+        stream = _find(llm, llm.admit(), response_id)
+        stream.stop("cancelled")
+        stream.settled.wait(STOP_S)
+        return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
+
+    @v1.delete("/responses/<response_id>")
+    def delete_response(response_id: str) -> Response:
+        llm.state.streams.delete(_find(llm, llm.admit(), response_id))
+        return response.json_response({"id": response_id, "object": "response", "deleted": True})
+
+
+def _answer(llm: Service, stream: Followed, parsed: ResponseRequest) -> Response:
+    asked, streams, ended_at = _kept(stream).asked, llm.state.streams, partial(_ended_at, stream)
+    if parsed.stream:
+        wire = ResponsesWire(asked, ended_at=ended_at)
+        return response.event_stream(streams, stream, request, wire, refuse=partial(of_failure, stream))
+    if parsed.background:
+        return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
+    return response.whole_answer(streams, stream, request, render=partial(_whole, stream))
+
+
+def _whole(stream: Followed, events: Sequence[Event]) -> Response:
+    """The response, or an error with the status of its own. A stream that was stopped is a response."""
+    if failure := failure_of(events):
+        return of_failure(stream, failure)
+    return response.json_response(_resource(stream, events))
+
+
+def _settings_of(parsed: ResponseRequest, settings: Settings) -> Settings | None:
+    """A background response needs no reader."""
+    if not parsed.background:
+        return None
+    return replace(settings, on_disconnect="finish", finish_s=settings.total_s)
+
+
+# What is kept
+
+
+def _kept_request(parsed: ResponseRequest) -> bytes:
+    return msgspec.json.encode(Kept(parsed.asked, list(parsed.messages) if parsed.store else []))  # type: ignore[arg-type]
+
+
+def _kept(stream: Followed) -> Kept:
+    return msgspec.json.decode(stream.request, type=Kept)
+
+
+def _find(llm: Service, owner: str, response_id: str) -> Followed:
+    """A response that may be retrieved. Raises `NoSuchResponse`."""
+    try:
+        stream = llm.state.streams.find(owner, response_id.removeprefix(PREFIX))
+    except (UnknownStream, ExpiredStream) as error:
+        raise NoSuchResponse(f"Response with id '{response_id[:100]}' not found.", "response_id") from error
+    if not stream.request or not _kept(stream).messages:
+        raise NoSuchResponse(f"Response with id '{response_id[:100]}' was not stored.", "response_id")
+    return stream
+
+
+def _find_earlier(llm: Service, owner: str, response_id: str) -> Earlier:
+    try:
+        stream = _find(llm, owner, response_id)
+    except NoSuchResponse as error:
+        message = f"Previous response with id '{response_id[:100]}' not found."
+        raise UnknownResponse(message, "previous_response_id") from error
+    if not stream.log.ended:
+        raise UnknownResponse(f"Previous response '{response_id[:100]}' is not complete.", "previous_response_id")
+    output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
+    return Earlier(_kept(stream).messages, output)
+
+
+def _find_item(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | None:
+    try:
+        stream = _find(llm, owner, stream_of(item_id))
+    except NoSuchResponse:
+        return None
+    output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
+    return next((item for item in output if item["id"] == item_id), None)
+
+
+def _resource(stream: Followed, events: Sequence[Event]) -> dict[str, Any]:
+    return response_of(events, _kept(stream).asked, partial(_ended_at, stream))
+
+
+def _ended_at(stream: Followed) -> int | None:
+    """Known to the worker that wrote the stream."""
+    return int(stream.record.ended.timestamp()) if stream.record else None
+
+
+def _starting_after() -> int:
+    """Raises `WrongParameter`."""
+    text = request.args.get("starting_after", "-1")
+    try:
+        return max(-1, int(text))
+    except ValueError:
+        raise WrongParameter("The parameter 'starting_after' must be a number.", "starting_after") from None
