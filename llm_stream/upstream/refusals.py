@@ -67,7 +67,8 @@ def translate(error: Exception) -> StreamError:
     if isinstance(error, StreamError):
         return error
     if isinstance(error, openai.APIStatusError):
-        status = status_of({"status": error.status_code, "code": error.code, "type": error.type})
+        told = {"status": error.status_code, "code": error.code, "type": error.type}
+        status = 401 if _is_about_the_key(error.body) else status_of(told)
         return _of_status(status, retry_after_of(error.response.headers))
     if isinstance(error, openai.APIConnectionError):
         return _of_transport(error.__cause__) if error.__cause__ else UpstreamUnreachable()
@@ -159,6 +160,13 @@ def describe(error: BaseException | None) -> str:
         error = error.__cause__
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= LONGEST_LOGGED else text[:LONGEST_LOGGED] + '…'}"
+
+
+def _is_about_the_key(body: Any) -> bool:
+    """Gemini answers a wrong key with 400, and names the reason in the details."""
+    objects = (each.get("details") for each in _objects(body, DEPTH))
+    details = (detail for each in objects if isinstance(each, list) for detail in each if isinstance(detail, Mapping))
+    return any(detail.get("reason") == "API_KEY_INVALID" for detail in details)
 
 
 def _of_status(status: int, retry_after: float | None = None) -> UpstreamError:
