@@ -51,6 +51,9 @@ def usage_of(figures: Mapping[str, Any]) -> Usage | None:
     reasoning = _count(output_details, "reasoning_tokens")
     if written is not None and reasoning and _is_reasoning_extra(figures, read or 0, written, reasoning):
         written += reasoning
+    elif written is not None and cached is None and not output_details:
+        reasoning = _uncounted(figures, written)
+        written += reasoning or 0
     return Usage(
         input_tokens=read,
         output_tokens=written,
@@ -95,7 +98,16 @@ def _is_cache_extra(figures: Mapping[str, Any], read: int, cached: int, cache_wr
 
 def _is_reasoning_extra(figures: Mapping[str, Any], read: int, written: int, reasoning: int) -> bool:
     """xAI does not count reasoning in its completion tokens, which shows in the total."""
-    return reasoning > written or _count(figures, "total_tokens") == read + written + reasoning
+    total = _count(figures, "total_tokens")
+    if total == read + written:  # some of OpenRouter's providers count a token of reasoning too many
+        return False
+    return reasoning > written or total == read + written + reasoning
+
+
+def _uncounted(figures: Mapping[str, Any], written: int) -> int | None:
+    """Gemini's thoughts, which are charged as output, are only in its total."""
+    read, total = _count(figures, "prompt_tokens"), _count(figures, "total_tokens")
+    return total - read - written if read is not None and total is not None and total > read + written else None
 
 
 def _cost(figures: Mapping[str, Any]) -> tuple[Decimal | None, str | None]:
