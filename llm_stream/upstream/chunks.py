@@ -44,7 +44,10 @@ WORDS = (
 )  # fmt: skip
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
-BROKEN = ("error", "abort")  # OpenRouter, SGLang and vLLM: the server ended the answer, not the model
+FILTERED = ("safety", "recitation", "blocklist", "prohibited_content", "spii")
+"""Gemini's own names for `content_filter`, in small letters."""
+BROKEN = ("error", "abort", "insufficient_system_resource")
+"""OpenRouter; SGLang and vLLM; DeepSeek: the server ended the answer, not the model."""
 
 
 _NoList = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
@@ -139,7 +142,7 @@ class ChunkDecoder:
             events += self._missing_from(message)
         events += cited
         if reason:
-            self.finish_reason = whole(str(reason))
+            self.finish_reason = _reason_of(reason)
             events += self._tool_calls.end()
         if self.finish_reason and (state := self._state.event("".join(self._reasoning))):
             events.append(state)
@@ -162,6 +165,8 @@ class ChunkDecoder:
 
     def _raise_error(self, chunk: Mapping[str, Any]) -> None:
         """Raise `UpstreamError` if the chunk is an error. An error before any choice or figures is a refusal."""
+        if self.finish_reason and self.finish_reason not in BROKEN:
+            return  # the answer has ended; OpenRouter repeats as an error that it was cut off by its length
         has_begun = self._has_choices or _was_bought(self.attempt.figures) or _has_words(_choice_in(chunk))
         if not (is_error(chunk) if has_begun else is_refusal(chunk)):
             return
@@ -232,6 +237,13 @@ class ChunkDecoder:
 
 
 NOTHING: Mapping[str, Any] = {}
+
+
+def _reason_of(word: Any) -> str:
+    name = str(word).partition(":")[0].lower()  # Gemini: `content_filter: RECITATION`
+    if name in FILTERED:
+        return "content_filter"
+    return name if name in INCOMPLETE else whole(str(word))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
