@@ -86,8 +86,12 @@ EXTRA: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "with the finish_reason": ([delta(content="x"), delta(finish="stop", content="", extra_content=SIGNED)], SIGNED),
     "after the finish_reason": ([delta(content="x"), END, delta(content="", extra_content=SIGNED)], SIGNED),
     "in parts": (
-        [delta(extra_content={"google": {"thought": True}}), delta(extra_content=SIGNED | {"other": None}), END],
-        {"google": {"thought": True, "thought_signature": "c2ln"}, "other": None},
+        [delta(extra_content={"google": {"new": True}}), delta(extra_content=SIGNED | {"other": None}), END],
+        {"google": {"new": True, "thought_signature": "c2ln"}, "other": None},
+    ),
+    "without the mark of thoughts": (
+        [delta(content="<thought>Hm", extra_content={"google": {"thought": True}}), delta(extra_content=SIGNED), END],
+        SIGNED,
     ),
     "and then nothing": ([delta(extra_content=SIGNED), delta(extra_content={"google": None}), END], SIGNED),
 }

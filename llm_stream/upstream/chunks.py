@@ -36,6 +36,7 @@ from .text import Said
 from .text import decode_json
 from .text import text_of
 from .text import whole
+from .thoughts import Thoughts
 from .tool_calls import ToolCalls
 
 WORDS = (
@@ -103,6 +104,7 @@ class ChunkDecoder:
         self._tool_calls = ToolCalls(room)
         self._state = MessageState(room)
         self._citations = Citations()
+        self._thoughts = Thoughts()
         self._half = ""
 
     def feed(self, payload: bytes) -> list[Event]:
@@ -146,7 +148,8 @@ class ChunkDecoder:
             events += self._tool_calls.end()
         if self.finish_reason and (state := self._state.event("".join(self._reasoning))):
             events.append(state)
-        self._may_be_plain = self._has_deltas and attempt.upstream_model is not None and not self._half
+        is_begun = self._has_deltas and attempt.upstream_model is not None
+        self._may_be_plain = is_begun and not self._half and not self._thoughts.are_open
         return events
 
     @property
@@ -179,11 +182,12 @@ class ChunkDecoder:
 
     def _events_in(self, delta: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
-        if reasoning := self._state.reasoning_in(delta):
+        thoughts, content = self._thoughts.split(delta, text_of(delta.get("content")))
+        if reasoning := self._state.reasoning_in(delta) or thoughts:
             text = whole(reasoning)
             events.append(Reasoning(text))
             self._reasoning.append(text)
-        if (content := text_of(delta.get("content"))) and (text := self._joined(content)):
+        if content and (text := self._joined(content)):
             events.append(Delta(text))
             self._text.append(text)
         if refusal := text_of(delta.get("refusal")):
@@ -199,9 +203,10 @@ class ChunkDecoder:
         """Events for the unsent part of a `message`, which holds the whole answer so far. Some servers stream so."""
         self._half = ""
         events: list[Event] = []
-        if text := self._rest(self._reasoning, self._state.reasoning_in(message)):
+        thoughts, content = Thoughts().split(message, text_of(message.get("content")))
+        if text := self._rest(self._reasoning, self._state.reasoning_in(message) or thoughts):
             events.append(Reasoning(text))
-        if text := self._rest(self._text, text_of(message.get("content"))):
+        if text := self._rest(self._text, content):
             events.append(Delta(text))
         if text := self._rest(self._refusal, text_of(message.get("refusal"))):
             events.append(Refusal(text))

@@ -11,6 +11,7 @@ from ..events import Opaque
 from .text import size_of
 from .text import text_of
 from .text import whole_json
+from .thoughts import without_mark
 
 logger = logging.getLogger("llm_stream")
 
@@ -162,12 +163,12 @@ class MessageState:
 
     def add(self, delta: Mapping[str, Any]) -> None:
         self._details.add(delta.get("reasoning_details"))
-        self._extra.add(delta.get("extra_content"))
+        self._extra.add(without_mark(delta.get("extra_content")))
 
     def complete(self, message: Mapping[str, Any]) -> None:
         """A `message` has all of it."""
         self._details.replace(message.get("reasoning_details"))
-        self._extra.add(message.get("extra_content"))
+        self._extra.add(without_mark(message.get("extra_content")))
 
     def reasoning_in(self, part: Mapping[str, Any]) -> str:
         """Remember under which name the reasoning came."""
