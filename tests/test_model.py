@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llm_stream.testing import read_events
+
 from .conftest import ROOT
 from .conftest import Connection
 from .conftest import Server
@@ -94,6 +96,20 @@ def test_text_and_usage_are_the_models_own(model: Model, server: Server) -> None
     assert usage["source"] == "provider"
     assert usage["input_tokens"] == model.metric("prompt_tokens_total")
     assert usage["output_tokens"] == model.metric("tokens_predicted_total")
+
+
+def test_length_cut_has_the_models_own_figures(server: Server) -> None:
+    events = read_events(server.post(prompt="Count to a hundred.", max_output_tokens=5).content)
+    assert of_kind(events, "done") == {"status": "incomplete", "finish_reason": "length"}
+    usage = of_kind(events, "usage")
+    assert (usage["source"], usage["output_tokens"]) == ("provider", 5)
+
+
+def test_prompt_that_is_too_long_is_said_to_be(server: Server) -> None:
+    response = server.post(prompt="word " * 9000)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "context_too_long")
+    (record,) = server.records()
+    assert (record["status"], record["source"]) == ("failed", "none")
 
 
 def test_stop_stops_the_model(model: Model, server: Server) -> None:

@@ -92,6 +92,7 @@ def check_the_record(form: Form, record: dict[str, Any]) -> None:
         assert (None in counts) is (form.usage == "none")
     for name, expected in (("cached_tokens", form.cached), ("reasoning_tokens", form.thought)):
         assert expected is None or record[name] == str(expected)
+    assert record["request_id"] == form.headers.get("X-Generation-Id")
     if form.cost:
         assert (record["cost"], record["currency"], record["price_source"]) == (form.cost, "USD", "provider")
     else:
