@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import Any
 
 import httpx2
 import pytest
+from flask import Flask
+from flask import Response
+from openai import OpenAI
 
+from llm_stream import LLMStream
 from llm_stream.testing import Cut
 from llm_stream.testing import Upstream
+from llm_stream.testing import read_events
 
 from .conftest import Event
 from .conftest import Server
@@ -137,3 +143,36 @@ def test_every_provider_has_every_ending(name: str) -> None:
     statuses = {form.status for form in FORMS[name].values()}
     assert len(statuses - {200}) >= 3
     assert all(form.source.startswith("https://") for form in FORMS[name].values())
+
+
+OTHERWISE_BY_THE_SDK = {
+    "deepseek: queued until it is closed": "nothing was read, so the SDK cannot tell it from a server that is away",
+    "llama_cpp: error in the stream of old versions": "the SDK does not see the line",
+    "openrouter: length, and an error that says so": "the SDK raises, and the figures are lost",
+}
+
+
+@pytest.mark.parametrize("case", [case for case in STREAMS if case not in OTHERWISE_BY_THE_SDK])
+def test_the_sdks_own_stream_ends_in_the_same_way(
+    upstream: Upstream, make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    form = CASES[case]
+    steps = [form.body, Cut(reset=False)] if form.is_cut else [form.body]
+    upstream.answer(*steps, finish_reason=None, usage=False, done=False)
+    client = OpenAI(base_url=upstream.base_url, api_key="sk-secret", max_retries=0)
+    llm = LLMStream("llm", __name__, model="scripted", client=client)
+    app = make_app(llm)
+
+    @app.get("/by_sdk")
+    def by_sdk() -> Response:
+        messages: Any = [{"role": "user", "content": "hi"}]
+        return llm.respond(client.chat.completions.create(model="scripted", messages=messages, stream=True))
+
+    events = read_events(app.test_client().get("/by_sdk").data)
+    client.close()
+    check_what_is_read(form, events)
+    check_the_end(form, events)
+    (record,) = app.extensions["records"]
+    assert record.source == form.usage
+    assert not form.tokens or (record.input_tokens, record.output_tokens) == form.tokens
+    assert WORDS not in caplog.text

@@ -58,6 +58,7 @@ class IteratorSource:
         self._iterable = iterable
         self._scope = scope
         self._sent = sdk.sent(iterable)
+        self._is_of_sdk = isinstance(self._sent, sdk.SentBySDK)
         self._own = self._attempt(None, model or self._sent.asked.model)
         self.asked = Asked(models=(self._own.model,)) if self._own.model else NOTHING
         self._answers = Answers(self._attempt_of_answer)
@@ -184,7 +185,12 @@ class IteratorSource:
         """Translate the SDK's errors into ours; leave others unchanged."""
         if not sdk.is_of_sdk(error):
             return error
-        return sdk.broken(error) if self._answers.attempts else translate(error)
+        if self._answers.attempts:
+            return sdk.broken(error)
+        if sdk.is_in_body(error):
+            self._own.accepted = not self._is_of_sdk  # before its first chunk: nothing was bought
+            return sdk.broken(error)
+        return translate(error)
 
     # Parts…
 

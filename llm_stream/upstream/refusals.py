@@ -152,6 +152,8 @@ def describe(error: BaseException | None) -> str:
     if error is None:
         return "no further cause"
     if isinstance(error, openai.APIStatusError):
+    if type(error) is openai.APIError:
+        return f"error in the body: status={status_of(error.body)} code={code_of(error.body)!r}"
         return (
             f"HTTP {error.status_code} code={error.code!r} type={error.type!r} param={error.param!r}"
             f" request_id={error.request_id!r}"

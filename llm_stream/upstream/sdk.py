@@ -110,9 +110,14 @@ def is_of_sdk(error: Exception) -> bool:
     return isinstance(error, (openai.OpenAIError, httpx2.HTTPError))
 
 
+def is_in_body(error: Exception) -> bool:
+    """Whether it is an error object that came as an event, after the status 200."""
+    return type(error) is openai.APIError and bool(error.body)
+
+
 def broken(error: Exception) -> StreamError:
     """Our error for an exception in the middle of an answer."""
-    if type(error) is openai.APIError and error.body:
+    if isinstance(error, openai.APIError) and is_in_body(error):
         return error_in_body(error.body)
     problem = translate(error)
     return UpstreamCut() if isinstance(problem, UpstreamUnreachable) else problem
