@@ -69,7 +69,7 @@ def translate(error: Exception) -> StreamError:
     if isinstance(error, openai.APIStatusError):
         told = {"status": error.status_code, "code": error.code, "type": error.type}
         status = 401 if _is_about_the_key(error.body) else status_of(told)
-        return _of_status(status, retry_after_of(error.response.headers))
+        return _of_status(status, retry_after_of(error.response.headers) or _delay_in(error.body))
     if isinstance(error, openai.APIConnectionError):
         return _of_transport(error.__cause__) if error.__cause__ else UpstreamUnreachable()
     if isinstance(error, openai.APIError):
@@ -138,11 +138,7 @@ def code_of(error: Any) -> str | int | None:
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """In seconds. Dates are not parsed: no provider in use sends them."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds <= LONGEST_RETRY_AFTER_S:
+        if (seconds := _seconds(headers.get(name, ""), unit)) is not None:
             return seconds
     return None
 
@@ -152,12 +148,12 @@ def describe(error: BaseException | None) -> str:
     if error is None:
         return "no further cause"
     if isinstance(error, openai.APIStatusError):
-    if type(error) is openai.APIError:
-        return f"error in the body: status={status_of(error.body)} code={code_of(error.body)!r}"
         return (
             f"HTTP {error.status_code} code={error.code!r} type={error.type!r} param={error.param!r}"
             f" request_id={error.request_id!r}"
         )
+    if type(error) is openai.APIError:
+        return f"error in the body: status={status_of(error.body)} code={code_of(error.body)!r}"
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
         error = error.__cause__
     text = " ".join(str(error).split())
@@ -166,9 +162,27 @@ def describe(error: BaseException | None) -> str:
 
 def _is_about_the_key(body: Any) -> bool:
     """Gemini answers a wrong key with 400, and names the reason in the details."""
-    objects = (each.get("details") for each in _objects(body, DEPTH))
-    details = (detail for each in objects if isinstance(each, list) for detail in each if isinstance(detail, Mapping))
-    return any(detail.get("reason") == "API_KEY_INVALID" for detail in details)
+    return any(detail.get("reason") == "API_KEY_INVALID" for detail in _details_in(body))
+
+
+def _delay_in(body: Any) -> float | None:
+    """Gemini's `Retry-After`, such as `34.07s`."""
+    delays = (detail["retryDelay"] for detail in _details_in(body) if isinstance(detail.get("retryDelay"), str))
+    return next((_seconds(delay.removesuffix("s"), 1.0) for delay in delays), None)
+
+
+def _details_in(body: Any) -> Iterator[Mapping[str, Any]]:
+    for each in _objects(body, DEPTH):
+        details = each.get("details")
+        yield from (detail for detail in details if isinstance(detail, Mapping)) if isinstance(details, list) else ()
+
+
+def _seconds(text: str, unit: float) -> float | None:
+    try:
+        seconds = float(text) * unit
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= LONGEST_RETRY_AFTER_S else None
 
 
 def _of_status(status: int, retry_after: float | None = None) -> UpstreamError:

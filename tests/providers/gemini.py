@@ -179,6 +179,7 @@ FORMS = {
             details=[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}],
         ),
         retryable=True,
+        retry_after="34",
     ),
     "503": refused(ERRORS, 503, "upstream_failed", error(503, "UNAVAILABLE"), retryable=True),
     "error in the stream": broken(
