@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +12,11 @@ import httpx2
 import pytest
 from flask import Flask
 from flask import Response
+from flask.testing import FlaskClient
 from openai import OpenAI
 
 from llm_stream import LLMStream
+from llm_stream import UsageRecord
 from llm_stream.testing import Cut
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
@@ -48,13 +49,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.stop()
 
 
-def send(server: Server, form: Form, segment: int | None = None) -> None:
-    assert server.upstream is not None
+def send(upstream: Upstream | None, form: Form, segment: int | None = None) -> None:
+    assert upstream is not None
     if form.status != 200:
-        server.upstream.answer(status=form.status, headers=form.headers, body=form.body)
+        upstream.answer(status=form.status, headers=form.headers, body=form.body)
         return
     steps = [form.body, Cut(reset=False)] if form.is_cut else [form.body]
-    server.upstream.answer(*steps, finish_reason=None, usage=False, done=False, headers=form.headers, segment=segment)
+    upstream.answer(*steps, finish_reason=None, usage=False, done=False, headers=form.headers, segment=segment)
 
 
 def reasoning_of(events: list[Event]) -> str:
@@ -108,7 +109,7 @@ def check_the_record(form: Form, record: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_reader_and_record_get_what_the_provider_sent(server: Server, case: str) -> None:
     form = CASES[case]
-    send(server, form)
+    send(server.upstream, form)
     events = server.events()
     check_what_is_read(form, events)
     check_the_end(form, events)
@@ -119,7 +120,7 @@ def test_reader_and_record_get_what_the_provider_sent(server: Server, case: str)
 @pytest.mark.parametrize("case", STREAMS)
 def test_where_the_bytes_are_cut_makes_no_difference(server: Server, case: str) -> None:
     form = CASES[case]
-    send(server, form, segment=7)
+    send(server.upstream, form, segment=7)
     events = server.events()
     check_what_is_read(form, events)
     check_the_end(form, events)
@@ -128,7 +129,7 @@ def test_where_the_bytes_are_cut_makes_no_difference(server: Server, case: str) 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_refusal_is_an_honest_status_to_a_post(server: Server, case: str) -> None:
     form = CASES[case]
-    send(server, form)
+    send(server.upstream, form)
     response: httpx2.Response = server.post()
     assert form.failure
     assert response.status_code == STATUS.get(form.failure, 502)
@@ -152,27 +153,36 @@ OTHERWISE_BY_THE_SDK = {
 }
 
 
+@pytest.fixture(scope="module")
+def by_sdk() -> Iterator[tuple[Upstream, FlaskClient, list[UsageRecord]]]:
+    """An app whose view calls the SDK itself."""
+    with Upstream() as upstream, OpenAI(base_url=upstream.base_url, api_key="sk-secret", max_retries=0) as client:
+        llm, app, records = LLMStream("llm", __name__, client=client), Flask("by_sdk"), list[UsageRecord]()
+        app.config |= {"LLM_STREAM_PUBLIC": True, "LLM_STREAM_MODEL": "scripted"}
+        llm.on_usage(records.append)
+        app.register_blueprint(llm, url_prefix="/llm")
+
+        @app.get("/ask")
+        def ask() -> Response:
+            messages: Any = [{"role": "user", "content": "hi"}]
+            return llm.respond(client.chat.completions.create(model="scripted", messages=messages, stream=True))
+
+        yield upstream, app.test_client(), records
+        llm.close()
+
+
 @pytest.mark.parametrize("case", [case for case in STREAMS if case not in OTHERWISE_BY_THE_SDK])
 def test_the_sdks_own_stream_ends_in_the_same_way(
-    upstream: Upstream, make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, case: str
+    by_sdk: tuple[Upstream, FlaskClient, list[UsageRecord]], caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     form = CASES[case]
-    steps = [form.body, Cut(reset=False)] if form.is_cut else [form.body]
-    upstream.answer(*steps, finish_reason=None, usage=False, done=False)
-    client = OpenAI(base_url=upstream.base_url, api_key="sk-secret", max_retries=0)
-    llm = LLMStream("llm", __name__, model="scripted", client=client)
-    app = make_app(llm)
-
-    @app.get("/by_sdk")
-    def by_sdk() -> Response:
-        messages: Any = [{"role": "user", "content": "hi"}]
-        return llm.respond(client.chat.completions.create(model="scripted", messages=messages, stream=True))
-
-    events = read_events(app.test_client().get("/by_sdk").data)
-    client.close()
+    upstream, browser, records = by_sdk
+    send(upstream, form)
+    events = read_events(browser.get("/ask").data)
     check_what_is_read(form, events)
     check_the_end(form, events)
-    (record,) = app.extensions["records"]
+    record = records[-1]
+    assert record.id == of_kind(events, "start")["id"]
     assert record.source == form.usage
     assert not form.tokens or (record.input_tokens, record.output_tokens) == form.tokens
     assert WORDS not in caplog.text
