@@ -35,6 +35,7 @@ Authorize = Callable[[], object]
 EXPOSED = (
     "Location", "Retry-After", "x-request-id", "x-should-retry",
     "x-llm-stream-id", "x-llm-stream-url", "x-llm-stream-left-out",
+    "ETag", "Stream-Next-Offset", "Stream-Up-To-Date", "Stream-Closed", "Stream-Cursor",
 )  # fmt: skip
 """Response headers that cross-origin pages may read. Without `x-should-retry`, clients pay for useless retries."""
 

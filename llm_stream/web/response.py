@@ -104,6 +104,18 @@ def whole_answer(
     return with_id((render or _answer_response)(stream.log.events), stream)
 
 
+def wait_for_more(streams: Streams, stream: Followed, request: Request, after: int) -> None:
+    """Wait until there are events after number `after`, or none will come, or a heartbeat is due.
+
+    A client that waits is a reader. Raises `ConnectionResetError` when it has disconnected.
+    """
+    reader = _reader(streams, stream, request, after)
+    try:
+        next(reader.batches(), None)
+    finally:
+        reader.close()
+
+
 def combined_event_stream(
     streams: Streams, positions: Sequence[tuple[Followed, int]], statuses: bytes, request: Request
 ) -> Response:

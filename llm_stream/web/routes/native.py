@@ -17,6 +17,7 @@ from ...wire import sse
 from ...wire.sse import event_number
 from .. import response
 from ..service import Service
+from . import durable
 from .address import url_of
 
 MAX_TOGETHER = 100
@@ -76,6 +77,8 @@ def add_to(llm: Service) -> None:
 
     @llm.get("/streams/<stream_id>")
     def follow_stream(stream_id: str) -> Response:
+        if durable.is_asked():
+            return durable.answer(llm, stream_id)
         stream = llm.state.streams.find(llm.admit(), stream_id)
         if response.wants_json(request):
             return response.snapshot(stream)
