@@ -17,12 +17,12 @@ from .conftest import Server
 from .conftest import dechunked
 from .conftest import eventually
 from .databases import SQLite
+from .durable_reading import sse_events
+from .durable_reading import text_of
 from .sharers import Sharers
 from .sharers import kill_worker
 from .sharers import reading
 from .stores import StoreServer
-from .test_durable_streams import sse_events
-from .test_durable_streams import text_of
 
 
 def messages_in(connection: Connection) -> list[dict[str, Any]]:
