@@ -9,7 +9,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Literal
 
 import msgspec
 
@@ -21,46 +20,16 @@ from . import WrongParameter
 from .messages import STATE
 from .opaque import MessageState
 from .opaque import problem_with
-from .reading import is_image_url
+from .response_item import Item
+from .response_item import content_of
+from .response_item import converted
+from .response_item import of_assistant
 
 Find = Callable[[str], Mapping[str, Any] | None]
 """Finds an item of an earlier response by its id; None if it is not kept."""
 
 IGNORED = ("mcp_list_tools", "image_generation_call", "web_search_call", "file_search_call", "code_interpreter_call")
 """Items that a model cannot be told of by the chat completions API."""
-
-
-class _Part(msgspec.Struct):
-    type: Literal[
-        "input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal", "input_image", "input_file"
-    ]
-    text: str | None = None
-    refusal: str | None = None
-    image_url: str | None = None
-    detail: str | None = None
-    file_data: str | None = None
-    file_url: str | None = None
-    filename: str | None = None
-    file_id: str | None = None
-
-
-class _Item(msgspec.Struct):
-    """An item of any type. Clients send whole items of earlier responses back, with fields that nobody needs."""
-
-    type: str = "message"
-    role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | list[_Part] | None = None
-    id: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    output: str | list[_Part] | None = None
-    error: Any = None
-    encrypted_content: str | None = None
-    approval: str | None = None
-    approval_request_id: str | None = None
-    approve: bool | None = None
-    reason: str | None = None
 
 
 class Conversation:
@@ -73,21 +42,21 @@ class Conversation:
         self._may_instruct = may_instruct
         self._answer: dict[str, Any] | None = None
         self._results: list[Message] = []
-        self._calls: dict[str, str] = {}
+        self._calls = dict.fromkeys(_open_calls(messages), "previous_response_id")
         """Calls without a result: the id of each, and the item that made it."""
-        self._servers_calls: set[str] = set()
-        self._asked: dict[str, _Item] = {}
+        self._servers_calls = set(self._calls)
+        self._asked: dict[str, Item] = {}
         self._approvals: dict[str, Decision] = {}
         self._decided: set[str] = set()
 
     def add(self, fields: Mapping[str, Any], where: str) -> None:
         """`where` is the item's place, for errors."""
-        item = _converted(fields, where)
+        item = converted(fields, where)
         if item.type == "item_reference":
             found = self._find(item.id or "")
             if found is None:
                 raise WrongParameter(f"The item '{(item.id or '')[:100]}' of '{where}' is not kept any more.", where)
-            item = _converted(found, where)
+            item = converted(found, where)
         add = {
             "message": self._message,
             "function_call": self._function_call,
@@ -116,7 +85,7 @@ class Conversation:
 
     # Messages
 
-    def _message(self, item: _Item, where: str) -> None:
+    def _message(self, item: Item, where: str) -> None:
         if item.role in ("system", "developer") and not self._may_instruct:
             raise WrongParameter(f"The field '{where}.role' may not be '{item.role}' in a browser.", f"{where}.role")
         if item.role is None or item.content is None:
@@ -124,10 +93,10 @@ class Conversation:
             raise WrongParameter(f"The field '{where}.{missing}' is missing.", f"{where}.{missing}")
         if item.role == "assistant":
             answer = self._begin_answer(is_new=self._answer is not None and _says_something(self._answer))
-            answer |= _of_assistant(item.content)
+            answer |= of_assistant(item.content)
         else:
             self._flush()
-            self._messages.append({"role": item.role, "content": _content(item.content, f"{where}.content")})
+            self._messages.append({"role": item.role, "content": content_of(item.content, f"{where}.content")})
 
     def _begin_answer(self, *, is_new: bool = False) -> dict[str, Any]:
         """The message of the model's that items are added to. Decisions before it are old ones."""
@@ -144,7 +113,7 @@ class Conversation:
         self._messages += self._results
         self._answer, self._results = None, []
 
-    def _reasoning(self, item: _Item, where: str) -> None:
+    def _reasoning(self, item: Item, where: str) -> None:
         """What the provider wants back, at the end of a step. Another server's content means nothing here."""
         try:
             state = decoded(item.encrypted_content or "")
@@ -164,20 +133,20 @@ class Conversation:
 
     # Calls of tools
 
-    def _call(self, item: _Item, call_id: str, where: str) -> None:
+    def _call(self, item: Item, call_id: str, where: str) -> None:
         answer = self._begin_answer()
         function = {"name": item.name or "", "arguments": item.arguments or ""}
         answer.setdefault("tool_calls", []).append({"id": call_id, "type": "function", "function": function})
         self._calls[call_id] = where
 
-    def _function_call(self, item: _Item, where: str) -> None:
+    def _function_call(self, item: Item, where: str) -> None:
         for field in ("call_id", "name", "arguments"):
             if getattr(item, field) is None:
                 raise WrongParameter(f"The field '{where}.{field}' is missing.", f"{where}.{field}")
         assert item.call_id is not None
         self._call(item, item.call_id, where)
 
-    def _function_call_output(self, item: _Item, where: str) -> None:
+    def _function_call_output(self, item: Item, where: str) -> None:
         """Programs may bring outcomes of calls that are not in the conversation."""
         if item.call_id is None or item.output is None:
             missing = "call_id" if item.call_id is None else "output"
@@ -186,10 +155,10 @@ class Conversation:
             field = f"{where}.call_id"
             raise WrongParameter(f"The field '{field}' must name a function call before it.", field)
         self._calls.pop(item.call_id, None)
-        content = _content(item.output, f"{where}.output")
+        content = content_of(item.output, f"{where}.output")
         self._results.append({"role": "tool", "tool_call_id": item.call_id, "content": content})
 
-    def _mcp_call(self, item: _Item, where: str) -> None:
+    def _mcp_call(self, item: Item, where: str) -> None:
         """A tool that has run here. An approved call comes twice: as it was made, and with its result."""
         call_id = item.call_id or item.id or where
         if call_id not in self._calls:
@@ -200,7 +169,7 @@ class Conversation:
             outcome = {"id": call_id, "result": item.output, "error": None if item.error is None else str(item.error)}
             self._results.append(tool_message(outcome))
 
-    def _approval_request(self, item: _Item, where: str) -> None:
+    def _approval_request(self, item: Item, where: str) -> None:
         call_id = item.call_id or where
         if item.id:
             self._asked[item.id] = item
@@ -208,11 +177,11 @@ class Conversation:
             self._servers_calls.add(call_id)
             self._call(item, call_id, where)
 
-    def _approval_response(self, item: _Item, where: str) -> None:
+    def _approval_response(self, item: Item, where: str) -> None:
         id = item.approval_request_id or ""
         asked = self._asked.get(id)
         if asked is None and (found := self._find(id)):
-            asked = _converted(found, where)
+            asked = converted(found, where)
             self._approval_request(asked, where)
         if asked is None or asked.approval is None or item.approve is None:
             field = f"{where}.approval_request_id"
@@ -221,53 +190,15 @@ class Conversation:
         self._decided.add(asked.call_id or "")
 
 
-def _converted(fields: Mapping[str, Any], where: str) -> _Item:
-    try:
-        return msgspec.convert(fields, _Item)
-    except (msgspec.ValidationError, RecursionError) as error:
-        problem, _, field = str(error).partition(" - at `$")
-        name = where + field.rstrip("`")
-        raise WrongParameter(f"The field '{name}' is wrong: {problem}.", name) from error
+def _open_calls(messages: Sequence[Message]) -> set[str]:
+    """Those of an earlier response that waited for approval."""
+    answered = {message.get("tool_call_id") for message in messages}
+    calls = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
+    return calls - answered
 
 
 def _says_something(message: Mapping[str, Any]) -> bool:
     return bool(message.get("content") or message.get("tool_calls") or message.get("refusal"))
-
-
-def _of_assistant(content: str | list[_Part]) -> dict[str, Any]:
-    if isinstance(content, str):
-        return {"content": content}
-    text = "".join(part.text or "" for part in content if part.type in ("output_text", "input_text", "text"))
-    refusal = "".join(part.refusal or "" for part in content if part.type == "refusal")
-    return {"content": text or None} | ({"refusal": refusal} if refusal else {})
-
-
-def _content(content: str | list[_Part], where: str) -> str | list[dict[str, Any]]:
-    if isinstance(content, str):
-        return content
-    return [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
-
-
-def _part(part: _Part, where: str) -> dict[str, Any]:
-    """Images and files must be inline or at a public URL."""
-    if part.file_id is not None:  # any file of the operator's account
-        raise WrongParameter(
-            f"The field '{where}.file_id' cannot be used here: send the file itself.", f"{where}.file_id"
-        )
-    if part.type == "input_image":
-        if not is_image_url(part.image_url):
-            field = f"{where}.image_url"
-            raise WrongParameter(f"The field '{field}' must be an https: or data:image/ URL.", field)
-        image = {"url": part.image_url} | ({"detail": part.detail} if part.detail else {})
-        return {"type": "image_url", "image_url": image}
-    if part.type == "input_file":
-        if part.file_data is None:
-            raise WrongParameter(f"The field '{where}.file_data' is missing.", f"{where}.file_data")
-        file = {"file_data": part.file_data} | ({"filename": part.filename} if part.filename else {})
-        return {"type": "file", "file": file}
-    if part.type not in ("input_text", "output_text", "text") or part.text is None:
-        raise WrongParameter(f"The field '{where}' must be a text, an image or a file.", where)
-    return {"type": "text", "text": part.text}
 
 
 def _checked(parts: Sequence[Any], fields: Mapping[str, Any], where: str) -> dict[str, Any]:

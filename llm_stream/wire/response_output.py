@@ -63,12 +63,16 @@ class Output:
         elif isinstance(event, Opaque):
             self._state.add(event)
         elif isinstance(event, Step):
-            yield from self.close("completed")
+            yield from self._end_step("completed")
 
     def close(self, status: str) -> Iterator[Change]:
-        """At the end of a step: end all items, and add the state that the provider wants back."""
+        """End all items."""
         if self._sources:
             yield from self._open_message("text")
+        yield from self._end_step(status)
+
+    def _end_step(self, status: str) -> Iterator[Change]:
+        """End its items, and add the state that the provider wants back."""
         yield from self._close_written(status)
         for call in self._calls.values():
             yield from call.close(status)

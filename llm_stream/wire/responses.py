@@ -210,7 +210,7 @@ def usage_of(usage: Usage) -> dict[str, Any] | None:
         return None
     return {
         "input_tokens": usage.input_tokens or 0,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens or 0},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens or 0, "cache_write_tokens": 0},
         "output_tokens": usage.output_tokens or 0,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": (usage.input_tokens or 0) + (usage.output_tokens or 0),
