@@ -176,7 +176,7 @@ def test_answer_that_breaks_off_fails_with_an_error_and_its_usage(client: FlaskC
     upstream.answer("Hel", Cut())
     told = streamed(client)
     assert told.events[-1]["type"] == "response.failed"
-    assert told.response["error"]["code"] == "upstream_cut"
+    assert (told.response["error"]["code"], told.response["error"]["failure"]) == ("server_error", "upstream_cut")
     assert told.response["error"]["message"] == "The answer broke off. Please try again."
     assert told.response["output"][0]["status"] == "incomplete"
     assert told.response["usage"]["source"] == "estimated"

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from ..events import WHOLE
 from ..events import Data
 from ..events import Delta
 from ..events import Done
@@ -28,7 +27,6 @@ from ..events import Usage
 from . import Wire
 from .answer import fields_of
 from .openai import BROKEN_OFF
-from .openai import ERROR_CODES
 from .openai import STOPPED
 from .response_output import Output
 
@@ -37,6 +35,9 @@ PREFIX = "resp_"
 
 REASONS = {"length": "max_output_tokens", "max_tokens": "max_output_tokens"}
 """OpenAI's words for our finish reasons. The others are the same."""
+
+CODES = {"upstream_throttled": "rate_limit_exceeded", "context_too_long": "invalid_prompt"}
+"""OpenAI's words for the codes of our failures. All others are a `server_error`."""
 
 OWN = "llm_stream"
 
@@ -123,7 +124,8 @@ class Response:
             self._failure = Failure(event.reason, BROKEN_OFF, retryable=True, error_id=self._id)
             event = Done("failed")
         closing = [
-            _frame(*change) for change in self.output.close("completed" if event.status in WHOLE else "incomplete")
+            _frame(*change)
+            for change in self.output.close("completed" if event.status == "completed" else "incomplete")
         ]
         self.status = _status_of(event.status)
         if event.status == "incomplete":
@@ -134,13 +136,15 @@ class Response:
         return [*closing, _frame(f"response.{self.status}", {"response": self.fields()})]
 
     def _error(self) -> dict[str, Any]:
-        """Some clients want a `type`, too."""
+        """OpenAI has few codes for it; ours is beside. Some clients want a `type`, too."""
         failure = self._failure
         assert failure is not None
+        code = CODES.get(failure.code, "server_error")
         return {
-            "type": "server_error",
-            "code": ERROR_CODES.get(failure.code, failure.code),
+            "type": code,
+            "code": code,
             "message": failure.message,
+            "failure": failure.code,
             "retryable": failure.retryable,
             "error_id": failure.error_id,
         }
