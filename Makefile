@@ -40,6 +40,12 @@ format: .venv/ready
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
 
+# other people's clients, whose pins differ from ours
+.venv-clients/ready: requirements-clients.txt
+	$(PYTHON) -m venv .venv-clients || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
+	.venv-clients/bin/python -m pip install -q --disable-pip-version-check -r $<
+	touch $@
+
 # the README's pictures of the chat page, taken by its tests
 screenshots: .venv/ready
 	SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/test_chat_page.py -k screenshots
@@ -48,4 +54,4 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

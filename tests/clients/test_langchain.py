@@ -1,0 +1,133 @@
+"""LangChain's `ChatOpenAI`, and agents of LangGraph on it, by both of OpenAI's APIs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from llm_stream.testing import Upstream
+
+from ..conftest import Server
+from ..programs import Program
+from .turns import SETTINGS as SETTINGS
+from .turns import calls_and_says
+from .turns import says
+from .turns import sent_back
+from .turns import was_asked_once
+
+USED = {
+    "input_tokens": 100,
+    "output_tokens": 20,
+    "total_tokens": 120,
+    "input_token_details": {"cache_read": 40},
+    "output_token_details": {"reasoning": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Program]:
+    program = Program("langchain_client")
+    yield program
+    program.close()
+
+
+def check_text(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    says(upstream, "Hel", "lo")
+    answer = client("ask", url=server.url, api=api)
+    assert (answer["text"], answer["usage"]) == ("Hello", USED)
+    was_asked_once(upstream)
+    assert upstream.requests[0].json["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+def check_stream(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    says(upstream, "Hel", "lo")
+    answer = client("stream", url=server.url, api=api)
+    assert (answer["pieces"], answer["usage"]) == (["Hel", "lo"], USED)
+    was_asked_once(upstream)
+
+
+def check_call(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    calls_and_says(upstream)
+    assert client("calls", url=server.url, api=api) == [["weather", {"city": "Bonn"}]]
+    upstream.clear()
+
+
+def check_agent(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    calls_and_says(upstream)
+    answer = client("agent", url=server.url, api=api)
+    assert answer == {"text": "7 degrees.", "called": ["Bonn"], "types": ["human", "ai", "tool", "ai"]}
+    sent_back(upstream)
+
+
+def check_streaming_agent(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    calls_and_says(upstream)
+    assert client("agent_stream", url=server.url, api=api) == {"text": "7 degrees.", "called": ["Bonn"]}
+    sent_back(upstream)
+
+
+def check_error(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    upstream.answer(status=400)
+    assert client("failed", url=server.url, api=api) == {"type": "OpenAIInvalidRequestError", "status": 400}
+    was_asked_once(upstream)
+
+
+def test_text_is_answered(client: Program, server: Server, upstream: Upstream) -> None:
+    check_text(client, server, upstream, "chat")
+
+
+def test_text_is_streamed(client: Program, server: Server, upstream: Upstream) -> None:
+    check_stream(client, server, upstream, "chat")
+
+
+def test_tools_are_called(client: Program, server: Server, upstream: Upstream) -> None:
+    check_call(client, server, upstream, "chat")
+
+
+def test_tools_in_an_agent(client: Program, server: Server, upstream: Upstream) -> None:
+    check_agent(client, server, upstream, "chat")
+
+
+def test_tools_in_an_agent_that_is_streamed(client: Program, server: Server, upstream: Upstream) -> None:
+    check_streaming_agent(client, server, upstream, "chat")
+
+
+def test_usage_is_the_providers(client: Program, server: Server, upstream: Upstream) -> None:
+    says(upstream, "Hello")
+    assert client("ask", url=server.url, api="chat")["usage"] == USED
+
+
+def test_error_has_its_status(client: Program, server: Server, upstream: Upstream) -> None:
+    check_error(client, server, upstream, "chat")
+
+
+def test_responses_text(client: Program, server: Server, upstream: Upstream) -> None:
+    check_text(client, server, upstream, "responses")
+
+
+def test_responses_stream(client: Program, server: Server, upstream: Upstream) -> None:
+    check_stream(client, server, upstream, "responses")
+
+
+def test_responses_tools(client: Program, server: Server, upstream: Upstream) -> None:
+    check_call(client, server, upstream, "responses")
+
+
+def test_responses_in_an_agent(client: Program, server: Server, upstream: Upstream) -> None:
+    check_agent(client, server, upstream, "responses")
+
+
+def test_responses_in_an_agent_that_is_streamed(client: Program, server: Server, upstream: Upstream) -> None:
+    check_streaming_agent(client, server, upstream, "responses")
+
+
+def test_responses_continued_by_id(client: Program, server: Server, upstream: Upstream) -> None:
+    says(upstream, "First.")
+    says(upstream, "Second.")
+    assert client("continued", url=server.url) == ["First.", "Second."]
+    sent = [(message["role"], message["content"]) for message in upstream.requests[1].json["messages"]]
+    assert sent == [("user", "hi"), ("assistant", "First."), ("user", "and then?")]
+
+
+def test_responses_error(client: Program, server: Server, upstream: Upstream) -> None:
+    check_error(client, server, upstream, "responses")

@@ -1,0 +1,91 @@
+"""Agents of pydantic-ai, by both of OpenAI's APIs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from llm_stream.testing import Upstream
+
+from ..conftest import Server
+from ..programs import Program
+from .turns import SETTINGS as SETTINGS
+from .turns import calls_and_says
+from .turns import says
+from .turns import sent_back
+from .turns import was_asked_once
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Program]:
+    program = Program("pydantic_ai_client")
+    yield program
+    program.close()
+
+
+def check_text(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    says(upstream, "Hel", "lo")
+    answer = client("ask", url=server.url, api=api)
+    assert (answer["text"], answer["usage"]) == ("Hello", [1, 100, 20, 40])
+    was_asked_once(upstream)
+
+
+def check_stream(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    says(upstream, "Hel", "lo")
+    answer = client("stream", url=server.url, api=api)
+    assert (answer["pieces"], answer["usage"]) == (["Hel", "lo"], [1, 100, 20, 40])
+    was_asked_once(upstream)
+
+
+def check_tools(client: Program, server: Server, upstream: Upstream, api: str, command: str) -> None:
+    calls_and_says(upstream)
+    answer = client(command, url=server.url, api=api)
+    assert (answer["text"], answer["called"]) == ("7 degrees.", ["Bonn"])
+    assert answer["usage"] == [2, 300, 30, 40]
+    sent_back(upstream)
+
+
+def check_error(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    upstream.answer(status=400)
+    assert client("failed", url=server.url, api=api) == {"type": "ModelHTTPError", "status": 400}
+    was_asked_once(upstream)
+
+
+def test_text_is_answered(client: Program, server: Server, upstream: Upstream) -> None:
+    check_text(client, server, upstream, "chat")
+
+
+def test_text_is_streamed(client: Program, server: Server, upstream: Upstream) -> None:
+    check_stream(client, server, upstream, "chat")
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_tools_all_the_way_round(client: Program, server: Server, upstream: Upstream, command: str) -> None:
+    check_tools(client, server, upstream, "chat", command)
+
+
+def test_usage_is_the_providers(client: Program, server: Server, upstream: Upstream) -> None:
+    says(upstream, "Hello")
+    assert client("ask", url=server.url, api="chat")["usage"] == [1, 100, 20, 40]
+
+
+def test_error_has_its_status(client: Program, server: Server, upstream: Upstream) -> None:
+    check_error(client, server, upstream, "chat")
+
+
+def test_responses_text(client: Program, server: Server, upstream: Upstream) -> None:
+    check_text(client, server, upstream, "responses")
+
+
+def test_responses_stream(client: Program, server: Server, upstream: Upstream) -> None:
+    check_stream(client, server, upstream, "responses")
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_responses_tools(client: Program, server: Server, upstream: Upstream, command: str) -> None:
+    check_tools(client, server, upstream, "responses", command)
+
+
+def test_responses_error(client: Program, server: Server, upstream: Upstream) -> None:
+    check_error(client, server, upstream, "responses")
