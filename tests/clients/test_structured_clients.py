@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +14,8 @@ from llm_stream.testing import Upstream
 from ..calling import call
 from ..calling import calling
 from ..calling import fragment
-from ..conftest import PATIENCE_S
-from ..conftest import ROOT
-from ..conftest import missing
 from ..here import Here
-
-PYTHON = Path(os.environ.get("CLIENTS_PYTHON") or ROOT / ".venv-clients" / "bin" / "python")
-SCRIPT = ROOT / "tests" / "clients" / "structured_clients.py"
+from ..programs import Program
 
 INVOICE = {"number": 12, "items": [{"name": "tea", "price": 2.5}]}
 WRITTEN = json.dumps(INVOICE)
@@ -32,27 +24,18 @@ PIECES = [WRITTEN[at : at + 4] for at in range(0, len(WRITTEN), 4)]
 Run = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
+    program = Program("structured_client")
+    yield program
+    program.close()
+
+
 @pytest.fixture
-def run(upstream: Upstream) -> Iterator[Run]:
-    """Run a command of the script, and read what it prints."""
-    if not PYTHON.exists():
-        missing(
-            "instructor and pydantic-ai have no environment here: python3 -m venv .venv-clients &&"
-            " .venv-clients/bin/pip install -r requirements-clients.txt"
-        )
+def run(upstream: Upstream, program: Program) -> Iterator[Run]:
+    """Run a command of the program against a server."""
     here = Here(upstream)
-
-    def run(command: str, how: str) -> Any:
-        done = subprocess.run(
-            [str(PYTHON), str(SCRIPT), command, f"{here.url}/llm/v1", how],
-            capture_output=True,
-            text=True,
-            timeout=2 * PATIENCE_S,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    yield run
+    yield lambda command, how: program(command, url=f"{here.url}/llm/v1", how=how)
     here.close()
 
 

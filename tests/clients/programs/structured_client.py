@@ -1,11 +1,4 @@
-# mypy: ignore-errors
-"""What the tests have instructor and pydantic-ai do, in an environment of their own: `python … <command> <url>`.
-
-It prints one JSON value.
-"""
-
-import json
-import sys
+"""What the tests have instructor and pydantic-ai do that want objects."""
 
 import instructor
 from openai import OpenAI
@@ -28,43 +21,39 @@ class Invoice(BaseModel):
     items: list[Item]
 
 
-def instructor_of(url, mode):
-    return instructor.from_openai(OpenAI(base_url=url, api_key="sk-of-a-caller"), mode=getattr(instructor.Mode, mode))
+def instructor_of(url, how):
+    return instructor.from_openai(OpenAI(base_url=url, api_key="sk-of-a-caller"), mode=getattr(instructor.Mode, how))
 
 
-def create(url, mode):
-    client = instructor_of(url, mode)
+def create(url, how):
+    client = instructor_of(url, how)
     made = client.chat.completions.create(model="scripted", messages=HI, response_model=Invoice, max_retries=2)
     return made.model_dump()
 
 
-def create_partial(url, mode):
-    client = instructor_of(url, mode)
+def create_partial(url, how):
+    client = instructor_of(url, how)
     partials = client.chat.completions.create_partial(model="scripted", messages=HI, response_model=Invoice)
     return [partial.model_dump() for partial in partials]
 
 
-def create_iterable(url, mode):
-    client = instructor_of(url, mode)
+def create_iterable(url, how):
+    client = instructor_of(url, how)
     return [
         item.model_dump()
         for item in client.chat.completions.create_iterable(model="scripted", messages=HI, response_model=Item)
     ]
 
 
-def agent(url, output):
+def agent(url, how):
     model = OpenAIChatModel("scripted", provider=OpenAIProvider(base_url=url, api_key="sk-of-a-caller"))
-    return Agent(model, output_type=NativeOutput(Invoice) if output == "native" else Invoice, retries=2)
+    return Agent(model, output_type=NativeOutput(Invoice) if how == "native" else Invoice, retries=2)
 
 
-def run(url, output):
-    return agent(url, output).run_sync("hi").output.model_dump()
+def run(url, how):
+    return agent(url, how).run_sync("hi").output.model_dump()
 
 
-def run_stream(url, output):
-    result = agent(url, output).run_stream_sync("hi")
+def run_stream(url, how):
+    result = agent(url, how).run_stream_sync("hi")
     return [partial.model_dump() for partial in result.stream_output(debounce_by=None)]
-
-
-command, url, how = sys.argv[1:]
-print(json.dumps(globals()[command](url, how)))
