@@ -40,7 +40,7 @@ format: .venv/ready
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
 
-# other people's clients, whose pins differ from ours
+# other people's clients, whose pins differ from ours; without them their tests are skipped
 .venv-clients/ready: requirements-clients.txt
 	$(PYTHON) -m venv .venv-clients || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
 	.venv-clients/bin/python -m pip install -q --disable-pip-version-check -r $<

@@ -1,6 +1,6 @@
 """The cases of Open Responses' compliance suite, in our own words, and more of what its specification says.
 
-No registry has the suite itself, which is src/lib/compliance-tests.ts of https://github.com/openresponses/openresponses. The
+No registry has the suite itself: https://github.com/openresponses/openresponses, src/lib/compliance-tests.ts. The
 names of its cases are kept. The specification's schemas are in the package `openresponses-types`.
 """
 

@@ -134,3 +134,32 @@ def test_pydantic_ai_with_partial_objects(run: Run, upstream: Upstream, output: 
         calling_in_pieces(upstream, "final_result")
     partials = run("run_stream", output)
     assert partials[-1] == INVOICE
+
+
+# By the Responses API
+
+
+@pytest.mark.parametrize("mode", ["RESPONSES_TOOLS", "RESPONSES_TOOLS_WITH_INBUILT_TOOLS"])
+def test_responses_with_instructor(run: Run, upstream: Upstream, mode: str) -> None:
+    calling_in_pieces(upstream, "Invoice")
+    assert run("create_by_responses", mode) == INVOICE
+    assert tool_of(upstream) == "Invoice"
+
+
+def test_responses_with_instructor_that_asks_again(run: Run, upstream: Upstream) -> None:
+    calling(upstream, call("Invoice", number="many"))
+    calling_in_pieces(upstream, "Invoice")
+    assert run("create_by_responses", "RESPONSES_TOOLS") == INVOICE
+    assert len(upstream.requests) == 2
+
+
+def test_responses_with_pydantic_ai_by_a_json_schema(run: Run, upstream: Upstream) -> None:
+    upstream.answer(*PIECES)
+    assert run("run_by_responses", "native") == INVOICE
+    assert form_asked_for(upstream)["json_schema"]["name"] == "Invoice"
+
+
+def test_responses_with_pydantic_ai_by_a_tool(run: Run, upstream: Upstream) -> None:
+    calling_in_pieces(upstream, "final_result")
+    assert run("run_by_responses", "tool") == INVOICE
+    assert tool_of(upstream) == "final_result"

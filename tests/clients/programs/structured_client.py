@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai import NativeOutput
 from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.openai import OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 HI = [{"role": "user", "content": "hi"}]
@@ -45,13 +46,22 @@ def create_iterable(url, how):
     ]
 
 
-def agent(url, how):
-    model = OpenAIChatModel("scripted", provider=OpenAIProvider(base_url=url, api_key="sk-of-a-caller"))
+def create_by_responses(url, how):
+    client = instructor_of(url, how)
+    return client.responses.create(model="scripted", input="hi", response_model=Invoice, max_retries=2).model_dump()
+
+
+def agent(url, how, api=OpenAIChatModel):
+    model = api("scripted", provider=OpenAIProvider(base_url=url, api_key="sk-of-a-caller"))
     return Agent(model, output_type=NativeOutput(Invoice) if how == "native" else Invoice, retries=2)
 
 
 def run(url, how):
     return agent(url, how).run_sync("hi").output.model_dump()
+
+
+def run_by_responses(url, how):
+    return agent(url, how, OpenAIResponsesModel).run_sync("hi").output.model_dump()
 
 
 def run_stream(url, how):
