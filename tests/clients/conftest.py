@@ -105,7 +105,7 @@ def agent(ag_ui: Node, server: Server) -> Open:
 @pytest.fixture
 def searching(upstream: Upstream) -> Iterator[Here]:
     """A server whose model searches, by a tool that runs there, and then says "Found."."""
-    here = Here(upstream, models=["openai/gpt-4o-mini"])
+    here = Here(upstream, models=["openai/gpt-4o-mini", "gpt-4o-mini"])
 
     @here.llm.tool
     def search(words: str) -> Generator[Any, None, list[str]]:

@@ -9,9 +9,11 @@ import pytest
 from llm_stream.testing import Upstream
 
 from ..conftest import Server
+from ..here import Here
 from ..programs import Program
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
+from .turns import ran_here
 from .turns import says
 from .turns import sent_back
 from .turns import was_asked_once
@@ -118,3 +120,13 @@ def test_responses_continued_by_id(client: Program, server: Server, upstream: Up
 
 def test_responses_error(client: Program, server: Server, upstream: Upstream) -> None:
     check_error(client, server, upstream, "responses")
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_responses_of_a_server_that_runs_its_own_tool(
+    client: Program, searching: Here, upstream: Upstream, command: str
+) -> None:
+    answer = client(command, url=searching.url, api="responses")
+    assert (answer["text"], answer["called"]) == ("Found.", [])
+    assert answer["items"] == ["tool_call_item", "message_output_item"]
+    ran_here(upstream)

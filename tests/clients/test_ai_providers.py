@@ -9,6 +9,7 @@ import pytest
 from llm_stream.testing import Upstream
 
 from ..conftest import Server
+from ..here import Here
 from ..node import SCRIPTS
 from ..node import Node
 from ..node import node_folder
@@ -16,6 +17,7 @@ from .scripts import reasoning
 from .test_structured_node import PACKAGES
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
+from .turns import ran_here
 from .turns import says
 from .turns import sent_back
 from .turns import was_asked_once
@@ -133,3 +135,13 @@ def test_responses_object(client: Node, server: Server, upstream: Upstream) -> N
 
 def test_responses_error(client: Node, server: Server, upstream: Upstream) -> None:
     check_error(client, server, upstream, "responses")
+
+
+@pytest.mark.parametrize("command", ["generate", "stream"])
+def test_responses_of_a_server_that_runs_its_own_tool(
+    client: Node, searching: Here, upstream: Upstream, command: str
+) -> None:
+    answer = client(command, url=searching.url, provider="responses")
+    assert (answer.get("error"), answer["text"], answer["called"]) == (None, "Found.", [])
+    assert answer["sources"] == ["https://example.com/a"]
+    ran_here(upstream)

@@ -9,9 +9,11 @@ import pytest
 from llm_stream.testing import Upstream
 
 from ..conftest import Server
+from ..here import Here
 from ..programs import Program
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
+from .turns import ran_here
 from .turns import says
 from .turns import sent_back
 from .turns import was_asked_once
@@ -74,3 +76,11 @@ def test_responses_tools(client: Program, server: Server, upstream: Upstream) ->
     calls_and_says(upstream)
     assert client("responses_tool_round", url=server.url) == {"text": "7 degrees.", "called": CALLED}
     sent_back(upstream)
+
+
+@pytest.mark.parametrize("command", ["responses", "responses_stream"])
+def test_responses_of_a_server_that_runs_its_own_tool(
+    client: Program, searching: Here, upstream: Upstream, command: str
+) -> None:
+    assert client(command, url=searching.url)["text"] == "Found."
+    ran_here(upstream)

@@ -58,3 +58,9 @@ def text_in(content: Any) -> str:
 def was_asked_once(upstream: Upstream) -> None:
     assert len(upstream.requests) == 1
     assert not upstream.waiting
+
+
+def ran_here(upstream: Upstream) -> None:
+    """The tool `search` of the server has run, and the model was given its result. The client has not run it."""
+    assert len(upstream.requests) == 2
+    assert [message["role"] for message in upstream.requests[1].json["messages"]][-2:] == ["assistant", "tool"]
