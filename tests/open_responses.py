@@ -6,13 +6,16 @@ https://www.openresponses.org/specification
 from __future__ import annotations
 
 import json
+from typing import Annotated
 from typing import Any
+from typing import get_args
 
 import httpx2
 import openresponses_types
 from openai.types.responses import Response
 from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel
+from pydantic import Field
 from pydantic import TypeAdapter
 
 from .conftest import PATIENCE_S
@@ -25,7 +28,7 @@ EVENTS: dict[str, type[BaseModel]] = {
 }
 """The specification's models of events, by their type."""
 
-OPENAI_EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+OPENAI_EVENTS: TypeAdapter[Any] = TypeAdapter(Annotated[get_args(ResponseStreamEvent)[0], Field(discriminator="type")])
 
 ENDS = ("response.completed", "response.incomplete", "response.failed")
 

@@ -41,6 +41,7 @@ WEATHER = {
 @pytest.fixture
 def model(site: Server) -> Upstream:
     assert site.upstream is not None
+    site.upstream.clear()
     site.upstream.requests.clear()
     return site.upstream
 

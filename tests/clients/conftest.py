@@ -69,7 +69,9 @@ def upstream_starts_afresh(request: pytest.FixtureRequest) -> Iterator[None]:
     upstream: Upstream = request.getfixturevalue("upstream")
     upstream.requests.clear()
     yield
-    assert not upstream.waiting, "a script was not asked for"
+    waiting = upstream.waiting
+    upstream.clear()
+    assert not waiting, "a script was not asked for"
 
 
 @pytest.fixture

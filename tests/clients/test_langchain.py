@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,14 +19,6 @@ from .turns import says
 from .turns import sent_back
 from .turns import was_asked_once
 
-USED = {
-    "input_tokens": 100,
-    "output_tokens": 20,
-    "total_tokens": 120,
-    "input_token_details": {"cache_read": 40},
-    "output_token_details": {"reasoning": 5},
-}
-
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Program]:
@@ -34,10 +27,17 @@ def client() -> Iterator[Program]:
     program.close()
 
 
+def check_usage(usage: dict[str, Any]) -> None:
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (100, 20, 120)
+    assert usage["input_token_details"]["cache_read"] == 40
+    assert usage["output_token_details"] == {"reasoning": 5}
+
+
 def check_text(client: Program, server: Server, upstream: Upstream, api: str) -> None:
     says(upstream, "Hel", "lo")
     answer = client("ask", url=server.url, api=api)
-    assert (answer["text"], answer["usage"]) == ("Hello", USED)
+    assert answer["text"] == "Hello"
+    check_usage(answer["usage"])
     was_asked_once(upstream)
     assert upstream.requests[0].json["messages"][0] == {"role": "system", "content": "Be brief."}
 
@@ -45,7 +45,8 @@ def check_text(client: Program, server: Server, upstream: Upstream, api: str) ->
 def check_stream(client: Program, server: Server, upstream: Upstream, api: str) -> None:
     says(upstream, "Hel", "lo")
     answer = client("stream", url=server.url, api=api)
-    assert (answer["pieces"], answer["usage"]) == (["Hel", "lo"], USED)
+    assert answer["pieces"] == ["Hel", "lo"]
+    check_usage(answer["usage"])
     was_asked_once(upstream)
 
 
@@ -96,7 +97,7 @@ def test_tools_in_an_agent_that_is_streamed(client: Program, server: Server, ups
 
 def test_usage_is_the_providers(client: Program, server: Server, upstream: Upstream) -> None:
     says(upstream, "Hello")
-    assert client("ask", url=server.url, api="chat")["usage"] == USED
+    check_usage(client("ask", url=server.url, api="chat")["usage"])
 
 
 def test_error_has_its_status(client: Program, server: Server, upstream: Upstream) -> None:
