@@ -29,6 +29,7 @@ from .core.transforms import Transform
 from .core.transforms import check_transform
 from .events import Event
 from .requests.response_format import options_of_program
+from .settings import ApiName
 from .upstream.iterator import check_iterable
 from .upstream.iterator import discard
 from .usage.budget import BudgetOf
@@ -55,6 +56,7 @@ class LLMStream(Service):
     :param model: the model for requests that name none; defaults to `LLM_STREAM_MODEL`.
     :param client: an `OpenAI` client, or a function that returns one, called once per process by the first stream.
         Defaults to `OpenAI()`, which reads `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
+    :param api: the upstream's API, `"chat"` (completions) or `"responses"`; defaults to `LLM_STREAM_API`.
     :param options: the options of `flask.Blueprint`.
 
     One `LLMStream` may be registered on several apps, and one app may register several.
@@ -68,11 +70,12 @@ class LLMStream(Service):
         *,
         model: str | None = None,
         client: OpenAI | Callable[[], OpenAI] | None = None,
+        api: ApiName | None = None,
         **options: Any,
     ) -> None:
         options.setdefault("static_folder", str(Path(__file__).parent / "static"))
         options.setdefault("static_url_path", "/static")
-        super().__init__(name, import_name, model, client, **options)
+        super().__init__(name, import_name, model, client, api, **options)
         routes.add_to(self)
         cli.add_to(self)
 

@@ -28,6 +28,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Deadline = Annotated[float, msgspec.Meta(gt=0)]
+ApiName = Literal["chat", "responses"]
 
 LOG_SCHEMES = (
     "memory", "redis", "rediss", "valkey", "valkeys", "unix",
@@ -108,6 +109,8 @@ class Settings:
     """The most that one answer may hold; always sent upstream."""
     max_request_bytes: Positive = 1_048_576
     """Bodies over this are refused before they are read."""
+    api: ApiName | dict[str, ApiName] = "chat"
+    """The API that the upstream is asked by: `chat` (completions) or `responses`; or a table by model."""
 
     # deadlines
     status_hold_s: Seconds = 10.0
@@ -192,6 +195,12 @@ class Settings:
         if settings.log_url.partition("://")[0] not in LOG_SCHEMES:
             raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: it must begin with {', '.join(LOG_SCHEMES)} and ://.")
         return settings
+
+    def api_of(self, model: str, default: ApiName | None = None) -> ApiName:
+        """The API that a model is asked by. `default` is the one of an `LLMStream`; a table's entry goes before it."""
+        if isinstance(self.api, dict):
+            return self.api.get(model) or default or "chat"
+        return default or self.api
 
     @property
     def is_shared(self) -> bool:

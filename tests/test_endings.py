@@ -26,13 +26,20 @@ from .conftest import of_kind
 from .conftest import text_of
 
 
+@pytest.fixture(scope="module", params=["chat", "responses"])
+def api(request: pytest.FixtureRequest) -> str:
+    """The API that the upstream is asked by: every ending is the same with both."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for the whole module, with short deadlines."""
+def shared(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for each API, with short deadlines."""
     with Upstream() as upstream:
         server = Server(
             upstream,
             tmp_path_factory.mktemp("server"),
+            api=api,
             first_token_s=1,
             idle_s=1,
             total_s=4,
@@ -229,16 +236,21 @@ def test_total_deadline(server: Server) -> None:
     check(server, ask(server, *slow), "timed_out", "estimated", "total_timeout")
 
 
-def test_stall_after_the_finish_reason_is_no_failure(server: Server) -> None:
+def source_of_a_finish(api: str) -> str:
+    """Chat completions send the figures after the finish_reason, the Responses API with it."""
+    return "estimated" if api == "chat" else "provider"
+
+
+def test_stall_after_the_finish_reason_is_no_failure(server: Server, api: str) -> None:
     finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     events = ask(server, "Hello", finish, Stall(), finish_reason=None)
-    check(server, events, "completed", "estimated")
+    check(server, events, "completed", source_of_a_finish(api))
 
 
-def test_stall_after_the_done_marker_holds_nobody_up(server: Server) -> None:
+def test_stall_after_the_done_marker_holds_nobody_up(server: Server, api: str) -> None:
     finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     events = ask(server, "Hello", finish, b"data: [DONE]\n\n", Stall(), finish_reason=None)
-    check(server, events, "completed", "estimated")
+    check(server, events, "completed", source_of_a_finish(api))
 
 
 @pytest.mark.parametrize("steps", [("Hello", Stall()), (Stall(),), (Stall(before_headers=True),)])

@@ -51,10 +51,11 @@ class Message(msgspec.Struct, omit_defaults=True):
     reasoning: str | None = None
     reasoning_content: str | None = None
     reasoning_details: list[Any] | None = None
+    reasoning_items: list[Any] | None = None
     extra_content: dict[str, Any] | None = None
 
 
-STATE = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
+STATE = ("reasoning", "reasoning_content", "reasoning_details", "reasoning_items", "extra_content")
 
 
 def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessage]:

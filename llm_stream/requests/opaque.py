@@ -22,6 +22,7 @@ class MessageState(CallState, forbid_unknown_fields=True, omit_defaults=True):
     reasoning: str | None = None
     reasoning_content: str | None = None
     reasoning_details: list[Any] | None = None
+    reasoning_items: list[Any] | None = None
 
 
 def problem_with(parts: Sequence[Any]) -> str | None:

@@ -69,43 +69,39 @@ class Script:
 class Chunks:
     """Encodes the chunks of one answer."""
 
-    def __init__(self, model: str) -> None:
-        self.count = 0
+    def __init__(self, script: Script, request: Mapping[str, Any]) -> None:
+        self._script = script
+        self._request = request
+        self._count = 0
         self._frame = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": int(time())}
-        self._frame["model"] = model
+        self._frame["model"] = str(request.get("model", "scripted"))
 
     def encode(self, step: Step) -> bytes:
         if isinstance(step, bytes):
             return step
         if isinstance(step, str):
-            self.count += 1
-            role = {"role": "assistant"} if self.count == 1 else {}
+            self._count += 1
+            role = {"role": "assistant"} if self._count == 1 else {}
             return self._data([{"index": 0, "delta": role | {"content": step}, "finish_reason": None}])
         assert isinstance(step, Mapping)
         return b"data: " + to_json(step) + b"\n\n"
 
-    def finish(self, reason: str) -> bytes:
-        return self._data([{"index": 0, "delta": {}, "finish_reason": reason}])
-
-    def usage(self, usage: Mapping[str, Any]) -> bytes:
-        return self._data([], usage=usage)
+    def end(self) -> Iterator[bytes]:
+        script = self._script
+        if script.finish_reason is not None:
+            yield self._data([{"index": 0, "delta": {}, "finish_reason": script.finish_reason}])
+        wanted = (self._request.get("stream_options") or {}).get("include_usage")
+        if isinstance(script.usage, Mapping):
+            yield self._data([], usage=script.usage)
+        elif script.usage and wanted and script.finish_reason is not None:
+            read = sum(len(str(message.get("content")).split()) for message in self._request.get("messages", ()))
+            total = {"prompt_tokens": read, "completion_tokens": self._count, "total_tokens": read + self._count}
+            yield self._data([], usage=total)
+        if script.done:
+            yield b"data: [DONE]\n\n"
 
     def _data(self, choices: list[Any], **more: Any) -> bytes:
         return b"data: " + to_json(self._frame | {"choices": choices} | more) + b"\n\n"
-
-
-def ending(script: Script, request: Mapping[str, Any], chunks: Chunks) -> Iterator[bytes]:
-    if script.finish_reason is not None:
-        yield chunks.finish(script.finish_reason)
-    wanted = (request.get("stream_options") or {}).get("include_usage")
-    if isinstance(script.usage, Mapping):
-        yield chunks.usage(script.usage)
-    elif script.usage and wanted and script.finish_reason is not None:
-        prompt = sum(len(str(message.get("content")).split()) for message in request.get("messages", ()))
-        total = {"prompt_tokens": prompt, "completion_tokens": chunks.count, "total_tokens": prompt + chunks.count}
-        yield chunks.usage(total)
-    if script.done:
-        yield b"data: [DONE]\n\n"
 
 
 def to_json(value: Any) -> bytes:

@@ -16,7 +16,9 @@ from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from time import sleep
 from typing import Any
+from urllib.parse import urlsplit
 
+from .responses import ResponseEvents
 from .script import Chunks
 from .script import Cut
 from .script import Gate
@@ -24,7 +26,6 @@ from .script import Pause
 from .script import Script
 from .script import Stall
 from .script import Step
-from .script import ending
 from .script import to_json
 from .stand_in import stand_in
 
@@ -54,7 +55,7 @@ class ClientLeft(Exception):
 
 
 class Upstream:
-    """The server. `otherwise` makes the script for a request if none is queued."""
+    """The server, of both APIs: the path decides. `otherwise` makes the script for a request if none is queued."""
 
     def __init__(self, otherwise: Callable[[Any], Script] | None = None, *, port: int = 0) -> None:
         self.requests: list[Asked] = []
@@ -187,15 +188,16 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in ({"Content-Type": "text/event-stream"} | dict(script.headers)).items():
             self.send_header(name, value)
         self.end_headers()
-        chunks = Chunks(str(request.get("model", "scripted")))
-        for step in itertools.chain([] if first is None else [first], steps, ending(script, request, chunks)):
+        is_response = urlsplit(self.path).path.endswith("/responses")
+        encoder = ResponseEvents(script, request) if is_response else Chunks(script, request)
+        for step in itertools.chain([] if first is None else [first], steps, encoder.end()):
             if isinstance(step, Cut):
                 self._cut(step)
                 return
-            self._do(step, chunks, script.segment)
+            self._do(step, encoder, script.segment)
         self.wfile.write(b"0\r\n\r\n")
 
-    def _do(self, step: Step, chunks: Chunks, segment: int | None) -> None:
+    def _do(self, step: Step, encoder: Chunks | ResponseEvents, segment: int | None) -> None:
         if isinstance(step, Pause):
             sleep(step.seconds)
         elif isinstance(step, Gate):
@@ -204,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(step, Stall):
             self._wait(None)
         else:
-            self._send(chunks.encode(step), segment)
+            self._send(encoder.encode(step), segment)
 
     def _send(self, data: bytes, segment: int | None) -> None:
         if self._has_client_left():

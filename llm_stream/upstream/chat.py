@@ -5,6 +5,7 @@ from __future__ import annotations
 from openai import OpenAI
 
 from ..chat_request import ChatRequest
+from ..chat_request import Message
 from .api import Body
 from .chunks import ChunkDecoder
 from .source import Attempt
@@ -20,7 +21,7 @@ class ChatCompletions:
         body: Body = {
             **request.options,
             "model": model,
-            "messages": request.messages,
+            "messages": [_without_items(message) for message in request.messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             self._output_limit_name: request.max_output_tokens,
@@ -33,6 +34,13 @@ class ChatCompletions:
 
     def decoder(self, attempt: Attempt) -> ChunkDecoder:
         return ChunkDecoder(attempt)
+
+
+def _without_items(message: Message) -> Message:
+    """Reasoning items are the Responses API's. Another model may have written an earlier message."""
+    if "reasoning_items" not in message:
+        return message
+    return {name: value for name, value in message.items() if name != "reasoning_items"}
 
 
 def _output_limit_name(client: OpenAI) -> str:

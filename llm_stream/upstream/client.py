@@ -12,9 +12,12 @@ import httpx2
 from openai import DefaultHttpx2Client
 from openai import OpenAI
 
+from ..settings import ApiName
 from . import lifeline
+from .api import Api
 from .chat import ChatCompletions
 from .endpoint import Endpoint
+from .responses import Responses
 from .sdk import has_default_http_client
 from .sdk import http_client_of
 from .transport import LeanTransport
@@ -46,27 +49,28 @@ class Client:
         self._lock = Lock()
         self._pid: int | None = None
         self._key: str | None = None
-        self._endpoint: Endpoint | None = None
+        self._endpoints: dict[ApiName, Endpoint] = {}
 
-    def endpoint(self) -> Endpoint:
-        """Raises `openai.OpenAIError` if no API key is configured."""
+    def endpoint(self, api: ApiName = "chat") -> Endpoint:
+        """The endpoint of an API; all share one client. Raises `openai.OpenAIError` if no API key is configured."""
         with self._lock:
             key = self._app_client.api_key if isinstance(self._app_client, OpenAI) else None
-            if self._endpoint is not None and self._pid == getpid() and self._key != key:
-                self._endpoint.let_go()  # the app has changed the client's key
-                self._endpoint = None
-            if self._endpoint is None or self._pid != getpid():
-                self._endpoint, self._pid, self._key = self._make(), getpid(), key
-            return self._endpoint
+            if self._endpoints and self._pid == getpid() and self._key != key:
+                for endpoint in self._endpoints.values():
+                    endpoint.let_go()  # the app has changed the client's key
+                self._endpoints = {}
+            if not self._endpoints or self._pid != getpid():
+                self._endpoints, self._pid, self._key = self._make(), getpid(), key
+            return self._endpoints[api]
 
     def close(self) -> None:
         """Close the connections. The next `endpoint()` makes a new client."""
         with self._lock:
-            endpoint, self._endpoint = self._endpoint, None
-        if endpoint is not None:
+            endpoints, self._endpoints = self._endpoints, {}
+        for endpoint in endpoints.values():
             endpoint.close()
 
-    def _make(self) -> Endpoint:
+    def _make(self) -> dict[ApiName, Endpoint]:
         # httpx's own transport handles proxies
         lean = None if getproxies() else LeanTransport(keep_alive=KEEP_ALIVE_CONNECTIONS, keep_alive_s=KEEP_ALIVE_S)
         if self._app_client is None:
@@ -81,7 +85,8 @@ class Client:
             lifeline.watch(http_client)
         # we retry ourselves: the SDK would sleep through a stop, and ignores the first-token deadline
         client = client.with_options(max_retries=0)
-        return Endpoint(client, ChatCompletions(client), lean)
+        apis: dict[ApiName, Api] = {"chat": ChatCompletions(client), "responses": Responses()}
+        return {name: Endpoint(client, api, lean) for name, api in apis.items()}
 
 
 def _http_client(lean: LeanTransport | None) -> httpx2.Client:

@@ -1,4 +1,4 @@
-"""The source of most streams: one answer of a chat completions API, with retries and fallback models."""
+"""The source of most streams: one answer of a model, with retries and fallback models."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Completion:
     is_busy = False
 
     def __init__(
-        self, get_endpoint: Callable[[], Endpoint], request: ChatRequest, settings: Settings, segment: int = 0
+        self, get_endpoint: Callable[[str], Endpoint], request: ChatRequest, settings: Settings, segment: int = 0
     ) -> None:
-        """`segment` is the one of the log in which its events begin."""
+        """`get_endpoint` takes a model. `segment` is the one of the log in which its events begin."""
         self._request = request
         self._get_endpoint = get_endpoint
         self._settings = settings
@@ -70,7 +70,7 @@ class Completion:
     @property
     def base_url(self) -> str | None:
         try:
-            return self._get_endpoint().base_url
+            return self._get_endpoint(self._models[0]).base_url
         except Exception:  # the call will raise it
             return None
 
@@ -103,7 +103,7 @@ class Completion:
 
     def _attempt(self) -> Iterator[Batch | Waits | Ending]:
         try:
-            endpoint = self._get_endpoint()
+            endpoint = self._get_endpoint(self._models[0])
         except Exception as error:  # a misconfiguration, whatever its type
             raise UpstreamRefused() from error
         attempt = Attempt(self._models[0], self.asked, endpoint.base_url, segment=self._segment)

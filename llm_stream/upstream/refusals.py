@@ -45,7 +45,7 @@ def key_of(word: str) -> str:
 
 STATUS_OF_WORD = {
     **{key_of(status.phrase): status.value for status in HTTPStatus if status >= 400},
-    **dict.fromkeys(("badrequest", "invalidrequest", "invalidargument", "invalidparameter"), 400),
+    **dict.fromkeys(("badrequest", "invalidrequest", "invalidargument", "invalidparameter", "invalidprompt"), 400),
     **dict.fromkeys(("authentication", "unauthenticated", "invalidapikey", "notauthenticated"), 401),
     **dict.fromkeys(("insufficientquota", "insufficientcredits", "insufficientfunds", "insufficientbalance"), 402),
     **dict.fromkeys(("billing", "billinghardlimitreached", "billingnotactive"), 402),

@@ -48,6 +48,20 @@ def size_of(value: Any) -> int:
         return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
+class Halves:
+    """Holds back half a UTF-16 pair at the end of a piece: some servers split text there."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def joined(self, text: str) -> str:
+        """What can be passed on when this piece has come."""
+        text, self._half = self._half + text, ""
+        if "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return whole(text)
+
+
 class Said(list[str]):
     """The pieces of a text that were passed on so far."""
 

@@ -30,9 +30,11 @@ from ..core.transforms import Transform
 from ..errors import ExpiredStream
 from ..errors import UnknownStream
 from ..requests import native
+from ..settings import ApiName
 from ..settings import Settings
 from ..upstream.client import Client
 from ..upstream.completion import Completion
+from ..upstream.endpoint import Endpoint
 from ..upstream.iterator import IteratorSource
 from ..upstream.iterator import discard
 from ..upstream.source import SourceOfEvents
@@ -58,11 +60,13 @@ class Service(Views):
         import_name: str,
         model: str | None,
         client: OpenAI | Callable[[], OpenAI] | None,
+        api: ApiName | None = None,
         **options: Any,
     ) -> None:
         super().__init__(name, import_name, **options)
         self._model = model
         self._client = Client(client)
+        self._api = api
         self._authorize: access.Authorize | None = None
         self._authorize_usage: access.Authorize | None = None
         self._hooks = Hooks()
@@ -170,11 +174,14 @@ class Service(Views):
         if toolbox is None:  # a tool that asks a model must not call itself
             toolbox = NO_TOOLS if is_tool() else self._toolbox
 
+        def endpoint_of(model: str) -> Endpoint:
+            return self._client.endpoint(settings.api_of(model, self._api))
+
         def complete(request: ChatRequest, segment: int = 0) -> Completion:
             may_reset = not (is_part or segment or approvals)
             # a reset would also void what came before: other parts, earlier steps, results
             own = settings if may_reset else replace(settings, retry_after_content=False)
-            return Completion(self._client.endpoint, request, own, segment)
+            return Completion(endpoint_of, request, own, segment)
 
         if not (toolbox or approvals):
             return complete(chat_request)

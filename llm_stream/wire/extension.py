@@ -32,7 +32,7 @@ from .answer import tool_calls_of
 from .answer import valid_part_of
 
 OWN = "llm_stream"
-STATE = ("reasoning_details", "extra_content")
+STATE = ("reasoning_details", "reasoning_items", "extra_content")
 """Fields of a message that its provider wants back."""
 
 
