@@ -1,6 +1,7 @@
 """What each layer of the hot path costs, without sockets: a long answer, read in bursts or token by token.
 
 python benchmarks/layers.py               microseconds per token, layer by layer, and of other JSON decoders
+python benchmarks/layers.py --responses   the same of the upstream's Responses API
 python benchmarks/layers.py --count       instructions per token, by valgrind: independent of the machine's mood
 python benchmarks/layers.py --record      the same, kept in instructions.json for the tests to compare with
 """
@@ -29,6 +30,7 @@ from llm_stream.upstream import chunks  # noqa: E402
 from llm_stream.upstream.chunks import ChunkDecoder  # noqa: E402
 from llm_stream.upstream.http1 import ChunkedBody  # noqa: E402
 from llm_stream.upstream.payloads import Splitter  # noqa: E402
+from llm_stream.upstream.response_events import ResponseDecoder  # noqa: E402
 from llm_stream.wire.native import NativeWire  # noqa: E402
 
 FRAME: dict[str, Any] = {
@@ -39,14 +41,27 @@ FRAME: dict[str, Any] = {
     "service_tier": "default",
     "system_fingerprint": "fp_0123456789",
 }
+DELTA: dict[str, Any] = {
+    "type": "response.output_text.delta",
+    "sequence_number": 1234,
+    "item_id": "msg_0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdef",
+    "output_index": 1,
+    "content_index": 0,
+    "delta": "#NUMBER ",
+    "logprobs": [],
+    "obfuscation": "0123456789",
+}
 READ_BYTES = 65536
 RECORDED = Path(__file__).parent / "instructions.json"
 
 
-def answer(tokens: int) -> list[bytes]:
+def answer(tokens: int, api: str = "chat") -> list[bytes]:
     """The HTTP chunks of an answer."""
-    choice = {"index": 0, "delta": {"content": "#NUMBER "}, "logprobs": None, "finish_reason": None}
-    data = b"data: " + json.dumps(FRAME | {"choices": [choice], "usage": None}).encode() + b"\n\n"
+    if api == "chat":
+        choice = {"index": 0, "delta": {"content": "#NUMBER "}, "logprobs": None, "finish_reason": None}
+        data = b"data: " + json.dumps(FRAME | {"choices": [choice], "usage": None}).encode() + b"\n\n"
+    else:
+        data = b"event: response.output_text.delta\ndata: " + json.dumps(DELTA).encode() + b"\n\n"
     frame = data.replace(b"%", b"%%").replace(b"NUMBER", b"%06d")
     piece = b"%x\r\n%b\r\n" % (len(frame % 0), frame)  # made once: else making it would be what is counted
     pieces = [piece % number for number in range(tokens)]
@@ -58,9 +73,10 @@ def in_bursts(pieces: list[bytes]) -> list[bytes]:
     return [whole[at : at + READ_BYTES] for at in range(0, len(whole), READ_BYTES)]
 
 
-def layers() -> list[tuple[str, Callable[[list[Any]], list[Any]]]]:
+def layers(api: str = "chat") -> list[tuple[str, Callable[[list[Any]], list[Any]]]]:
     """Each takes what the one before it made of all the reads."""
-    body, splitter, decoder, log, wire = ChunkedBody(), Splitter(), ChunkDecoder(), MemoryLog(), NativeWire()
+    body, splitter, log, wire = ChunkedBody(), Splitter(), MemoryLog(), NativeWire()
+    decoder = ChunkDecoder() if api == "chat" else ResponseDecoder()
 
     def decode(payloads: list[bytes]) -> list[Event]:
         return [event for payload in payloads for event in decoder.feed(payload)]
@@ -82,12 +98,12 @@ def layers() -> list[tuple[str, Callable[[list[Any]], list[Any]]]]:
     ]
 
 
-def timed(reads: list[bytes], tokens: int) -> dict[str, float]:
+def timed(reads: list[bytes], tokens: int, api: str = "chat") -> dict[str, float]:
     """Microseconds per token of each layer: the median of some rounds."""
     rounds: dict[str, list[float]] = {}
     for _ in range(7):
         given: list[Any] = reads
-        for name, layer in layers():
+        for name, layer in layers(api):
             started = time.perf_counter()
             given = layer(given)
             rounds.setdefault(name, []).append((time.perf_counter() - started) / tokens * 1e6)
@@ -170,7 +186,11 @@ def main() -> None:
             RECORDED.write_text(json.dumps(counted, indent=2) + "\n")
         return
     tokens = 2000
-    figures = {mode: timed(read(answer(tokens)), tokens) for mode, read in MODES.items()}
+    api = "responses" if "--responses" in sys.argv else "chat"
+    figures = {mode: timed(read(answer(tokens, api)), tokens, api) for mode, read in MODES.items()}
+    if api == "responses":
+        print(json.dumps(figures, indent=2))
+        return
     print(json.dumps(figures | {"decoding one chunk": decoders(tokens)}, indent=2))
 
 

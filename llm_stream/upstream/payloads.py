@@ -81,6 +81,8 @@ class Splitter(_Buffered):
         """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
         if not self._pieces and _is_one_line(piece):
             return [piece[6:-2]]
+        if not self._pieces and piece.endswith(b"\n\n") and b"\r" not in piece and (data := _named(piece[:-2])):
+            return [data]
         if b"\n" not in piece and b"\r" not in piece and not (self._pieces and self._pieces[-1].endswith(b"\r")):
             self._keep(piece)
             return []
@@ -160,9 +162,20 @@ def _is_one_line(piece: bytes) -> bool:
     )
 
 
+def _named(block: bytes) -> bytes | None:
+    """The data of an event that has a name in the line before it, and nothing else; None for all others."""
+    if block.startswith(b"event: "):
+        data = block.partition(b"\n")[2]
+        if data.startswith(b"data: ") and b"\n" not in data:
+            return data[6:]
+    return None
+
+
 def _data_of(block: bytes) -> bytes:
     if block.startswith(b"data: ") and b"\n" not in block:
         return block[6:]
+    if data := _named(block):
+        return data
     lines = []
     for line in block.split(b"\n"):
         name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
