@@ -88,7 +88,9 @@ def server(model: Model, serve: Callable[..., Server]) -> Server:
     return serve(None, OPENAI_BASE_URL=f"http://127.0.0.1:{model.port}/v1", retries=0)
 
 
-def test_text_and_usage_are_the_models_own(model: Model, server: Server) -> None:
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_text_and_usage_are_the_models_own(model: Model, serve: Callable[..., Server], api: str) -> None:
+    server = serve(None, OPENAI_BASE_URL=f"http://127.0.0.1:{model.port}/v1", retries=0, api=api)
     events = server.events("/llm/chat?prompt=Count+to+five.")
     assert kinds_of(events) == ["start", "delta", "usage", "done"]
     assert text_of(events).strip()
@@ -110,6 +112,12 @@ def test_prompt_that_is_too_long_is_said_to_be(server: Server) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, "context_too_long")
     (record,) = server.records()
     assert (record["status"], record["source"]) == ("failed", "none")
+
+
+def test_limit_that_llama_cpp_does_not_tell_is_an_incomplete_answer(model: Model, serve: Callable[..., Server]) -> None:
+    server = serve(None, OPENAI_BASE_URL=f"http://127.0.0.1:{model.port}/v1", retries=0, api="responses")
+    answer = server.post(prompt="Write a very long story about a river.", max_output_tokens=12)
+    assert of_kind(read_events(answer.content), "done") == {"status": "incomplete", "finish_reason": "length"}
 
 
 def test_stop_stops_the_model(model: Model, server: Server) -> None:
