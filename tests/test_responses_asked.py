@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from openai import AzureOpenAI
 from openai import OpenAI
 
 from llm_stream import LLMStream
@@ -228,6 +229,16 @@ def test_instance_has_an_api_of_its_own(make_app: MakeApp, upstream: Upstream) -
     bodies = [asked.json for asked in upstream.requests]
     assert bodies == [bodies[0]] * 4
     assert upstream.connections == 1
+
+
+def test_azure_has_it_below_no_deployment(make_app: MakeApp, upstream: Upstream) -> None:
+    endpoint = upstream.base_url.removesuffix("/v1")
+    client = AzureOpenAI(azure_endpoint=endpoint, api_key="sk-secret", api_version="preview")
+    upstream.answer("Hello")
+    app = make_app(LLMStream("llm", __name__, model="my-deployment", client=client, api="responses"))
+    assert text_of(ask(app)) == "Hello"
+    assert paths(upstream) == ["/openai/responses?api-version=preview"]
+    assert upstream.requests[0].json["model"] == "my-deployment"
 
 
 def test_fallback_model_may_have_another_api(make_app: MakeApp, upstream: Upstream) -> None:

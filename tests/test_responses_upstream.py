@@ -128,6 +128,16 @@ def test_half_pairs_of_utf_16_are_joined() -> None:
     assert "".join(each.text for event in events for each in decoder.feed(event) if isinstance(each, Delta)) == "a🧠"
 
 
+def test_half_a_pair_that_nothing_follows_is_left_out() -> None:
+    half = b'{"type":"response.output_text.delta","delta":"\\ud83e"}'
+    decoder, _ = decoder_after(text("a"))
+    assert decoder.feed(half) == []
+    assert decoder.feed(json.dumps(completed(message("a🧠"))).encode()) == [Delta("🧠")]
+    decoder, _ = decoder_after(text("a"))
+    decoder.feed(half)
+    assert decoder.feed(json.dumps(text("b")).encode()) == [Delta("\ufffdb")]
+
+
 IGNORED: list[JSON] = [
     sent("created", response={"id": "r", "object": "response", "status": "in_progress"}),
     sent("queued"),

@@ -125,7 +125,8 @@ class ResponseDecoder:
             return self._end(_status_of(response, status), response)
         handler = self._handlers.get(kind)
         events = handler(event) if handler else self._progress(kind, event)
-        self._has_begun = self._may_be_plain = self._has_begun or bool(events)
+        self._has_begun = self._has_begun or bool(events)
+        self._may_be_plain = self._has_begun and not self._text.halves
         return events
 
     @property

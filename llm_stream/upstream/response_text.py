@@ -24,7 +24,7 @@ class Texts:
         self._said = Said()
         self._item = 0
         self._part = 0
-        self._halves = Halves()
+        self.halves = Halves()
         self.add_whole = self._said.append
         """Note a text that the caller passes on itself."""
 
@@ -46,7 +46,7 @@ class Texts:
         return []
 
     def add(self, delta: Any) -> list[Event]:
-        if not isinstance(delta, str) or not delta or not (text := self._halves.joined(delta)):
+        if not isinstance(delta, str) or not delta or not (text := self.halves.joined(delta)):
             return []
         if self._between and self._said and self._part == len(self._said):
             text = self._between + text
@@ -70,6 +70,7 @@ class Texts:
 
     def _rest(self, begin: int, text: str) -> list[Event]:
         """A text that contradicts what was passed on adds nothing to it."""
+        self.halves.clear()
         said = Said(self._said[begin:])
         rest = said.missing_from(whole(text)) if text else None
         if not rest:

@@ -54,6 +54,12 @@ class Halves:
     def __init__(self) -> None:
         self._half = ""
 
+    def __bool__(self) -> bool:
+        return bool(self._half)
+
+    def clear(self) -> None:
+        self._half = ""
+
     def joined(self, text: str) -> str:
         """What can be passed on when this piece has come."""
         text, self._half = self._half + text, ""
