@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies
@@ -447,3 +448,44 @@ def test_events_are_the_same_at_any_split_of_the_bytes(cuts: list[int], with_ret
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "Grüße 🧠\u2028\n\nx"
     assert calls_in(events) == {0: ("c1", "f", '{"a": 1}'), 1: ("c2", "f", '{"a": 1}')}
     assert decoder.end().finish_reason == "tool_calls"
+
+
+TEXT = strategies.text(max_size=3) | strategies.just("\ud83e")
+LEAVES = strategies.none() | strategies.booleans() | strategies.integers(-9, 9) | TEXT
+FIELDS = (
+    "type", "id", "item_id", "call_id", "output_index", "delta", "text", "part", "item", "response", "output",
+    "content", "summary", "arguments", "name", "annotation", "annotations", "status", "error", "incomplete_details",
+    "reason", "usage", "encrypted_content", "result", "output_format", "url", "code", "message",
+)  # fmt: skip
+KINDS = (
+    "message", "reasoning", "function_call", "web_search_call", "image_generation_call", "output_text", "refusal",
+    "error", "url_citation",
+)  # fmt: skip
+ANYTHING = strategies.recursive(
+    LEAVES | strategies.sampled_from(KINDS),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(strategies.sampled_from(FIELDS), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+TYPES = sorted(ResponseDecoder()._handlers) + [
+    f"response.{kind}" for kind in ("completed", "incomplete", "failed", "x")
+]
+EVENTS = strategies.tuples(
+    strategies.sampled_from([*TYPES, "error"]),
+    strategies.dictionaries(strategies.sampled_from(FIELDS), ANYTHING, max_size=5),
+)
+
+
+@given(strategies.lists(EVENTS, max_size=8))
+def test_whatever_a_server_sends_is_events_or_an_error_of_ours(given: list[tuple[str, JSON]]) -> None:
+    decoder = ResponseDecoder()
+    try:
+        for kind, fields in given:
+            for event in decoder.feed(json.dumps(fields | {"type": kind}).encode()):
+                assert isinstance(event, Event)
+                msgspec.json.encode(event)
+        decoder.end()
+    except UpstreamError:
+        pass

@@ -96,7 +96,7 @@ class ToolItems:
         result, format = item.get("result"), item.get("output_format")
         if not isinstance(result, str) or not result:
             return []
-        url = f"data:image/{format if isinstance(format, str) and format else 'png'};base64,{result}"
+        url = whole(f"data:image/{format if isinstance(format, str) and format else 'png'};base64,{result}")
         return [file for file in self._citations.of_part({"images": [{"image_url": url}]}) if isinstance(file, File)]
 
 
