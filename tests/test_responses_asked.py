@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask import Response
 from openai import AzureOpenAI
 from openai import OpenAI
 
@@ -335,6 +336,55 @@ def test_calls_at_once_have_their_results_each(make_app: MakeApp, upstream: Upst
     ask(app)
     results = [item for item in upstream.requests[1].json["input"] if item["type"] == "function_call_output"]
     assert [(item["call_id"], item["output"]) for item in results] == [("a", "2"), ("b", "4")]
+
+
+def test_tools_of_the_provider_are_events(make_app: MakeApp, upstream: Upstream) -> None:
+    app = make_app(api="responses")
+
+    @app.get("/search")
+    def search() -> Response:
+        return llm_of(app).respond(prompt="hi", tools=[{"type": "web_search"}])
+
+    item = {"type": "web_search_call", "id": "ws_1", "status": "in_progress"}
+    cited = {"type": "url_citation", "url": "https://a.example/", "title": "A", "start_index": 0, "end_index": 5}
+    upstream.answer(
+        {"type": "response.output_item.added", "item": item},
+        {"type": "response.web_search_call.completed", "item_id": "ws_1"},
+        "Hello",
+        {"type": "response.output_text.annotation.added", "annotation": cited},
+    )
+    events = ask(app, "/search")
+    assert kinds_of(events) == ["start", "data", "delta", "source", "usage", "done"]
+    assert [data["data"]["status"] for _, kind, data in events if kind == "data"] == ["in_progress", "completed"]
+    assert of_kind(events, "source") == {"url": "https://a.example/", "title": "A", "start": 0, "end": 5}
+    assert upstream.requests[0].json["tools"] == [{"type": "web_search"}]
+
+
+def test_demo_without_a_model_answers_by_this_api_too(make_app: MakeApp) -> None:
+    app = make_app(api="responses")
+
+    @llm_of(app).tool
+    def weather(city: str) -> str:
+        return "clear"
+
+    events = ask(app, "/llm/chat?prompt=weather")
+    assert of_kind(events, "tool_result")["result"] == "clear"
+    assert "The tool `weather` returned" in text_of(events)
+
+
+def test_scripted_events_are_those_that_openai_s_client_reads(upstream: Upstream) -> None:
+    upstream.answer("Hel", "lo", chunk_of(call("f", a=1)), usage={"prompt_tokens": 3, "completion_tokens": 2})
+    with (
+        OpenAI(base_url=upstream.base_url, api_key="none") as client,
+        client.responses.stream(model="m", input="hi") as stream,
+    ):
+        kinds = [event.type for event in stream]
+        response = stream.get_final_response()
+    assert kinds[:3] == ["response.created", "response.in_progress", "response.output_item.added"]
+    assert response.output_text == "Hello"
+    assert response.usage and (response.usage.input_tokens, response.usage.output_tokens) == (3, 2)
+    made = response.output[-1]
+    assert made.type == "function_call" and (made.name, made.arguments) == ("f", '{"a": 1}')
 
 
 def test_reader_brings_the_reasoning_back(make_app: MakeApp, upstream: Upstream) -> None:

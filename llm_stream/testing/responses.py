@@ -73,18 +73,23 @@ class ResponseEvents:
 
     def _text(self, text: str) -> Iterator[bytes]:
         self._pieces += 1
-        yield from self._part("message", {"role": "assistant", "content": [{"type": "output_text", "text": ""}]})
+        if not self._is_in("message"):
+            part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+            yield self._begin({"type": "message", "role": "assistant", "content": [part]})
+            yield self._event("content_part.added", **self._place(), content_index=0, part=part)
         self._items[-1]["content"][0]["text"] += text
         yield self._event("output_text.delta", **self._place(), content_index=0, delta=text, logprobs=[])
 
     def _reasoning(self, text: str) -> Iterator[bytes]:
-        yield from self._part("reasoning", {"summary": [{"type": "summary_text", "text": ""}]})
+        if not self._is_in("reasoning"):
+            part = {"type": "summary_text", "text": ""}
+            yield self._begin({"type": "reasoning", "summary": [part]})
+            yield self._event("reasoning_summary_part.added", **self._place(), summary_index=0, part=part)
         self._items[-1]["summary"][0]["text"] += text
         yield self._event("reasoning_summary_text.delta", **self._place(), summary_index=0, delta=text)
 
-    def _part(self, kind: str, fields: Mapping[str, Any]) -> Iterator[bytes]:
-        if not self._items or self._items[-1]["type"] != kind:
-            yield self._begin({"type": kind, **fields})
+    def _is_in(self, kind: str) -> bool:
+        return bool(self._items) and self._items[-1]["type"] == kind
 
     def _call(self, call: Mapping[str, Any]) -> Iterator[bytes]:
         function = call.get("function") or {}
@@ -94,8 +99,7 @@ class ResponseEvents:
             self._calls[call.get("index")] = item = self._items[-1]
         if arguments := function.get("arguments"):
             item["arguments"] += arguments
-            place = {"item_id": item["id"], "output_index": self._items.index(item)}
-            yield self._event("function_call_arguments.delta", **place, delta=arguments)
+            yield self._event("function_call_arguments.delta", **self._place(item), delta=arguments)
 
     def _begin(self, item: dict[str, Any]) -> bytes:
         self._items.append(item | {"id": f"item_{len(self._items)}", "status": "in_progress"})
@@ -104,15 +108,31 @@ class ResponseEvents:
 
     def _finish(self, reason: str) -> Iterator[bytes]:
         self._has_ended = True
-        for index, item in enumerate(self._items):
-            item["status"] = "completed"
-            yield self._event("output_item.done", output_index=index, item=item)
+        for item in self._items:
+            yield from self._close(item)
         status = "failed" if reason == "error" else "incomplete" if reason in REASONS else "completed"
         details = {"incomplete_details": {"reason": REASONS[reason]}} if reason in REASONS else {}
         error = {"error": {"code": "server_error", "message": "scripted"}} if status == "failed" else {}
         usage = None if error else self._usage()
         whole = self._response | {"status": status, "output": self._items, "usage": usage} | details | error
         yield self._event(status, response=whole)
+
+    def _close(self, item: dict[str, Any]) -> Iterator[bytes]:
+        item["status"] = "completed"
+        place = self._place(item)
+        if item["type"] == "message":
+            (part,) = item["content"]
+            place |= {"content_index": 0}
+            yield self._event("output_text.done", **place, text=part["text"], logprobs=[])
+            yield self._event("content_part.done", **place, part=part)
+        elif item["type"] == "reasoning":
+            (part,) = item["summary"]
+            place |= {"summary_index": 0}
+            yield self._event("reasoning_summary_text.done", **place, text=part["text"])
+            yield self._event("reasoning_summary_part.done", **place, part=part)
+        else:
+            yield self._event("function_call_arguments.done", **place, arguments=item["arguments"], name=item["name"])
+        yield self._event("output_item.done", output_index=place["output_index"], item=item)
 
     def _usage(self) -> Mapping[str, Any] | None:
         usage = self._script.usage
@@ -121,8 +141,8 @@ class ResponseEvents:
             return dict(figures) | {name: figures[chat] for name, chat in CHAT_NAMES.items() if chat in figures}
         if not usage:
             return None
-        items = self._request.get("input") or ()
-        read = sum(len(str(item.get("content")).split()) for item in items if isinstance(item, Mapping))
+        messages = as_chat(self._request).get("messages", ())
+        read = sum(len(str(message.get("content")).split()) for message in messages)
         return {"input_tokens": read, "output_tokens": self._pieces, "total_tokens": read + self._pieces}
 
     def _opening(self) -> Iterator[bytes]:
@@ -131,12 +151,31 @@ class ResponseEvents:
             yield self._event("created", response=self._response)
             yield self._event("in_progress", response=self._response)
 
-    def _place(self) -> dict[str, Any]:
-        return {"item_id": self._items[-1]["id"], "output_index": len(self._items) - 1}
+    def _place(self, item: dict[str, Any] | None = None) -> dict[str, Any]:
+        item = item or self._items[-1]
+        return {"item_id": item["id"], "output_index": int(item["id"].partition("_")[2])}
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         number, self._number = self._number, self._number + 1
         return _data({"type": f"response.{kind}", "sequence_number": number} | fields)
+
+
+def as_chat(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request of either API in the form of chat completions."""
+    if "input" not in request:
+        return request
+    tools = [{"type": "function", "function": tool} for tool in request.get("tools") or ()]
+    items = request["input"]
+    items = [{"role": "user", "content": items}] if isinstance(items, str) else items
+    return {"messages": [_message_of(item) for item in items], "tools": tools}
+
+
+def _message_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    if item.get("type") == "function_call":
+        return {"role": "assistant", "tool_calls": [{"id": item["call_id"], "function": item}]}
+    if item.get("type") == "function_call_output":
+        return {"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}
+    return item
 
 
 def _data(event: Mapping[str, Any]) -> bytes:

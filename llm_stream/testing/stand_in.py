@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+from .responses import as_chat
 from .script import Pause
 from .script import Script
 from .script import Step
@@ -56,6 +57,7 @@ A model would put it into words. The stand-in only shows that it has got it."""
 
 
 def stand_in(request: Any) -> Script:
+    request = as_chat(request)
     messages = request.get("messages") or [{}]
     if messages[-1].get("role") == "tool":
         return Script(tuple(_spoken(_from_result(messages))))
