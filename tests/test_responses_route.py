@@ -301,6 +301,7 @@ def test_calls_and_their_outputs_become_messages_of_one_step(client: FlaskClient
         ({"background": True, "store": False}, "background"),
         ({"previous_response_id": "resp_unknown"}, "previous_response_id"),
         ({"input": []}, "input"),
+        ({"input": ""}, "input"),
         ({"input": 7}, "input"),
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
@@ -358,6 +359,13 @@ def test_unknown_path_below_v1_is_an_error_in_openais_form(
     client: FlaskClient, method: str, path: str, status: int
 ) -> None:
     refused(client.open(f"/llm/{path}", method=method), status, None)
+
+
+def test_key_of_another_route_is_refused(client: FlaskClient, upstream: Upstream) -> None:
+    header = {"Idempotency-Key": "k"}
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
+    assert client.post("/llm/v1/chat/completions", json=body, headers=header).status_code == 200
+    assert ask(client, headers=header).status_code == 409
 
 
 # Tools

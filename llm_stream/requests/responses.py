@@ -157,6 +157,8 @@ def from_body(
 
 
 def _check(parsed: _Used, *, may_instruct: bool) -> None:
+    if parsed.input == "":
+        raise WrongParameter("The parameter 'input' is empty.", "input")
     if parsed.instructions and not may_instruct:
         raise WrongParameter("The parameter 'instructions' may not be used in a browser.", "instructions")
     if parsed.background and parsed.store is False:

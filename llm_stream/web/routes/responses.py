@@ -14,6 +14,7 @@ from flask import request
 
 from ...core.followed import Followed
 from ...errors import ExpiredStream
+from ...errors import KeyConflict
 from ...errors import UnknownStream
 from ...events import Event
 from ...requests import WrongParameter
@@ -22,7 +23,7 @@ from ...requests.responses import ResponseRequest
 from ...requests.responses import UnknownResponse
 from ...requests.responses import from_body
 from ...settings import Settings
-from ...wire.answer import failure_of
+from ...wire.openai import failure_in
 from ...wire.response_output import stream_of
 from ...wire.responses import PREFIX
 from ...wire.responses import ResponsesWire
@@ -96,9 +97,11 @@ def add_to(v1: Views, llm: Service) -> None:
 
 
 def _answer(llm: Service, stream: Followed, parsed: ResponseRequest) -> Response:
-    asked, streams, ended_at = _kept(stream).asked, llm.state.streams, partial(_ended_at, stream)
+    if not stream.request:  # its key was used by another route before
+        raise KeyConflict()
+    streams = llm.state.streams
     if parsed.stream:
-        wire = ResponsesWire(asked, ended_at=ended_at)
+        wire = ResponsesWire(_kept(stream).asked, ended_at=partial(_ended_at, stream))
         return response.event_stream(streams, stream, request, wire, refuse=partial(of_failure, stream))
     if parsed.background:
         return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
@@ -106,8 +109,9 @@ def _answer(llm: Service, stream: Followed, parsed: ResponseRequest) -> Response
 
 
 def _whole(stream: Followed, events: Sequence[Event]) -> Response:
-    """The response, or an error with the status of its own. A stream that was stopped is a response."""
-    if failure := failure_of(events):
+    """The response, or an error with a status of its own. A response that was cancelled is no error."""
+    failure = failure_in(events)
+    if failure and stream.ending != "cancelled":
         return of_failure(stream, failure)
     return response.json_response(_resource(stream, events))
 
