@@ -7,6 +7,7 @@ tables are JSON. Settings are read once, when the blueprint is registered.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -90,6 +91,32 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(f"Expected an amount from 0 to {LARGEST_BUDGET}")
 
 
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of several APIs that answer."""
+
+    base_url: Annotated[str, msgspec.Meta(pattern="^https?://")]
+    key_variable: str
+    """The environment variable that holds its key."""
+    api: ApiName = "chat"
+    models: tuple[str, ...] | dict[str, str]
+    """The models that it has; a table where it calls them by other names: `{"ours": "its"}`."""
+    calls_at_once: Positive | None = None
+    """Per worker; further calls are queued."""
+    calls_per_minute: Positive | None = None
+    """Per worker; further calls are queued."""
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("Expected at least one model in `models`")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("Expected each model in `models` once")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What it calls each of our models."""
+        return self.models if isinstance(self.models, dict) else {name: name for name in self.models}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     # access
@@ -127,6 +154,12 @@ class Settings:
     """How often a refused or broken call is made again before there is content; 0: never."""
     retry_after_content: bool = False
     """Make one more attempt when an answer breaks off; readers are told by `reset`."""
+    hedge_after_s: Deadline | None = None
+    """Ask a second time when a call has no content after this long, and keep the first that speaks. None: never."""
+
+    # upstreams
+    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    """Where answers come from, by name. Without it, the client of the `LLMStream` is the only upstream."""
 
     # tools
     tool_s: Deadline = 30.0
@@ -194,6 +227,7 @@ class Settings:
             raise ConfigError(_invalid_value(error)) from error
         if settings.log_url.partition("://")[0] not in LOG_SCHEMES:
             raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: it must begin with {', '.join(LOG_SCHEMES)} and ://.")
+        settings._check_upstreams()
         return settings
 
     def api_of(self, model: str, default: ApiName | None = None) -> ApiName:
@@ -201,6 +235,21 @@ class Settings:
         if isinstance(self.api, dict):
             return self.api.get(model) or default or "chat"
         return default or self.api
+
+    def _check_upstreams(self) -> None:
+        for name, upstream in self.upstreams.items():
+            if not os.environ.get(upstream.key_variable):
+                raise ConfigError(
+                    f"LLM_STREAM_UPSTREAMS: the key of {name!r} is missing:"
+                    f" set {upstream.key_variable} in the environment."
+                )
+        for model in filter(None, (self.model, *self.models, *self.fallback_models)):
+            self.check_is_served(model)
+
+    def check_is_served(self, model: str) -> None:
+        """Raises `ConfigError` for a model that no upstream of the table has."""
+        if self.upstreams and not any(model in upstream.names for upstream in self.upstreams.values()):
+            raise ConfigError(f"LLM_STREAM_UPSTREAMS: no upstream has the model {model!r} in its `models`.")
 
     @property
     def is_shared(self) -> bool:

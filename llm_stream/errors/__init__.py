@@ -34,6 +34,7 @@
         │   └── ContextTooLong    400     context_too_long
         ├── UpstreamRefused       502     upstream_refused the operator's fault: key, credit, model name
         ├── UpstreamThrottled     429     upstream_throttled
+        ├── UpstreamBusy          503     upstream_busy    never asked: others were before it
         ├── UpstreamUnreachable   502     upstream_unreachable
         ├── UpstreamCut           502     upstream_cut     ended without a finish_reason
         ├── UpstreamGarbled       502     upstream_garbled
@@ -77,6 +78,7 @@ from .stream import InvalidOutput
 from .stream import StreamError
 from .stream import StreamTooLarge
 from .stream import TotalTimeout
+from .stream import UpstreamBusy
 from .stream import UpstreamCut
 from .stream import UpstreamError
 from .stream import UpstreamGarbled
@@ -118,6 +120,7 @@ __all__ = [
     "Unauthorized",
     "UnknownStream",
     "Unpriced",
+    "UpstreamBusy",
     "UpstreamCut",
     "UpstreamError",
     "UpstreamGarbled",

@@ -116,6 +116,15 @@ class UpstreamThrottled(UpstreamError):
     message = "The model is busy. Please try again in a moment."
 
 
+class UpstreamBusy(UpstreamError):
+    """The call waited for its turn at the upstream until LLM_STREAM_FIRST_TOKEN_S had passed, and was never made."""
+
+    status = 503
+    code = "upstream_busy"
+    message = UpstreamThrottled.message
+    ending = "timed_out"
+
+
 class UpstreamUnreachable(UpstreamError):
     """The connection failed, or broke before the answer began."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -57,7 +58,7 @@ class Call:
         """There is a connection, so the provider may be working on the request."""
         self._attempt.accepted = True
 
-    def batches(self) -> Iterator[Batch | Waits | Ending]:
+    def batches(self) -> Generator[Batch | Waits | Ending, None, None]:
         try:
             with self.lifeline:
                 response = self._endpoint.post(self._endpoint.api.body_of(self._request, self._attempt.model))

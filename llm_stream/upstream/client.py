@@ -63,6 +63,13 @@ class Client:
                 self._endpoints, self._pid, self._key = self._make(), getpid(), key
             return self._endpoints[api]
 
+    @property
+    def base_url(self) -> str | None:
+        try:
+            return self.endpoint().base_url
+        except Exception:  # the call will raise it
+            return None
+
     def close(self) -> None:
         """Close the connections. The next `endpoint()` makes a new client."""
         with self._lock:

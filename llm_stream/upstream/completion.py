@@ -1,15 +1,15 @@
-"""The source of most streams: one answer of a model, with retries and fallback models."""
+"""The source of most streams: one answer of the upstream, with retries, fallback models and other upstreams."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from collections.abc import Iterator
 from time import monotonic
 
 from ..chat_request import ChatRequest
 from ..errors import StreamError
+from ..errors import UpstreamBusy
 from ..errors import UpstreamCut
 from ..errors import UpstreamError
 from ..errors import UpstreamGarbled
@@ -19,17 +19,25 @@ from ..events import CONTENT
 from ..events import Reset
 from ..settings import Settings
 from .call import Batch
-from .call import Call
 from .ending import Ending
 from .endpoint import Endpoint
+from .hedge import Race
+from .queue import FairQueue
+from .queue import Ticket
 from .refusals import translate
+from .runner import Runner
 from .source import Asked
 from .source import Attempt
 from .source import Waits
+from .upstreams import Candidate
+from .upstreams import Upstreams
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 2.0
 LONGEST_RETRY_AFTER_S = 4.0  # if the provider asks for more, the reader gets the error instead
+BUSY_RETRY_AFTER_S = 5.0
+
+NOT_TRANSIENT = (UpstreamBusy, UpstreamCut, UpstreamGarbled)
 
 
 class Stopped(Exception):
@@ -37,52 +45,59 @@ class Stopped(Exception):
 
 
 class Completion:
-    """The events of one answer, with retries, fallback models and, if configured, one more attempt after content."""
+    """The events of one answer, with retries, fallback models and, if configured, one more attempt after content.
+
+    The candidates are the models at their upstreams, in the order in which they are tried.
+    """
 
     is_busy = False
 
     def __init__(
-        self, get_endpoint: Callable[[str], Endpoint], request: ChatRequest, settings: Settings, segment: int = 0
+        self, upstreams: Upstreams, request: ChatRequest, settings: Settings, owner: str, segment: int = 0
     ) -> None:
-        """`get_endpoint` takes a model. `segment` is the one of the log in which its events begin."""
+        """`segment` is the one of the log in which its events begin."""
+        models = (request.model, *settings.fallback_models)
         self._request = request
-        self._get_endpoint = get_endpoint
+        self._upstreams = upstreams
         self._settings = settings
-        self._models = [request.model, *settings.fallback_models]
+        self._owner = owner
+        self._candidates = upstreams.candidates(models)
         self._retries_left = settings.retries
         self._resets_left = 1 if settings.retry_after_content else 0
         self._deadline = monotonic() + settings.first_token_s
         self._stopped = threading.Event()
-        self._call: Call | None = None
+        self._running: Runner | Race | None = None
+        self._ticket: Ticket | None = None
         self._has_content = False
+        self._is_hedged = False
         self.last_refusal: StreamError | None = None
         self._segment = segment
         self.attempts: list[Attempt] = []
         self.asked = Asked(
-            models=(request.model, *settings.fallback_models),
+            models=models,
+            places=[candidate.place for candidate in self._candidates] if upstreams.are_several else (),
             messages=request.messages,
             tools=request.tools,
             options=request.options,
             max_output_tokens=request.max_output_tokens,
-            most_attempts=2 if settings.retry_after_content else 1,
+            most_attempts=1 + settings.retry_after_content + (settings.hedge_after_s is not None),
         )
 
     @property
     def base_url(self) -> str | None:
-        try:
-            return self._get_endpoint(self._models[0]).base_url
-        except Exception:  # the call will raise it
-            return None
+        return self._candidates[0].provider.client.base_url if self._candidates else None
 
     @property
     def wrapping_up(self) -> bool:
-        return self._call is not None and self._call.is_whole
+        return self._running is not None and self._running.is_whole
 
     def interrupt(self) -> None:
         """Close the upstream connection now, whatever the thread in `batches()` is blocked on."""
         self._stopped.set()
-        if call := self._call:
-            call.lifeline.cut()
+        if ticket := self._ticket:
+            ticket.leave()
+        if running := self._running:
+            running.cut()
 
     def batches(self) -> Iterator[Batch | Waits | Ending]:
         """Raises `StreamError` or `Stopped`."""
@@ -102,20 +117,87 @@ class Completion:
                 yield [reset]
 
     def _attempt(self) -> Iterator[Batch | Waits | Ending]:
+        candidate = self._choose()
+        ticket = None
         try:
-            endpoint = self._get_endpoint(self._models[0])
-        except Exception as error:  # a misconfiguration, whatever its type
-            raise UpstreamRefused() from error
-        attempt = Attempt(self._models[0], self.asked, endpoint.base_url, segment=self._segment)
-        self.attempts.append(attempt)
-        yield Waits()  # the budget may have to reserve more
-        call = self._call = Call(endpoint, self._request, attempt)
-        if self._stopped.is_set():  # stopped while there was no call to cut
-            raise Stopped()
-        for batch in call.batches():
-            if not self._has_content and isinstance(batch, list):
-                self._has_content = not CONTENT.isdisjoint(map(type, batch))
-            yield batch
+            endpoint = _endpoint_of(candidate)
+            if candidate.provider.queue is not None:
+                yield Waits()  # the queue may block
+                ticket = self._take_turn(candidate.provider.queue)
+            runner = self._runner(candidate, endpoint, ticket)
+            self.attempts.append(runner.attempt)
+            yield Waits()  # the budget may have to reserve more
+            running = self._running = self._with_hedge(runner)
+            if self._stopped.is_set():  # stopped while there was no call to cut
+                raise Stopped()
+            for batch in running.batches():
+                if not self._has_content and isinstance(batch, list):
+                    self._has_content = not CONTENT.isdisjoint(map(type, batch))
+                yield batch
+        finally:
+            if ticket is not None:
+                ticket.leave()
+            candidate.provider.release()
+
+    def _choose(self) -> Candidate:
+        """The first candidate whose upstream is not known to be down; if all of them are, the first one."""
+        if not self._candidates:
+            raise UpstreamRefused() from LookupError(f"no upstream has the model {self._request.model!r}")
+        for at, candidate in enumerate(self._candidates):
+            if candidate.provider.admit():
+                if at:
+                    del self._candidates[:at]
+                    self._retries_left = self._settings.retries
+                break
+        return self._candidates[0]
+
+    def _take_turn(self, queue: FairQueue) -> Ticket:
+        """Wait for a slot of the upstream. Raises `UpstreamBusy` at the deadline, and when the stream is stopped."""
+        refusal, self.last_refusal = self.last_refusal, UpstreamBusy(retry_after=BUSY_RETRY_AFTER_S)
+        ticket = self._ticket = queue.enter(self._owner)
+        if self._stopped.is_set():  # stopped while there was no ticket
+            ticket.leave()
+        if ticket.wait(self._deadline - monotonic()):
+            self.last_refusal = refusal
+            return ticket
+        ticket.leave()
+        raise self.last_refusal
+
+    def _runner(self, candidate: Candidate, endpoint: Endpoint, ticket: Ticket | None) -> Runner:
+        attempt = Attempt(
+            candidate.model,
+            self.asked,
+            endpoint.base_url,
+            alias=candidate.alias,
+            upstream=candidate.provider.name,
+            segment=self._segment,
+        )
+        deadline = max(self._deadline, monotonic() + self._settings.first_token_s / 2)
+        return Runner(candidate, endpoint, self._request, attempt, ticket, deadline)
+
+    def _with_hedge(self, runner: Runner) -> Runner | Race:
+        """At most one call of an answer is hedged, one that nothing has been bought before: so much is reserved."""
+        after_s = self._settings.hedge_after_s
+        if after_s is None:
+            return runner
+        self._upstreams.hedges.count_call()
+        if self._is_hedged or any(attempt.accepted for attempt in self.attempts[:-1]):
+            return runner
+        self._is_hedged = True
+        return Race(runner, after_s, self._hedge, self.attempts)
+
+    def _hedge(self) -> Runner | None:
+        """A second call, at the next upstream that has the model, or at the same one; None if it cannot start now."""
+        first = self._candidates[0]
+        others = [other for other in self._candidates[1:] if other.name == first.name and not other.provider.is_open]
+        candidate = others[0] if others else first
+        endpoint = _endpoint_of(candidate)
+        ticket = candidate.provider.queue.enter(self._owner) if candidate.provider.queue else None
+        if (ticket is None or ticket.has_slot) and self._upstreams.hedges.take():
+            return self._runner(candidate, endpoint, ticket)
+        if ticket is not None:
+            ticket.leave()
+        return None
 
     def _prepare_next_attempt(self, problem: StreamError) -> Reset | None:
         """Return when the next attempt may start. Raises `problem` if there is none."""
@@ -128,11 +210,13 @@ class Completion:
             self._has_content = False
             self._deadline = monotonic() + self._settings.first_token_s
             return Reset(reason=problem.code)
-        wait = self._backoff(problem)
+        has_others = len(self._candidates) > 1
+        is_down = has_others and self._candidates[0].provider.is_open
+        wait = None if is_down else self._backoff(problem)
         if wait is None:
-            if len(self._models) == 1 or isinstance(problem, UpstreamRejected):
+            if not has_others or isinstance(problem, (UpstreamRejected, UpstreamBusy)):
                 raise problem
-            self._models.pop(0)
+            self._candidates.pop(0)
             self._retries_left = self._settings.retries
         elif self._stopped.wait(wait):
             raise Stopped()
@@ -154,8 +238,13 @@ class Completion:
         return wait
 
 
+def _endpoint_of(candidate: Candidate) -> Endpoint:
+    try:
+        return candidate.provider.client.endpoint(candidate.api)
+    except Exception as error:  # a misconfiguration, whatever its type
+        raise UpstreamRefused() from error
+
+
 def _is_transient(problem: StreamError) -> bool:
     """Whether a retry may help: after a temporary refusal or a lost connection, not after a cut or garbled answer."""
-    return (
-        isinstance(problem, UpstreamError) and problem.retryable and type(problem) not in (UpstreamCut, UpstreamGarbled)
-    )
+    return isinstance(problem, UpstreamError) and problem.retryable and type(problem) not in NOT_TRANSIENT

@@ -41,11 +41,23 @@ class Waits:
         self.connection = connection
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A model at an upstream: what the price of a call depends on."""
+
+    model: str
+    """The upstream's name of the model."""
+    alias: str | None = None
+    """Our name of the model, where the upstream has another."""
+    base_url: str | None = None
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A source's request to a model, as far as it is known beforehand. For an iterable, only the app knows it."""
 
     models: Sequence[str] = ()
     """The models that may be called, in this order."""
+    places: Sequence[Place] = ()
+    """Where they may be called, if there are several upstreams."""
     messages: Sequence[Mapping[str, Any]] | None = None
     """None if unknown."""
     input_tokens: int | None = None
@@ -79,6 +91,10 @@ class Attempt:
     """The model in the request."""
     asked: Asked = NOTHING
     base_url: str | None = None
+    alias: str | None = None
+    """Our name of the model, where the upstream has another."""
+    upstream: str | None = None
+    """The name of the upstream, if there are several."""
     accepted: bool = False
     """The provider received the request and has not refused it, so the call must be paid for."""
     upstream_model: str | None = None
@@ -99,7 +115,7 @@ class Attempt:
     @property
     def models(self) -> tuple[str, ...]:
         """The model names to look up a price by."""
-        return tuple(name for name in (self.model, self.upstream_model) if name)
+        return tuple(name for name in (self.model, self.alias, self.upstream_model) if name)
 
 
 class SourceOfEvents(Protocol):

@@ -23,6 +23,7 @@ from ..settings import Budget
 from ..settings import Settings
 from ..upstream.source import Asked
 from ..upstream.source import Attempt
+from ..upstream.source import Place
 from ..upstream.source import SourceOfEvents
 from . import estimate
 from .bill import Bill
@@ -127,9 +128,15 @@ class Budgets:
     def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
         """The same, for the most expensive of the models that may be used. None if one of them has no price."""
         tier = source.attempts[-1].service_tier if source.attempts else None
+        base_url = None if source.asked.places else source.base_url
+        places = source.asked.places or [Place(model=model, base_url=base_url) for model in source.asked.models]
         return _highest(
-            self.price_of(usage, Attempt(model, base_url=source.base_url, service_tier=tier), currency)
-            for model in source.asked.models
+            self.price_of(
+                usage,
+                Attempt(place.model, base_url=place.base_url, alias=place.alias, service_tier=tier),
+                currency,
+            )
+            for place in places
         )
 
     def highest_price(self, read: int, written: int, source: SourceOfEvents, currency: str) -> int | None:

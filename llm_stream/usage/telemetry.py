@@ -117,7 +117,7 @@ class Telemetry:
         )
         try:
             if span.is_recording():
-                span.set_attributes(_details(record))
+                span.set_attributes(_details(record, stream))
                 if error := attributes.get("error.type"):
                     span.set_status(self._trace.StatusCode.ERROR, str(error))
                 if self._content and stream is not None:
@@ -149,8 +149,9 @@ def _call(record: UsageRecord, stream: Accounted | None) -> Attributes:
     return call
 
 
-def _details(record: UsageRecord) -> Attributes:
+def _details(record: UsageRecord, stream: Accounted | None) -> Attributes:
     """The attributes that only the span has."""
+    attempts = stream.source.attempts if stream else ()
     details: dict[str, AttributeValue | None] = {
         "gen_ai.request.stream": True,
         "gen_ai.response.finish_reasons": [record.finish_reason] if record.finish_reason else None,
@@ -167,6 +168,7 @@ def _details(record: UsageRecord) -> Attributes:
         "llm_stream.cost": None if record.cost is None else float(record.cost),
         "llm_stream.currency": record.currency,
         "llm_stream.price_source": record.price_source,
+        "llm_stream.upstream": attempts[-1].upstream if attempts else None,
     }
     return {name: value for name, value in details.items() if value is not None}
 

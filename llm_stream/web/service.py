@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from flask import Response
 from flask import request
@@ -34,10 +35,10 @@ from ..settings import ApiName
 from ..settings import Settings
 from ..upstream.client import Client
 from ..upstream.completion import Completion
-from ..upstream.endpoint import Endpoint
 from ..upstream.iterator import IteratorSource
 from ..upstream.iterator import discard
 from ..upstream.source import SourceOfEvents
+from ..upstream.upstreams import Upstreams
 from ..usage.budget import BudgetOf
 from ..wire import Wire
 from ..wire import sse
@@ -67,6 +68,7 @@ class Service(Views):
         self._model = model
         self._client = Client(client)
         self._api = api
+        self._upstreams: WeakSet[Upstreams] = WeakSet()
         self._authorize: access.Authorize | None = None
         self._authorize_usage: access.Authorize | None = None
         self._hooks = Hooks()
@@ -80,11 +82,14 @@ class Service(Views):
             setup,
             self,
             model=self._model,
+            client=self._client,
+            api=self._api,
             is_guarded=self._authorize is not None,
             hooks=self._hooks,
             transforms=self._transforms,
             budget_of=self._budget_of,
         )
+        self._upstreams.add(setup.app.extensions[state.EXTENSION][self].upstreams)
 
     @property
     def state(self) -> State:
@@ -94,6 +99,8 @@ class Service(Views):
     def close(self) -> None:
         """Close the connections to the upstream. The next stream opens new ones."""
         self._client.close()
+        for upstreams in self._upstreams:
+            upstreams.close()
 
     def admit(self) -> str:
         """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
@@ -174,14 +181,13 @@ class Service(Views):
         if toolbox is None:  # a tool that asks a model must not call itself
             toolbox = NO_TOOLS if is_tool() else self._toolbox
 
-        def endpoint_of(model: str) -> Endpoint:
-            return self._client.endpoint(settings.api_of(model, self._api))
-
         def complete(request: ChatRequest, segment: int = 0) -> Completion:
             may_reset = not (is_part or segment or approvals)
             # a reset would also void what came before: other parts, earlier steps, results
             own = settings if may_reset else replace(settings, retry_after_content=False)
-            return Completion(endpoint_of, request, own, segment)
+            if segment:  # one hedge per answer
+                own = replace(own, hedge_after_s=None)
+            return Completion(state.upstreams, request, own, owner, segment)
 
         if not (toolbox or approvals):
             return complete(chat_request)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from typing import TextIO
 from typing import cast
@@ -29,8 +30,11 @@ from ..core.transforms import Transforms
 from ..errors import ConfigError
 from ..errors import LLMStreamError
 from ..settings import PREFIX
+from ..settings import ApiName
 from ..settings import Settings
+from ..upstream.client import Client
 from ..upstream.client import know_the_platform
+from ..upstream.upstreams import Upstreams
 from ..usage.budget import BudgetOf
 from ..usage.logging import JSONLines
 from . import response
@@ -55,6 +59,7 @@ class State:
     streams: Streams
     ledger: Ledger | None
     approvals: Approvals
+    upstreams: Upstreams
     prefixes: list[Prefix]
     """One for each registration with a URL prefix."""
 
@@ -73,6 +78,8 @@ def install(
     llm: Blueprint,
     *,
     model: str | None,
+    client: Client,
+    api: ApiName | None,
     is_guarded: bool,
     hooks: Hooks,
     transforms: Sequence[Transform],
@@ -95,11 +102,13 @@ def install(
     model = model or settings.model
     if model is None:
         raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
+    settings.check_is_served(model)
 
     books = Books(app, llm.name, settings, hooks, model, budget_of)
     streams = Streams(llm.name, settings, books, Transforms(transforms, app.app_context))
     approvals = Approvals(_signing_key(app), llm.name)
-    states[llm] = State(app, settings, model, streams, books.ledger, approvals, prefixes)
+    upstreams = Upstreams(settings.upstreams, client, partial(settings.api_of, default=api))
+    states[llm] = State(app, settings, model, streams, books.ledger, approvals, upstreams, prefixes)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()

@@ -62,6 +62,8 @@ class Call(msgspec.Struct, omit_defaults=True):
     """Estimated."""
     max_output_tokens: int | None = None
     base_url: str | None = None
+    alias: str | None = None
+    upstream: str | None = None
     accepted: bool = False
     upstream_model: str | None = None
     request_id: str | None = None
@@ -77,6 +79,8 @@ class Call(msgspec.Struct, omit_defaults=True):
             input_tokens=input_tokens,
             max_output_tokens=attempt.asked.max_output_tokens,
             base_url=attempt.base_url,
+            alias=attempt.alias,
+            upstream=attempt.upstream,
             accepted=attempt.accepted,
             upstream_model=attempt.upstream_model,
             request_id=attempt.request_id,
@@ -91,6 +95,8 @@ class Call(msgspec.Struct, omit_defaults=True):
             model=self.model,
             asked=Asked(max_output_tokens=self.max_output_tokens, input_tokens=self.input_tokens),
             base_url=self.base_url,
+            alias=self.alias,
+            upstream=self.upstream,
             accepted=self.accepted,
             upstream_model=self.upstream_model,
             request_id=self.request_id,
