@@ -6,10 +6,12 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from flask import Flask
+from flask import request
 
 from llm_stream import ConfigError
 from llm_stream import LLMStream
@@ -20,6 +22,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.upstream.allowance import Allowance
 from llm_stream.upstream.breaker import FAILURES
+from llm_stream.upstream.upstreams import Provider
 
 from .conftest import Connection
 from .conftest import Event
@@ -86,8 +89,8 @@ def test_fallback_crosses_upstreams_each_with_its_own_key_and_name(
     events = server.events()
     assert text_of(events) == "second"
     assert (first.request(0).json["model"], second.request(0).json["model"]) == ("m", "other/m")
-    assert first.request(0).headers["Authorization"] == "Bearer sk-first"
-    assert second.request(0).headers["Authorization"] == "Bearer sk-second"
+    assert first.request(0).headers["authorization"] == "Bearer sk-first"
+    assert second.request(0).headers["authorization"] == "Bearer sk-second"
     assert record_of(server, events)["upstream_model"] == "other/m"
     assert record_of(server, events)["model"] == "m"
     eventually(server.at_rest)
@@ -105,7 +108,7 @@ def test_price_of_a_model_is_found_under_either_name(first: Upstream, second: Up
     price = {"input": "0", "output": "1000000", "currency": "INR"}
     server = started(serve, table(first, second), retries=0, prices={"m": price})
     first.answer(status=500)
-    assert record_of(server, server.events())["cost"] == "1.000000"
+    assert record_of(server, server.events())["cost"] == "1"
 
 
 # The breaker
@@ -156,7 +159,7 @@ def test_hedge_keeps_who_speaks_first_and_cuts_the_other(first: Upstream, second
     record = record_of(server, events)
     assert record["upstream_model"] == "other/m"
     assert (record["input_tokens"], record["output_tokens"], record["source"]) == ("2", "1", "estimated")
-    assert record["cost"] == "2.000000"
+    assert record["cost"] == "2"
     eventually(server.at_rest)
 
 
@@ -281,6 +284,34 @@ def record_of_refusal(server: Server) -> dict[str, Any]:
         lambda: [record for record in server.records() if record["error_code"] == "upstream_busy"], "the record"
     )
     return dict(record)
+
+
+def test_owners_take_turns(first: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_FIRST", "sk-first")
+    app = Flask("fair")
+    upstream = {"base_url": first.base_url, "key_variable": "KEY_OF_FIRST", "models": ["m"], "calls_at_once": 1}
+    app.config.update(LLM_STREAM_UPSTREAMS={"first": upstream})
+    llm = LLMStream("llm", __name__, model="m")
+    llm.authorize(lambda: request.args["owner"])
+    app.register_blueprint(llm)
+    gate = Gate()
+    first.answer(gate, "first")
+    client = app.test_client()
+    for number, owner in enumerate(("a", "a", "a", "b")):
+        assert client.post(f"/streams?owner={owner}", json={"prompt": f"{owner}{number}"}).status_code == 201
+        with app.app_context():
+            (provider,) = llm.state.upstreams._served
+        eventually(partial(is_waiting, provider, number), "the place in the queue")
+    gate.open()
+    first.request(3)
+    assert [asked.json["messages"][0]["content"] for asked in first.requests] == ["a0", "a1", "b3", "a2"]
+    eventually(lambda: provider.queue is not None and not provider.queue._running, "the free slot")
+    llm.close()
+
+
+def is_waiting(provider: Provider, calls: int) -> bool:
+    assert provider.queue is not None
+    return provider.queue._running == 1 and sum(map(len, provider.queue._waiting.values())) == calls
 
 
 # The settings
