@@ -300,7 +300,7 @@ def test_owners_take_turns(first: Upstream, monkeypatch: pytest.MonkeyPatch) -> 
     for number, owner in enumerate(("a", "a", "a", "b")):
         assert client.post(f"/streams?owner={owner}", json={"prompt": f"{owner}{number}"}).status_code == 201
         with app.app_context():
-            (provider,) = llm.state.upstreams._served
+            ((provider, _),) = llm.state.upstreams._served
         eventually(partial(is_waiting, provider, number), "the place in the queue")
     gate.open()
     first.request(3)
