@@ -3,6 +3,7 @@
     make bench                      about ten minutes; writes results.json, the tables of README.md and capacity.svg
     python benchmarks/run.py --short    every scenario once, small: a smoke test that judges no time
     python benchmarks/run.py --compare ../before    another checkout beside this one, in turns: what a change costs
+    python benchmarks/run.py --responses          the upstream's Responses API beside its chat completions, in turns
 
 The servers take turns, on a core of their own where the machine has two; the mock upstream and the load are on the
 other. CPU is the run time of all threads of the server's process tree, from /proc, which the machine's other load does
@@ -427,10 +428,19 @@ def measure(with_peers: bool, size: Size) -> dict[str, Any]:
     return {"instruments": instruments, "figures": medians, "all": figures, "capacity": sweeps}
 
 
-def compare(other: Path, rounds: int = 5) -> dict[str, Any]:
-    """This checkout and another in turns: the median of each figure, and of the ratio of each round."""
+def compare_checkouts(other: Path) -> dict[str, Any]:
     ours = servers(with_peers=False, short=True)[0]
-    theirs = replace(ours, name="other", command=in_checkout(ours.command, other), folder=other)
+    return compare(ours, replace(ours, name="other", command=in_checkout(ours.command, other), folder=other))
+
+
+def compare_apis() -> dict[str, Any]:
+    """Chat completions are the other."""
+    ours = servers(with_peers=False, short=True)[0]
+    return compare(replace(ours, environment=ours.environment | {"LLM_STREAM_API": "responses"}), ours)
+
+
+def compare(ours: Server, theirs: Server, rounds: int = 5) -> dict[str, Any]:
+    """Two servers in turns: the median of each figure, and of the ratio of each round."""
     size = replace(FULL, burst_streams=16, requests=100)
     pairs: dict[str, list[tuple[float, float]]] = {}
     with tool_chain() as tools:
@@ -484,9 +494,13 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="every scenario once, small, without the peers")
     parser.add_argument("--no-peers", action="store_true", help="measure this project only")
     parser.add_argument("--compare", metavar="CHECKOUT", type=Path, help="measure another checkout of it in turns")
+    parser.add_argument("--responses", action="store_true", help="measure both APIs of the upstream in turns")
     options = parser.parse_args()
     if options.compare:
-        print(json.dumps(compare(options.compare.resolve()), indent=2, ensure_ascii=False))
+        print(json.dumps(compare_checkouts(options.compare.resolve()), indent=2, ensure_ascii=False))
+        return
+    if options.responses:
+        print(json.dumps(compare_apis(), indent=2, ensure_ascii=False))
         return
     results = measure(not options.short and not options.no_peers, SHORT if options.short else FULL)
     if options.short:

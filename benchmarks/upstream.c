@@ -4,7 +4,8 @@
  *
  * The model's name says what to answer: `bench-n300-d20` is 300 tokens, 20 ms apart (d0: as fast as the socket takes
  * them). Token i is the text "#i ", in an event of about the size that real ones have; then come the finish, the usage
- * and [DONE]. Every event is an HTTP chunk, paced ones are each in a packet of their own. Connections are kept.
+ * and [DONE]. POST …/responses is answered in the events of the Responses API. Every event is an HTTP chunk, paced ones
+ * are each in a packet of their own. Connections are kept.
  * GET /stats: {"connections": accepted, "open": streams running, "left": streams that the client left}.
  */
 #define _GNU_SOURCE
@@ -26,7 +27,7 @@ enum { MAX_FDS = 65536, IN_BYTES = 16384, BURST_BYTES = 65536 };
 typedef struct {
     char in[IN_BYTES];
     int in_len;
-    int tokens, delay_ms, next, streaming;
+    int tokens, delay_ms, next, streaming, is_response;
     int64_t due;
     char *out;
     size_t out_len, out_pos, out_cap;
@@ -62,21 +63,41 @@ static void put_chunk(Connection *c, const char *data, int len) {
               "\"created\":1795338921,\"model\":\"bench\",\"service_tier\":\"default\"," \
               "\"system_fingerprint\":\"fp_0123456789\",\"choices\":["
 
+#define NAMED(kind) "event: response." kind "\ndata: {\"type\":\"response." kind "\",\"sequence_number\":%d,"
+
 static void put_token(Connection *c) {
     char event[512];
-    int len = sprintf(event, FRAME "{\"index\":0,\"delta\":{\"content\":\"#%d \"},\"logprobs\":null,"
+    int len;
+    if (c->is_response) {
+        len = sprintf(event, NAMED("output_text.delta")
+                      "\"item_id\":\"msg_0123456789abcdefghijklmnopqrstuvwxyz0123456789ab\",\"output_index\":0,"
+                      "\"content_index\":0,\"delta\":\"#%d \",\"logprobs\":[],\"obfuscation\":\"0123456789\"}\n\n", c->next, c->next);
+        c->next++;
+        put_chunk(c, event, len);
+        return;
+    }
+    len = sprintf(event, FRAME "{\"index\":0,\"delta\":{\"content\":\"#%d \"},\"logprobs\":null,"
                       "\"finish_reason\":null}],\"usage\":null}\n\n", c->next++);
     put_chunk(c, event, len);
 }
 
 static void put_end(Connection *c) {
     char event[512];
-    int len = sprintf(event, FRAME "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n");
-    put_chunk(c, event, len);
-    len = sprintf(event, FRAME "],\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":%d,\"total_tokens\":%d}}\n\n",
-                  c->tokens, c->tokens + 8);
-    put_chunk(c, event, len);
-    put_chunk(c, "data: [DONE]\n\n", 14);
+    int len;
+    if (c->is_response) {
+        len = sprintf(event, NAMED("completed")
+                      "\"response\":{\"id\":\"resp_bench\",\"status\":\"completed\",\"model\":\"bench\","
+                      "\"incomplete_details\":null,\"output\":[],"
+                      "\"usage\":{\"input_tokens\":8,\"output_tokens\":%d,\"total_tokens\":%d}}}\n\n", c->next, c->tokens, c->tokens + 8);
+        put_chunk(c, event, len);
+    } else {
+        len = sprintf(event, FRAME "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n");
+        put_chunk(c, event, len);
+        len = sprintf(event, FRAME "],\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":%d,\"total_tokens\":%d}}\n\n",
+                      c->tokens, c->tokens + 8);
+        put_chunk(c, event, len);
+        put_chunk(c, "data: [DONE]\n\n", 14);
+    }
     put(c, "0\r\n\r\n", 5);
     c->streaming = 0;
     open_streams--;
@@ -121,6 +142,7 @@ static void answer(Connection *c, const char *request) {
     c->delay_ms = c->next = 0;
     if (model) sscanf(model, "bench-n%d-d%d", &c->tokens, &c->delay_ms);
     c->streaming = 1;
+    c->is_response = strstr(request, "/responses ") != NULL;
     open_streams++;
     put(c, head, sizeof head - 1);
     c->due = now_us();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from flask import Flask
 from flask import Response
 from openai import AzureOpenAI
 from openai import OpenAI
+from pydantic import BaseModel
 
 from llm_stream import LLMStream
 from llm_stream.chat_request import ChatRequest
@@ -26,6 +28,10 @@ from .conftest import Event
 from .conftest import kinds_of
 from .conftest import of_kind
 from .conftest import text_of
+from .databases import SQLite
+from .test_budget import RUPEES
+from .test_budget import budget
+from .test_budget import spent
 
 MakeApp = Callable[..., Flask]
 JSON = dict[str, Any]
@@ -287,6 +293,36 @@ def test_figures_and_price_are_those_of_the_provider(make_app: MakeApp, upstream
         1000, 400, 100, 60,
     )  # fmt: skip
     assert record.cost == (600 * Decimal(1) + 400 * Decimal("0.5") + 100 * Decimal(2)) / 1_000_000
+
+
+class Formed(BaseModel):
+    a: int
+
+
+@pytest.mark.usefixtures("one_day")
+def test_budget_holds_and_what_was_not_used_comes_back(make_app: MakeApp, upstream: Upstream, tmp_path: Path) -> None:
+    ledger = SQLite(tmp_path)
+    app = make_app(api="responses", ledger_url=ledger.url, budgets=budget(day=15), **RUPEES)
+    upstream.answer("Hello", usage={"input_tokens": 1, "output_tokens": 6})
+    assert of_kind(ask(app), "done")["status"] == "completed"
+    assert spent(ledger) == 6
+    assert app.test_client().post("/llm/chat", json={"prompt": "hi"}).status_code == 402
+    assert len(upstream.requests) == 1
+
+
+def test_form_of_an_answer_is_asked_for_and_checked(make_app: MakeApp, upstream: Upstream) -> None:
+    app = make_app(api="responses")
+
+    @app.get("/formed")
+    def formed() -> Response:
+        return llm_of(app).respond(prompt="hi", schema=Formed)
+
+    upstream.answer('{"a"', ": 1}")
+    assert of_kind(ask(app, "/formed"), "done")["status"] == "completed"
+    format = upstream.requests[0].json["text"]["format"]
+    assert (format["type"], set(format) >= {"name", "schema"}) == ("json_schema", True)
+    upstream.answer('{"b": 1}')
+    assert of_kind(ask(app, "/formed"), "failure")["code"] == "invalid_output"
 
 
 def test_tool_runs_and_reasoning_goes_back_with_its_step(make_app: MakeApp, upstream: Upstream) -> None:
