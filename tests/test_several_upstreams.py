@@ -111,6 +111,14 @@ def test_price_of_a_model_is_found_under_either_name(first: Upstream, second: Up
     assert record_of(server, server.events())["cost"] == "1"
 
 
+def test_upstream_is_asked_by_its_own_api(first: Upstream, second: Upstream, serve: Serve) -> None:
+    server = started(serve, table(first, second, api="responses"), retries=0)
+    first.answer(status=500)
+    assert text_of(server.events()) == "second"
+    assert (first.request(0).path, second.request(0).path) == ("/v1/responses", "/v1/chat/completions")
+    assert text_of(server.events()) == "first"
+
+
 # The breaker
 
 
