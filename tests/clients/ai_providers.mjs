@@ -56,6 +56,22 @@ const commands = {
         return { ...seen, usage: numbers(await result.totalUsage), finishReason: await result.finishReason };
     },
 
+    /** Leave after the first piece. */
+    async stop(asked) {
+        const leaving = new AbortController();
+        const result = streamText({ ...question(asked)[0], abortSignal: leaving.signal, onError() {} });
+        for await (const piece of result.textStream) {
+            leaving.abort();
+            return piece;
+        }
+    },
+
+    /** The same question twice, with the same key. */
+    async again({ url, provider, key }) {
+        const asked = { model: modelOf(provider, url), prompt: "hi", headers: { "Idempotency-Key": key } };
+        return [(await generateText(asked)).text, (await generateText(asked)).text];
+    },
+
     async object({ url, provider }) {
         const schema = z.object({ degrees: z.number() });
         const { object, usage } = await generateObject({ model: modelOf(provider, url), prompt: "hi", schema });

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
+from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import PATIENCE_S
 from ..conftest import Server
 from ..here import Here
 from ..node import SCRIPTS
@@ -18,6 +21,8 @@ from .test_structured_node import PACKAGES
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
 from .turns import ran_here
+from .turns import reasoning_came_back
+from .turns import reasons_and_calls
 from .turns import says
 from .turns import sent_back
 from .turns import was_asked_once
@@ -145,3 +150,29 @@ def test_responses_of_a_server_that_runs_its_own_tool(
     assert (answer.get("error"), answer["text"], answer["called"]) == (None, "Found.", [])
     assert answer["sources"] == ["https://example.com/a"]
     ran_here(upstream)
+
+
+@pytest.mark.parametrize("provider", ["chat", "compatible", "responses"])
+def test_stop_closes_the_upstream(client: Node, server: Server, upstream: Upstream, provider: str) -> None:
+    upstream.answer("Hel", Stall())
+    assert client("stop", url=server.url, provider=provider) == "Hel"
+    assert upstream.request(0).left.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("provider", ["chat", "compatible", "responses"])
+def test_resume_by_an_idempotency_key(client: Node, server: Server, upstream: Upstream, provider: str) -> None:
+    says(upstream, "Hel", "lo")
+    assert client("again", url=server.url, provider=provider, key=str(uuid4())) == ["Hello", "Hello"]
+    was_asked_once(upstream)
+
+
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("command", ["generate", "stream"])
+def test_responses_bring_the_reasoning_back(
+    client: Node, server: Server, upstream: Upstream, command: str, store: bool
+) -> None:
+    """By references to what is kept, or by whole items."""
+    options = {"store": store, "forceReasoning": True, "include": ["reasoning.encrypted_content"]}
+    reasons_and_calls(upstream)
+    assert client(command, url=server.url, provider="responses", options=options)["text"] == "7 degrees."
+    reasoning_came_back(upstream)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import PATIENCE_S
 from ..conftest import Server
 from ..here import Here
 from ..programs import Program
+from .scripts import reasoning
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
 from .turns import ran_here
+from .turns import reasoning_came_back
+from .turns import reasons_and_calls
 from .turns import says
 from .turns import sent_back
 from .turns import was_asked_once
@@ -142,3 +148,31 @@ def test_responses_of_a_server_that_runs_its_own_tool(
 ) -> None:
     assert client(command, url=searching.url, api="responses")["text"] == "Found."
     ran_here(upstream)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_stop_closes_the_upstream(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    upstream.answer("Hel", Stall())
+    assert client("stop", url=server.url, api=api) == "Hel"
+    assert upstream.request(0).left.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_resume_by_an_idempotency_key(client: Program, server: Server, upstream: Upstream, api: str) -> None:
+    says(upstream, "Hel", "lo")
+    assert client("again", url=server.url, api=api, key=str(uuid4())) == ["Hello", "Hello"]
+    was_asked_once(upstream)
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_responses_reasoning(client: Program, server: Server, upstream: Upstream, command: str) -> None:
+    upstream.answer(reasoning("Hm, "), reasoning("well."), "Yes.")
+    answer = client(command, url=server.url, api="responses")
+    assert (answer["text"], answer["reasoning"]) == ("Yes.", "Hm, well.")
+
+
+@pytest.mark.parametrize("command", ["agent", "agent_stream"])
+def test_responses_bring_the_reasoning_back(client: Program, server: Server, upstream: Upstream, command: str) -> None:
+    reasons_and_calls(upstream)
+    assert client(command, url=server.url, api="responses")["text"] == "7 degrees."
+    reasoning_came_back(upstream)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
+from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import PATIENCE_S
 from ..conftest import Server
 from ..here import Here
 from ..programs import Program
+from .scripts import reasoning
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
 from .turns import ran_here
 from .turns import says
 from .turns import sent_back
+from .turns import usage
 from .turns import was_asked_once
 
 USED = [100, 20, 40]
@@ -84,3 +89,21 @@ def test_responses_of_a_server_that_runs_its_own_tool(
 ) -> None:
     assert client(command, url=searching.url)["text"] == "Found."
     ran_here(upstream)
+
+
+def test_stop_closes_the_upstream(client: Program, server: Server, upstream: Upstream) -> None:
+    upstream.answer("Hel", Stall())
+    assert client("stop", url=server.url) == "Hel"
+    assert upstream.request(0).left.wait(PATIENCE_S)
+
+
+def test_resume_by_an_idempotency_key(client: Program, server: Server, upstream: Upstream) -> None:
+    says(upstream, "Hel", "lo")
+    assert client("again", url=server.url, key=str(uuid4())) == ["Hello", "Hello"]
+    was_asked_once(upstream)
+
+
+def test_reasoning_is_kept_apart(client: Program, server: Server, upstream: Upstream) -> None:
+    upstream.answer(reasoning("Hm, "), reasoning("well."), "Yes.", usage=usage(100, 20, 40))
+    answer = client("ask", url=server.url)
+    assert (answer["text"], answer["reasoning"]) == ("Yes.", "Hm, well.")

@@ -8,6 +8,8 @@ from llm_stream.testing import Upstream
 
 from ..calling import call
 from ..calling import calling
+from ..calling import fragment
+from .scripts import reasoning
 
 MODEL = "gpt-4o-mini"
 SETTINGS = {"models": [MODEL], "retries": 0, "disconnect_grace_s": 0.5, "max_streams_per_owner": 100}
@@ -34,7 +36,20 @@ def calls_and_says(upstream: Upstream) -> None:
     upstream.answer("7 deg", "rees.", usage=usage(200, 10))
 
 
-def sent_back(upstream: Upstream, question: str = "hi") -> None:
+def reasons_and_calls(upstream: Upstream) -> None:
+    """A model whose provider wants its reasoning back with the tool's result."""
+    thinking = [reasoning("Hm, "), reasoning("well.")]
+    made = call("weather", id="call_1", city="Bonn")
+    upstream.answer(*thinking, fragment({"tool_calls": [made]}), finish_reason="tool_calls")
+    upstream.answer("7 degrees.")
+
+
+def reasoning_came_back(upstream: Upstream) -> None:
+    sent_back(upstream)
+    assert upstream.requests[1].json["messages"][-2]["reasoning_content"] == "Hm, well."
+
+
+def sent_back(upstream: Upstream) -> None:
     """The model was asked twice, and the second time with its call and the result. Nothing was bought twice."""
     assert len(upstream.requests) == 2
     assert not upstream.waiting

@@ -25,10 +25,10 @@ def model_of(url, api):
     return {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}[api](MODEL, openai_client=client)
 
 
-def agent_of(url, api, tools=False):
+def agent_of(url, api, tools=False, **more):
     """Over chat completions a stream's usage is asked for, as everywhere."""
     called.clear()
-    settings = ModelSettings(include_usage=True) if api == "chat" else ModelSettings()
+    settings = ModelSettings(include_usage=True if api == "chat" else None, **more)
     options = {"instructions": "Be brief.", "model_settings": settings, "tools": [weather] if tools else []}
     return Agent("helper", model=model_of(url, api), **options)
 
@@ -39,6 +39,9 @@ def shown(result):
         "text": result.final_output,
         "called": called[:],
         "items": [item.type for item in result.new_items],
+        "reasons": [
+            part.text for item in result.new_items if item.type == "reasoning_item" for part in item.raw_item.summary
+        ],
         "usage": [usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens],
         "cached": usage.input_tokens_details.cached_tokens,
         "reasoning": usage.output_tokens_details.reasoning_tokens,
@@ -56,6 +59,21 @@ async def stream(url, api, tools=False):
         if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
             deltas.append(event.data.delta)
     return shown(result) | {"deltas": deltas}
+
+
+async def stop(url, api):
+    """Leave after the first piece."""
+    result = Runner.run_streamed(agent_of(url, api), "hi")
+    async for event in result.stream_events():
+        if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+            result.cancel()
+            return event.data.delta
+
+
+async def again(url, api, key):
+    """The same question twice, with the same key."""
+    agent = agent_of(url, api, extra_headers={"Idempotency-Key": key})
+    return [(await Runner.run(agent, "hi")).final_output for _ in range(2)]
 
 
 async def defaults():

@@ -21,7 +21,8 @@ def model_of(url, api, **options):
 
 
 def shown(message):
-    return {"text": message.text, "usage": message.usage_metadata, "id": message.response_metadata.get("id")}
+    reasons = [block.get("reasoning", "") for block in message.content_blocks if block["type"] == "reasoning"]
+    return {"text": message.text, "usage": message.usage_metadata, "reasoning": "".join(reasons)}
 
 
 def ask(url, api, **options):
@@ -34,6 +35,20 @@ def stream(url, api, **options):
     for piece in pieces[1:]:
         whole += piece
     return shown(whole) | {"pieces": [piece.text for piece in pieces if piece.text]}
+
+
+def stop(url, api):
+    """Leave after the first piece."""
+    pieces = model_of(url, api).stream("hi")
+    text = next(piece.text for piece in pieces if piece.text)
+    pieces.close()
+    return text
+
+
+def again(url, api, key):
+    """The same question twice, with the same key."""
+    model = model_of(url, api, default_headers={"Idempotency-Key": key})
+    return [model.invoke("hi").text for _ in range(2)]
 
 
 def calls(url, api):

@@ -17,7 +17,9 @@ def numbers(usage):
 
 def ask(url):
     answer = litellm.completion(messages=HI, **at(url))
-    return {"text": answer.choices[0].message.content, "usage": numbers(answer.usage)}
+    message = answer.choices[0].message
+    reasoning = getattr(message, "reasoning_content", None)
+    return {"text": message.content, "usage": numbers(answer.usage), "reasoning": reasoning}
 
 
 def stream(url):
@@ -34,6 +36,20 @@ def tool_round(url):
     result = {"role": "tool", "tool_call_id": call.id, "content": "7 degrees"}
     answer = litellm.completion(messages=[*HI, called, result], tools=tools, **at(url))
     return {"text": answer.choices[0].message.content, "called": [call.function.name, call.function.arguments]}
+
+
+def stop(url):
+    """Leave after the first piece."""
+    pieces = litellm.completion(messages=HI, stream=True, **at(url))
+    text = next(piece.choices[0].delta.content for piece in pieces if piece.choices[0].delta.content)
+    pieces.completion_stream.close()
+    return text
+
+
+def again(url, key):
+    """The same question twice, with the same key."""
+    asked = {"messages": HI, "extra_headers": {"Idempotency-Key": key}} | at(url)
+    return [litellm.completion(**asked).choices[0].message.content for _ in range(2)]
 
 
 def failed(url):
