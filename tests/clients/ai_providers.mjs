@@ -56,6 +56,18 @@ const commands = {
         return { ...seen, usage: numbers(await result.totalUsage), finishReason: await result.finishReason };
     },
 
+    /** A call of the server's that needs approval: the next turn brings the decision. */
+    async decide({ url, approved }) {
+        const asked = { model: modelOf("responses", url), maxRetries: 0 };
+        const messages = [{ role: "user", content: "hi" }];
+        const first = await generateText({ ...asked, messages });
+        const { approvalId, toolCall } = first.content.find(({ type }) => type === "tool-approval-request");
+        const decision = { type: "tool-approval-response", approvalId, approved, providerExecuted: true };
+        messages.push(...first.response.messages, { role: "tool", content: [decision] });
+        const { text } = await generateText({ ...asked, messages });
+        return { text, asked: [toolCall.toolName, toolCall.input] };
+    },
+
     /** Leave after the first piece. */
     async stop(asked) {
         const leaving = new AbortController();

@@ -10,6 +10,8 @@ import pytest
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..calling import call
+from ..calling import calling
 from ..conftest import PATIENCE_S
 from ..conftest import Server
 from ..here import Here
@@ -18,6 +20,7 @@ from ..node import Node
 from ..node import node_folder
 from .scripts import reasoning
 from .test_structured_node import PACKAGES
+from .turns import MODEL
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
 from .turns import ran_here
@@ -25,6 +28,7 @@ from .turns import reasoning_came_back
 from .turns import reasons_and_calls
 from .turns import says
 from .turns import sent_back
+from .turns import text_in
 from .turns import was_asked_once
 
 both = pytest.mark.parametrize("provider", ["chat", "compatible"])
@@ -176,3 +180,32 @@ def test_responses_bring_the_reasoning_back(
     reasons_and_calls(upstream)
     assert client(command, url=server.url, provider="responses", options=options)["text"] == "7 degrees."
     reasoning_came_back(upstream)
+
+
+@pytest.fixture
+def deleting(upstream: Upstream) -> Iterator[tuple[Here, list[int]]]:
+    """A server whose model deletes a note, once somebody has allowed it."""
+    here, deleted = Here(upstream, models=[MODEL]), []
+
+    @here.llm.tool(needs_approval=True)
+    def delete_note(note: int) -> str:
+        deleted.append(note)
+        return "It is gone."
+
+    calling(upstream, call("delete_note", id="call_1", note=7))
+    upstream.answer("Done.")
+    yield here, deleted
+    here.close()
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_responses_with_a_call_that_needs_approval(
+    client: Node, deleting: tuple[Here, list[int]], upstream: Upstream, approved: bool
+) -> None:
+    here, deleted = deleting
+    answer = client("decide", url=here.url, approved=approved)
+    assert answer == {"text": "Done.", "asked": ["mcp.delete_note", {"note": 7}]}
+    assert deleted == ([7] if approved else [])
+    result = text_in(upstream.requests[1].json["messages"][-1]["content"])
+    assert ("It is gone." in result) is approved
+    ran_here(upstream)
