@@ -25,6 +25,7 @@ from ..events import Start
 from ..events import Status
 from ..events import Usage
 from . import Wire
+from . import sse
 from .answer import fields_of
 from .openai import BROKEN_OFF
 from .openai import STOPPED
@@ -158,6 +159,10 @@ class ResponsesWire(Wire):
         self._starting_after = starting_after
         self._delta: tuple[object, bytes, bytes] | None = None
         self.is_over = False
+
+    def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
+        """A client that comes back may have to wait for the next event, and has no headers before the first byte."""
+        return sse.HEARTBEAT if self._starting_after >= 0 else b""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
         frames: list[bytes] = []
