@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -22,7 +20,6 @@ from llm_stream.testing import Upstream
 
 from ..conftest import Server
 from ..conftest import eventually
-from ..proxy import Proxy
 from .scripts import chunk
 from .scripts import reasoning
 from .turns import MODEL
@@ -246,35 +243,6 @@ def test_responses_delete(client: OpenAI, upstream: Upstream) -> None:
         client.responses.retrieve(response.id)
     with pytest.raises(openai.BadRequestError):
         asked(client, previous_response_id=response.id)
-
-
-@pytest.mark.parametrize("background", [False, True])
-def test_responses_resume_in_the_middle_of_a_sentence(server: Server, upstream: Upstream, background: bool) -> None:
-    gate = Gate()
-    upstream.answer("Half a ", "sentence", gate, " and ", "the rest.")
-    with Proxy(server.port) as proxy, client_at(proxy.url) as client:
-        seen = []
-        with pytest.raises((openai.APIConnectionError, httpx2.TransportError)):
-            for event in asked(client, stream=True, background=background):
-                seen.append(event)
-                if text_of(seen) == "Half a sentence":
-                    proxy.cut()
-        id, number = seen[0].response.id, seen[-1].sequence_number
-        rest = client.responses.retrieve(id, stream=True, starting_after=number)
-        gate.open()
-        seen += rest
-    assert text_of(seen) == seen[-1].response.output_text == "Half a sentence and the rest."
-    assert [event.sequence_number for event in seen] == list(range(len(seen)))
-    was_asked_once(upstream)
-    assert server.record(id.removeprefix("resp_"))["status"] == "completed"
-
-
-def test_responses_resume_by_an_idempotency_key(client: OpenAI, upstream: Upstream) -> None:
-    says(upstream, "Hel", "lo")
-    key = {"Idempotency-Key": str(uuid.uuid4())}
-    first = list(asked(client, stream=True, extra_headers=key))
-    assert list(asked(client, stream=True, extra_headers=key)) == first
-    was_asked_once(upstream)
 
 
 def test_responses_incomplete(client: OpenAI, upstream: Upstream) -> None:
