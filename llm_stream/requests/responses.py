@@ -75,12 +75,17 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     left_out: Sequence[str]
 
 
-class _Tool(msgspec.Struct):
-    type: Literal["function"]
+class _Tool(msgspec.Struct, tag_field="type", tag="function"):
     name: Annotated[str, msgspec.Meta(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+
+class _ServersTools(msgspec.Struct, tag_field="type", tag="mcp"):
+    """How a client may name the tools that run here. They are offered anyway, but some clients then take approvals."""
+
+    server_label: Literal["llm_stream"]
 
 
 class _Text(msgspec.Struct):
@@ -104,7 +109,7 @@ class _Used(msgspec.Struct):
     max_output_tokens: Count | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    tools: Annotated[list[_Tool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[_Tool | _ServersTools], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     text: _Text | None = None
@@ -140,7 +145,7 @@ def from_body(
         model=default_model if parsed.model is None else check_model(parsed.model, settings, default_model),
         max_output_tokens=min(parsed.max_output_tokens or settings.max_output_tokens, settings.max_output_tokens),
         temperature=parsed.temperature,
-        tools=[_chat_tool(tool) for tool in parsed.tools or ()] or None,
+        tools=[_chat_tool(tool) for tool in parsed.tools or () if isinstance(tool, _Tool)] or None,
         options=_options(parsed),
         key=key_of(key),
         approvals=approvals,
