@@ -22,7 +22,6 @@ from .clients.scripts import reasoning
 from .conftest import PATIENCE_S
 from .conftest import Server
 from .open_responses import answered
-from .open_responses import ask
 from .open_responses import check_events
 from .open_responses import check_response
 from .open_responses import read
@@ -263,51 +262,3 @@ def test_response_in_the_background(site: Server, model: Upstream) -> None:
     kept = httpx2.get(url, timeout=PATIENCE_S).json()
     check_response(kept)
     assert kept == events[-1]["response"]
-
-
-def refused(answer: httpx2.Response, status: int = 400) -> dict[str, Any]:
-    """An error in OpenAI's form."""
-    assert answer.status_code == status, answer.text
-    error: dict[str, Any] = answer.json()["error"]
-    assert {"message", "type", "param", "code"} <= set(error)
-    assert isinstance(error["message"], str) and isinstance(error["type"], str)
-    return error
-
-
-@pytest.mark.parametrize(
-    ("body", "named"),
-    [
-        ({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "tools"),
-        ({"tools": [{"type": "web_search", "external_web_access": False}]}, "tools"),
-        ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input"),
-        ({"input": [message("robot", "hi")]}, "input"),
-        ({"previous_response_id": "resp_unknown"}, "previous_response_id"),
-        ({"conversation": "conv_1"}, "conversation"),
-        ({"top_logprobs": 3}, "top_logprobs"),
-    ],
-)
-def test_what_is_not_done_is_refused_by_name(site: Server, model: Upstream, body: dict[str, Any], named: str) -> None:
-    error = refused(ask(site, **body))
-    assert named in str(error["param"]) or named in error["message"]
-    assert not model.requests
-
-
-@pytest.mark.parametrize("path", ["responses/compact", "responses/input_tokens", "conversations", "embeddings"])
-def test_what_is_not_there_is_not_found(site: Server, model: Upstream, path: str) -> None:
-    url = f"{site.url}/llm/v1/{path}"
-    answer = httpx2.post(url, json={"model": "openai/gpt-4o-mini", "input": "hi"}, timeout=PATIENCE_S)
-    assert answer.status_code in (404, 405)
-    refused(answer, answer.status_code)
-    assert not model.requests
-
-
-def test_web_socket_is_not_there(site: Server) -> None:
-    asked = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "eA==",
-    }
-    answer = httpx2.get(f"{site.url}/llm/v1/responses", headers=asked, timeout=PATIENCE_S)
-    assert answer.status_code in (400, 404, 405)
-    refused(answer, answer.status_code)

@@ -119,3 +119,19 @@ def searching(upstream: Upstream) -> Iterator[Here]:
     upstream.answer("Found.")
     yield here
     here.close()
+
+
+@pytest.fixture
+def deleting(upstream: Upstream) -> Iterator[tuple[Here, list[int]]]:
+    """A server whose model deletes a note, once somebody has allowed it."""
+    here, deleted = Here(upstream, models=["gpt-4o-mini"]), []
+
+    @here.llm.tool(needs_approval=True)
+    def delete_note(note: int) -> str:
+        deleted.append(note)
+        return "It is gone."
+
+    calling(upstream, call("delete_note", id="call_1", note=7))
+    upstream.answer("Done.")
+    yield here, deleted
+    here.close()

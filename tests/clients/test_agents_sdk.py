@@ -165,3 +165,14 @@ def test_responses_bring_the_reasoning_back(client: Program, server: Server, ups
     reasons_and_calls(upstream)
     assert client(command, url=server.url, api="responses", tools=True)["text"] == "7 degrees."
     reasoning_came_back(upstream)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_responses_with_a_call_that_needs_approval(
+    client: Program, deleting: tuple[Here, list[int]], upstream: Upstream, approved: bool
+) -> None:
+    here, deleted = deleting
+    answer = client("decide", url=here.url, approved=approved)
+    assert answer == {"text": "Done.", "asked": ["delete_note", '{"note": 7}']}
+    assert deleted == ([7] if approved else [])
+    ran_here(upstream)

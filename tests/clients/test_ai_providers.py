@@ -10,8 +10,6 @@ import pytest
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
-from ..calling import call
-from ..calling import calling
 from ..conftest import PATIENCE_S
 from ..conftest import Server
 from ..here import Here
@@ -20,7 +18,6 @@ from ..node import Node
 from ..node import node_folder
 from .scripts import reasoning
 from .test_structured_node import PACKAGES
-from .turns import MODEL
 from .turns import SETTINGS as SETTINGS
 from .turns import calls_and_says
 from .turns import ran_here
@@ -180,22 +177,6 @@ def test_responses_bring_the_reasoning_back(
     reasons_and_calls(upstream)
     assert client(command, url=server.url, provider="responses", options=options)["text"] == "7 degrees."
     reasoning_came_back(upstream)
-
-
-@pytest.fixture
-def deleting(upstream: Upstream) -> Iterator[tuple[Here, list[int]]]:
-    """A server whose model deletes a note, once somebody has allowed it."""
-    here, deleted = Here(upstream, models=[MODEL]), []
-
-    @here.llm.tool(needs_approval=True)
-    def delete_note(note: int) -> str:
-        deleted.append(note)
-        return "It is gone."
-
-    calling(upstream, call("delete_note", id="call_1", note=7))
-    upstream.answer("Done.")
-    yield here, deleted
-    here.close()
 
 
 @pytest.mark.parametrize("approved", [True, False])

@@ -1,6 +1,7 @@
 """OpenAI's Agents SDK, which asks by the Responses API unless it is told otherwise."""
 
 from agents import Agent
+from agents import HostedMCPTool
 from agents import ModelSettings
 from agents import OpenAIChatCompletionsModel
 from agents import OpenAIResponsesModel
@@ -88,6 +89,18 @@ async def continued(url):
     first = await Runner.run(agent, "hi")
     second = await Runner.run(agent, "and then?", previous_response_id=first.last_response_id)
     return [shown(first)["text"], shown(second)["text"]]
+
+
+async def decide(url, approved):
+    """A call of the server's that needs approval interrupts the run: its tools are an MCP server to the SDK."""
+    ours = {"type": "mcp", "server_label": "llm_stream", "server_url": url, "require_approval": "always"}
+    agent = Agent("helper", model=model_of(url, "responses"), tools=[HostedMCPTool(tool_config=ours)])
+    first = await Runner.run(agent, "hi")
+    (question,) = first.interruptions
+    state = first.to_state()
+    (state.approve if approved else state.reject)(question)
+    second = await Runner.run(agent, state)
+    return {"text": second.final_output, "asked": [question.raw_item.name, question.raw_item.arguments]}
 
 
 async def failed(url, api):
