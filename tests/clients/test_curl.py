@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -144,3 +146,31 @@ def test_sources_are_events(curl: Curl) -> None:
 
 def test_data_is_an_event(curl: Curl) -> None:
     assert of_kind(curl.events("/agent"), "data") == DATA
+
+
+def test_responses_stream_from_any_number(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
+    whole = curl("/llm/v1/responses", "--json", '{"input": "hi", "stream": true}')
+    events = responses_events(whole)
+    assert "".join(event.get("delta", "") for event in events) == "".join(AWKWARD)
+    url = f"/llm/v1/responses/{events[0]['response']['id']}"
+    assert responses_events(curl(f"{url}?stream=true&starting_after=5")) == events[6:]
+    assert json.loads(curl(url)) == events[-1]["response"]
+    assert len(upstream.requests) == 1
+
+
+def responses_events(body: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: ")]
+
+
+def test_offset_reads_on(curl: Curl, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
+    url = json.loads(curl("/llm/streams", "--json", '{"prompt": "hi"}'))["url"]
+    messages: list[dict[str, Any]] = []
+    offset = "-1"
+    while not messages or messages[-1]["type"] != "done":
+        head, _, body = curl(f"{url}?offset={offset}&live=long-poll", "-i").partition(b"\r\n\r\n")
+        offset = re.findall(r"(?i)stream-next-offset: (\S+)", head.decode())[0]
+        messages += json.loads(body)
+    assert "".join(message.get("text", "") for message in messages) == "".join(AWKWARD)
+    assert [message["sequence_number"] for message in messages] == list(range(1, len(messages) + 1))

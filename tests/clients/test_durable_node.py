@@ -72,7 +72,7 @@ def assert_whole(messages: list[dict[str, Any]], text: str) -> None:
 
 
 @pytest.mark.parametrize("live", LIVE)
-def test_answer_is_followed_to_its_end(client: Node, server: Server, upstream: Upstream, live: Any) -> None:
+def test_text_is_followed_to_its_end(client: Node, server: Server, upstream: Upstream, live: Any) -> None:
     gate = Gate()
     upstream.answer(*AWKWARD, gate, "end")
     following = Following(client, server.url + server.post("/llm/streams").json()["url"], live=live)
@@ -82,9 +82,7 @@ def test_answer_is_followed_to_its_end(client: Node, server: Server, upstream: U
 
 
 @pytest.mark.parametrize("live", ["long-poll", True])
-def test_lost_connection_is_resumed_by_the_client_itself(
-    client: Node, server: Server, upstream: Upstream, live: Any
-) -> None:
+def test_resume_by_the_client_itself(client: Node, server: Server, upstream: Upstream, live: Any) -> None:
     gates = [Gate(), Gate()]
     upstream.answer("one ", gates[0], "two ", gates[1], "three")
     with Proxy(server.port) as proxy:
@@ -97,9 +95,7 @@ def test_lost_connection_is_resumed_by_the_client_itself(
     assert len(upstream.requests) == 1
 
 
-def test_event_stream_that_is_cut_is_resumed_from_the_saved_offset(
-    client: Node, server: Server, upstream: Upstream
-) -> None:
+def test_resume_of_an_event_stream_from_the_saved_offset(client: Node, server: Server, upstream: Upstream) -> None:
     """The client reconnects where an event stream ends. Where one breaks off, it tells the app."""
     gates = [Gate(), Gate()]
     upstream.answer("one ", gates[0], "two ", gates[1], "three")
@@ -118,7 +114,7 @@ def test_event_stream_that_is_cut_is_resumed_from_the_saved_offset(
 
 
 @pytest.mark.parametrize("live", LIVE)
-def test_saved_offset_resumes_in_another_session(client: Node, server: Server, upstream: Upstream, live: Any) -> None:
+def test_offset_resumes_in_another_session(client: Node, server: Server, upstream: Upstream, live: Any) -> None:
     gate = Gate()
     upstream.answer("one ", gate, "two")
     url = server.url + server.post("/llm/streams").json()["url"]
@@ -131,7 +127,7 @@ def test_saved_offset_resumes_in_another_session(client: Node, server: Server, u
     assert len(upstream.requests) == 1
 
 
-def test_what_is_there_is_read_without_waiting(client: Node, server: Server, upstream: Upstream) -> None:
+def test_offset_reads_what_is_there_without_waiting(client: Node, server: Server, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer("one ", gate, "two")
     url = server.url + server.post("/llm/streams").json()["url"]
@@ -150,5 +146,5 @@ def test_what_is_there_is_read_without_waiting(client: Node, server: Server, ups
     }
 
 
-def test_unknown_stream_is_refused(client: Node, server: Server) -> None:
+def test_error_for_an_unknown_stream(client: Node, server: Server) -> None:
     assert client("refused", url=f"{server.url}/llm/streams/unknown") == {"status": 404}

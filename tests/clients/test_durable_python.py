@@ -69,7 +69,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("live", LIVE)
-def test_answer_is_followed_to_its_end(server: Server, upstream: Upstream, live: str) -> None:
+def test_text_is_followed_to_its_end(server: Server, upstream: Upstream, live: str) -> None:
     upstream.answer(*AWKWARD)
     reader = Reader(server.url + server.post("/llm/streams").json()["url"], live)
     reader.read()
@@ -77,7 +77,7 @@ def test_answer_is_followed_to_its_end(server: Server, upstream: Upstream, live:
 
 
 @pytest.mark.parametrize("live", LIVE)
-def test_lost_connection_is_resumed_by_the_offset(server: Server, upstream: Upstream, live: str) -> None:
+def test_resume_by_the_offset(server: Server, upstream: Upstream, live: str) -> None:
     gates = [Gate(), Gate()]
     upstream.answer("one ", gates[0], "two ", gates[1], "three")
     with Proxy(server.port) as proxy:
@@ -99,7 +99,7 @@ def test_lost_connection_is_resumed_by_the_offset(server: Server, upstream: Upst
     assert len(upstream.requests) == 1
 
 
-def test_saved_offset_resumes_in_another_session_and_mode(server: Server, upstream: Upstream) -> None:
+def test_offset_resumes_in_another_session_and_mode(server: Server, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer("one ", gate, "two")
     url = server.url + server.post("/llm/streams").json()["url"]
@@ -111,7 +111,7 @@ def test_saved_offset_resumes_in_another_session_and_mode(server: Server, upstre
     second.assert_whole("one two")
 
 
-def test_what_is_there_is_read_without_waiting(server: Server, upstream: Upstream) -> None:
+def test_offset_reads_what_is_there_without_waiting(server: Server, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer("one ", gate, "two")
     url = server.url + server.post("/llm/streams").json()["url"]
@@ -122,7 +122,7 @@ def test_what_is_there_is_read_without_waiting(server: Server, upstream: Upstrea
 
 
 @pytest.mark.parametrize("live", LIVE)
-def test_asyncio_reads_it_too(server: Server, upstream: Upstream, live: Any) -> None:
+def test_text_by_asyncio(server: Server, upstream: Upstream, live: Any) -> None:
     upstream.answer(*AWKWARD)
     url = server.url + server.post("/llm/streams").json()["url"]
 
@@ -138,6 +138,6 @@ def test_asyncio_reads_it_too(server: Server, upstream: Upstream, live: Any) -> 
     assert text_of(asyncio.run(read())) == "".join(AWKWARD)
 
 
-def test_unknown_stream_is_refused(server: Server) -> None:
+def test_error_for_an_unknown_stream(server: Server) -> None:
     with pytest.raises(durable_streams.StreamNotFoundError):
         durable_streams.stream(f"{server.url}/llm/streams/unknown", offset="-1", live=False)

@@ -165,3 +165,34 @@ def test_sources_are_events(events: Callable[..., list[Event]]) -> None:
 
 def test_data_is_an_event(events: Callable[..., list[Event]]) -> None:
     assert of_kind(events("/agent"), "data") == DATA
+
+
+def test_responses_have_a_name_for_each_event(connect: Any, server: Server, upstream: Upstream) -> None:
+    upstream.answer(*AWKWARD)
+    with connect("POST", f"{server.url}/llm/v1/responses", json={"input": "hi", "stream": True}) as source:
+        events = [(event.event, json.loads(event.data)) for event in source]
+    assert all(name == data["type"] for name, data in events)
+    assert "".join(data.get("delta", "") for _, data in events) == "".join(AWKWARD)
+    id = events[0][1]["response"]["id"]
+    with connect("GET", f"{server.url}/llm/v1/responses/{id}?stream=true&starting_after=5") as source:
+        assert [json.loads(event.data) for event in source] == [data for _, data in events[6:]]
+
+
+def test_offset_is_in_the_control_events(connect: Any, server: Server, upstream: Upstream) -> None:
+    gate = Gate()
+    upstream.answer("one ", gate, "two")
+    url = server.url + server.post("/llm/streams").json()["url"]
+    seen: list[dict[str, Any]] = []
+    with connect("GET", f"{url}?offset=-1&live=sse") as source:
+        for event in source:
+            data = json.loads(event.data)
+            if event.event == "data":
+                seen += data
+            elif seen[-1:] and seen[-1]["type"] == "delta":
+                offset = data["streamNextOffset"]
+                break
+    gate.open()
+    with connect("GET", f"{url}?offset={offset}&live=sse") as source:
+        seen += [message for event in source if event.event == "data" for message in json.loads(event.data)]
+    assert "".join(message.get("text", "") for message in seen) == "one two"
+    assert [message["sequence_number"] for message in seen] == list(range(1, len(seen) + 1))

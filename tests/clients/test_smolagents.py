@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -45,3 +46,15 @@ def test_tools_in_an_agent(client: Program, server: Server, upstream: Upstream, 
     assert answer == {"text": "7 degrees.", "called": ["Bonn"], "usage": [300, 30]}
     assert len(upstream.requests) == 2
     assert "7 degrees" in text_in(upstream.requests[1].json["messages"][-1]["content"])
+
+
+def test_error_has_its_status(client: Program, server: Server, upstream: Upstream) -> None:
+    upstream.answer(status=400)
+    assert client("failed", url=server.url) == {"type": "BadRequestError", "status": 400}
+    was_asked_once(upstream)
+
+
+def test_resume_by_an_idempotency_key(client: Program, server: Server, upstream: Upstream) -> None:
+    says(upstream, "Hel", "lo")
+    assert client("again", url=server.url, key=str(uuid4())) == ["Hello", "Hello"]
+    was_asked_once(upstream)
