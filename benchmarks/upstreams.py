@@ -14,6 +14,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ STALL_S = 10.0
 STALLS = 0.02
 HEDGE_AFTER_S = 0.36
 
+CLIENT = httpx2.Client(timeout=60, limits=httpx2.Limits(max_connections=None))
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -47,10 +50,14 @@ def free_port() -> int:
 @contextmanager
 def serving(upstreams: dict[str, str], **settings: Any) -> Iterator[str]:
     """The URL of a server that asks these upstreams, in this order."""
-    port = free_port()
+    port, folder = free_port(), tempfile.TemporaryDirectory()
     table = {name: {"base_url": url, "key_variable": "SOME_KEY", "models": ["m"]} for name, url in upstreams.items()}
     settings = {"upstreams": table, "model": "m", "max_streams_per_owner": 1000, **settings}
-    environment = os.environ | {"PORT": str(port), "SOME_KEY": "none", "LLM_STREAM_LEDGER_URL": "sqlite://"}
+    environment = os.environ | {
+        "PORT": str(port),
+        "SOME_KEY": "none",
+        "LLM_STREAM_LEDGER_URL": f"sqlite:///{folder.name}/usage.db",
+    }
     for name, value in settings.items():
         environment[f"LLM_STREAM_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
     command = [str(Path(sys.executable).parent / "gunicorn"), "-c", "gunicorn.conf.py", "wsgi:app"]
@@ -58,16 +65,19 @@ def serving(upstreams: dict[str, str], **settings: Any) -> Iterator[str]:
     try:
         url = f"http://127.0.0.1:{port}/llm"
         while not _answers(url):
+            if server.poll() is not None:
+                raise RuntimeError("the server did not start")
             sleep(0.05)
         yield url
     finally:
         server.kill()
         server.wait()
+        folder.cleanup()
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz").is_success
+        return httpx2.get(f"{url}/v1/models").is_success
     except httpx2.TransportError:
         return False
 
@@ -75,7 +85,7 @@ def _answers(url: str) -> bool:
 def first_token(url: str) -> float:
     """Seconds until the first delta. Reads on to the end."""
     began, seen = monotonic(), None
-    with httpx2.stream("GET", f"{url}/chat?prompt=hi", timeout=60) as response:
+    with CLIENT.stream("GET", f"{url}/chat?prompt=hi") as response:
         for line in response.iter_lines():
             if seen is None and line == "event: delta":
                 seen = monotonic() - began
