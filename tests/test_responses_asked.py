@@ -439,3 +439,22 @@ def test_reader_brings_the_reasoning_back(make_app: MakeApp, upstream: Upstream)
         THOUGHT,
         {"type": "message", "role": "assistant", "content": "So."},
     ]
+
+
+def test_reader_of_this_api_brings_it_back_too(make_app: MakeApp, upstream: Upstream) -> None:
+    """Served by the same API that is asked: the provider's item is within ours."""
+    app = make_app(api="responses")
+    upstream.answer({"type": "response.output_item.done", "item": THOUGHT}, "So.")
+    client = app.test_client()
+    question = {"type": "message", "role": "user", "content": "hi"}
+    answer = client.post("/llm/v1/responses", json={"model": "scripted", "input": [question]}).json
+    upstream.answer("Yes.")
+    conversation = [question, *answer["output"], question]
+    then = client.post("/llm/v1/responses", json={"model": "scripted", "input": conversation})
+    assert then.status_code == 200, then.text
+    assert upstream.requests[1].json["input"] == [
+        question,
+        THOUGHT,
+        {"type": "message", "role": "assistant", "content": "So."},
+        question,
+    ]

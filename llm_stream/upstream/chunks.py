@@ -32,6 +32,7 @@ from .refusals import error_in_body
 from .refusals import is_error
 from .refusals import is_refusal
 from .source import Attempt
+from .text import Halves
 from .text import Said
 from .text import decode_json
 from .text import text_of
@@ -105,7 +106,7 @@ class ChunkDecoder:
         self._state = MessageState(room)
         self._citations = Citations()
         self._thoughts = Thoughts()
-        self._half = ""
+        self._halves = Halves()
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events of one payload. Raises `UpstreamError`."""
@@ -149,7 +150,7 @@ class ChunkDecoder:
         if self.finish_reason and (state := self._state.event("".join(self._reasoning))):
             events.append(state)
         is_begun = self._has_deltas and attempt.upstream_model is not None
-        self._may_be_plain = is_begun and not self._half and not self._thoughts.are_open
+        self._may_be_plain = is_begun and not self._halves and not self._thoughts.are_open
         return events
 
     @property
@@ -187,7 +188,7 @@ class ChunkDecoder:
             text = whole(reasoning)
             events.append(Reasoning(text))
             self._reasoning.append(text)
-        if content and (text := self._joined(content)):
+        if content and (text := self._halves.joined(content)):
             events.append(Delta(text))
             self._text.append(text)
         if refusal := text_of(delta.get("refusal")):
@@ -201,7 +202,7 @@ class ChunkDecoder:
 
     def _missing_from(self, message: Mapping[str, Any]) -> list[Event]:
         """Events for the unsent part of a `message`, which holds the whole answer so far. Some servers stream so."""
-        self._half = ""
+        self._halves.clear()
         events: list[Event] = []
         thoughts, content = Thoughts().split(message, text_of(message.get("content")))
         if text := self._rest(self._reasoning, self._state.reasoning_in(message) or thoughts):
@@ -221,16 +222,6 @@ class ChunkDecoder:
             rest = "" if self._has_deltas else text
         said.append(rest)
         return rest
-
-    def _joined(self, text: str) -> str:
-        """Hold back half a UTF-16 pair at the end of a piece: some servers split text there."""
-        if self._half:
-            text, self._half = self._half + text, ""
-        elif text.isascii():
-            return text
-        if "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return whole(text)
 
     def _read_usage(self, chunk: Mapping[str, Any]) -> None:
         figures = _figures_in(chunk)

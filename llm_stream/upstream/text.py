@@ -62,7 +62,10 @@ class Halves:
 
     def joined(self, text: str) -> str:
         """What can be passed on when this piece has come."""
-        text, self._half = self._half + text, ""
+        if self._half:
+            text, self._half = self._half + text, ""
+        elif text.isascii():
+            return text
         if "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
         return whole(text)
