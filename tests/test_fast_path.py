@@ -88,7 +88,7 @@ def test_connection_serves_one_request_after_another(upstream: Upstream, serve: 
         upstream.answer(f"answer {n} ", *slowly(WORDS))
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
     for n in range(3):
-        text = reading.read_until("0\r\n\r\n")
+        text = reading.read_until("\r\n0\r\n\r\n")
         assert f"answer {n} " in text and "event: done" in text
         reading.received = b""
         if n < 2:
