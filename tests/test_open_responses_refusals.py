@@ -11,6 +11,7 @@ from llm_stream.testing import Upstream
 
 from .conftest import PATIENCE_S
 from .conftest import Server
+from .open_responses import answered
 from .open_responses import ask
 from .test_open_responses import message
 from .test_open_responses import model as model
@@ -51,6 +52,12 @@ def test_what_is_not_there_is_not_found(site: Server, model: Upstream, path: str
     assert answer.status_code in (404, 405)
     refused(answer, answer.status_code)
     assert not model.requests
+
+
+def test_input_items_are_not_kept_apart(site: Server, model: Upstream) -> None:
+    model.answer("Hello")
+    url = f"{site.url}/llm/v1/responses/{answered(site)['id']}/input_items"
+    refused(httpx2.get(url, timeout=PATIENCE_S), 404)
 
 
 def test_web_socket_is_not_there(site: Server) -> None:

@@ -56,6 +56,11 @@ const commands = {
         return await taken(clientAt(url).responses.retrieve(id, { stream: true, starting_after: after }));
     },
 
+    async streamHelperOf({ url, id }) {
+        const stream = clientAt(url).responses.stream({ response_id: id, starting_after: 2 });
+        return (await stream.finalResponse()).output_text;
+    },
+
     async cancel({ url, id }) {
         return (await clientAt(url).responses.cancel(id)).status;
     },

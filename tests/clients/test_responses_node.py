@@ -98,6 +98,13 @@ def test_responses_retrieve_stream(client: Node, server: Server, upstream: Upstr
     was_asked_once(upstream)
 
 
+def test_responses_retrieve_with_the_stream_helper(client: Node, server: Server, upstream: Upstream) -> None:
+    says(upstream, "Hel", "lo")
+    id = client("create", url=server.url, body={"background": True})["response"]["id"]
+    assert client("streamHelperOf", url=server.url, id=id) == "Hello"
+    was_asked_once(upstream)
+
+
 def test_responses_background_and_polling(client: Node, server: Server, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer("Hel", gate, "lo")
