@@ -28,15 +28,18 @@ function question({ url, provider, options = {} }) {
 }
 
 const numbers = (usage) => [usage.inputTokens, usage.outputTokens, usage.inputTokenDetails?.cacheReadTokens ?? 0];
+/** Of tools that run on the server. */
+const outputsOf = (parts) => parts.filter(({ type }) => type === "tool-result").map(({ output }) => output.output ?? output);
+
 const failed = (error) => ({ name: error.name, status: error.statusCode ?? null });
 
 const commands = {
     async generate(asked) {
         const [options, called] = question(asked);
         try {
-            const { text, totalUsage, steps, finishReason, sources, reasoningText } = await generateText(options);
+            const { text, totalUsage, steps, finishReason, sources, reasoningText, content } = await generateText(options);
             const seen = { steps: steps.length, finishReason, reasoning: reasoningText ?? "" };
-            return { text, called, usage: numbers(totalUsage), sources: sources.map(({ url }) => url), ...seen };
+            return { text, called, usage: numbers(totalUsage), sources: sources.map(({ url }) => url), results: outputsOf(content), ...seen };
         } catch (error) {
             return { error: failed(error) };
         }
@@ -44,11 +47,12 @@ const commands = {
 
     async stream(asked) {
         const [options, called] = question(asked);
-        const seen = { text: "", pieces: [], reasoning: "", sources: [], error: null, called };
+        const seen = { text: "", pieces: [], reasoning: "", sources: [], results: [], error: null, called };
         const result = streamText({ ...options, onError() {} });
         for await (const part of result.fullStream) {
             if (part.type === "text-delta") { seen.pieces.push(part.text); seen.text += part.text; }
             if (part.type === "reasoning-delta") seen.reasoning += part.text;
+            if (part.type === "tool-result" && part.providerExecuted) seen.results.push(part.output.output);
             if (part.type === "source") seen.sources.push(part.url);
             if (part.type === "error") seen.error = failed(part.error);
         }

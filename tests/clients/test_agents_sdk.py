@@ -176,3 +176,18 @@ def test_responses_with_a_call_that_needs_approval(
     assert answer == {"text": "Done.", "asked": ["delete_note", '{"note": 7}']}
     assert deleted == ([7] if approved else [])
     ran_here(upstream)
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_tool_results_of_the_server_are_shown(
+    client: Program, searching: Here, upstream: Upstream, command: str
+) -> None:
+    assert client(command, url=searching.url, api="responses")["results"] == ['["x"]']
+    ran_here(upstream)
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_sources_are_annotations(client: Program, searching: Here, upstream: Upstream, command: str) -> None:
+    answer = client(command, url=searching.url, api="responses")
+    assert answer["cited"] == ["https://example.com/a"]
+    ran_here(upstream)

@@ -190,3 +190,16 @@ def test_responses_with_a_call_that_needs_approval(
     result = text_in(upstream.requests[1].json["messages"][-1]["content"])
     assert ("It is gone." in result) is approved
     ran_here(upstream)
+
+
+@pytest.mark.parametrize("command", ["generate", "stream"])
+def test_tool_results_of_the_server_are_shown(client: Node, searching: Here, upstream: Upstream, command: str) -> None:
+    assert client(command, url=searching.url, provider="responses")["results"] == ['["x"]']
+    ran_here(upstream)
+
+
+@pytest.mark.parametrize("command", ["generate", "stream"])
+def test_sources_are_parts(client: Node, searching: Here, upstream: Upstream, command: str) -> None:
+    answer = client(command, url=searching.url, provider="responses")
+    assert answer["sources"] == ["https://example.com/a"]
+    ran_here(upstream)

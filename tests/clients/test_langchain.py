@@ -176,3 +176,11 @@ def test_responses_bring_the_reasoning_back(client: Program, server: Server, ups
     reasons_and_calls(upstream)
     assert client(command, url=server.url, api="responses")["text"] == "7 degrees."
     reasoning_came_back(upstream)
+
+
+@pytest.mark.parametrize("command", ["ask", "stream"])
+def test_tool_results_of_the_server_are_shown(
+    client: Program, searching: Here, upstream: Upstream, command: str
+) -> None:
+    assert client(command, url=searching.url, api="responses")["results"] == ['["x"]']
+    ran_here(upstream)

@@ -39,6 +39,16 @@ def shown(result):
     return {
         "text": result.final_output,
         "called": called[:],
+        "results": [
+            item.raw_item.output for item in result.new_items if getattr(item.raw_item, "type", "") == "mcp_call"
+        ],
+        "cited": [
+            annotation.url
+            for item in result.new_items
+            if item.type == "message_output_item"
+            for part in item.raw_item.content
+            for annotation in part.annotations
+        ],
         "items": [item.type for item in result.new_items],
         "reasons": [
             part.text for item in result.new_items if item.type == "reasoning_item" for part in item.raw_item.summary

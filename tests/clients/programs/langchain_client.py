@@ -21,8 +21,9 @@ def model_of(url, api, **options):
 
 
 def shown(message):
+    results = [block["output"] for block in message.content_blocks if block["type"] == "server_tool_result"]
     reasons = [block.get("reasoning", "") for block in message.content_blocks if block["type"] == "reasoning"]
-    return {"text": message.text, "usage": message.usage_metadata, "reasoning": "".join(reasons)}
+    return {"text": message.text, "usage": message.usage_metadata, "reasoning": "".join(reasons), "results": results}
 
 
 def ask(url, api, **options):

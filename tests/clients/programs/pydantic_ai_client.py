@@ -35,6 +35,12 @@ def shown(result, text):
     return {
         "text": text,
         "called": called[:],
+        "results": [
+            part.content["output"]
+            for message in result.all_messages()
+            for part in message.parts
+            if part.part_kind == "builtin-tool-return"
+        ],
         "reasoning": "".join(part.content for part in result.all_messages()[-1].parts if part.part_kind == "thinking"),
         "usage": [usage.requests, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens],
     }
