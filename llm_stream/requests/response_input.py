@@ -15,6 +15,7 @@ import msgspec
 from ..chat_request import Decision
 from ..chat_request import Message
 from ..chat_request import tool_message
+from ..wire.response_output import APPROVAL
 from ..wire.response_state import decoded
 from . import WrongParameter
 from .messages import STATE
@@ -23,6 +24,7 @@ from .opaque import problem_with
 from .response_item import Item
 from .response_item import content_of
 from .response_item import converted
+from .response_item import error_of
 from .response_item import of_assistant
 
 Find = Callable[[str], Mapping[str, Any] | None]
@@ -45,7 +47,6 @@ class Conversation:
         self._calls = dict.fromkeys(_open_calls(messages), "previous_response_id")
         """Calls without a result: the id of each, and the item that made it."""
         self._servers_calls = set(self._calls)
-        self._asked: dict[str, Item] = {}
         self._approvals: dict[str, Decision] = {}
         self._decided: set[str] = set()
 
@@ -166,27 +167,32 @@ class Conversation:
             self._call(item, call_id, where)
         if item.output is not None or item.error is not None:
             del self._calls[call_id]
-            outcome = {"id": call_id, "result": item.output, "error": None if item.error is None else str(item.error)}
+            outcome = {
+                "id": call_id,
+                "result": item.output,
+                "error": None if item.error is None else error_of(item.error),
+            }
             self._results.append(tool_message(outcome))
 
     def _approval_request(self, item: Item, where: str) -> None:
-        call_id = item.call_id or where
-        if item.id:
-            self._asked[item.id] = item
+        """One that is too old to be decided is left out."""
+        if (found := self._find(item.id or "")) is None:
+            return
+        call = converted(found, where)
+        call_id = call.call_id or where
         if call_id not in self._servers_calls:  # the client has dropped the call itself
             self._servers_calls.add(call_id)
-            self._call(item, call_id, where)
+            self._call(call, call_id, where)
 
     def _approval_response(self, item: Item, where: str) -> None:
         id = item.approval_request_id or ""
-        asked = self._asked.get(id)
-        if asked is None and (found := self._find(id)):
-            asked = converted(found, where)
-            self._approval_request(asked, where)
-        if asked is None or asked.approval is None or item.approve is None:
+        found = self._find(id) if id.startswith(APPROVAL) else None
+        if found is None or item.approve is None:
             field = f"{where}.approval_request_id"
             raise WrongParameter(f"The item '{where}' decides about no call that waits for approval.", field)
-        self._approvals[asked.approval] = Decision(item.approve, item.reason)
+        asked = converted(found, where)
+        self._approval_request(asked, where)
+        self._approvals[id.removeprefix(APPROVAL)] = Decision(item.approve, item.reason)
         self._decided.add(asked.call_id or "")
 
 

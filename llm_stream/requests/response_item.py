@@ -39,7 +39,6 @@ class Item(msgspec.Struct):
     output: str | list[Part] | None = None
     error: Any = None
     encrypted_content: str | None = None
-    approval: str | None = None
     approval_request_id: str | None = None
     approve: bool | None = None
     reason: str | None = None
@@ -88,3 +87,14 @@ def _part(part: Part, where: str) -> dict[str, Any]:
     if part.type not in ("input_text", "output_text", "text") or part.text is None:
         raise WrongParameter(f"The field '{where}' must be a text, an image or a file.", where)
     return {"type": "text", "text": part.text}
+
+
+def error_of(error: Any) -> str:
+    """The words of a call's error, which is text or one of OpenAI's objects."""
+    if isinstance(error, str):
+        return error
+    fields = error if isinstance(error, Mapping) else {}
+    content = fields.get("content")
+    parts = content if isinstance(content, list) else []
+    text = "".join(part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str))
+    return text or str(fields.get("message") or "The tool failed.")

@@ -183,7 +183,12 @@ class Call(Item):
 
 def _outcome(result: ToolResult) -> dict[str, Any]:
     content = tool_message(fields_of(result) | {"id": result.id})["content"]
-    return {"output": None, "error": content} if result.error is not None else {"output": content}
+    if result.error is None:
+        return {"output": content}
+    return {
+        "output": None,
+        "error": {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": content}]},
+    }
 
 
 def _citation(source: Source) -> dict[str, Any]:

@@ -24,6 +24,9 @@ from .response_items import Message
 from .response_items import Thoughts
 from .response_state import StateOfStep
 
+APPROVAL = "mcpr_"
+"""Of the id of an approval request. The rest is the signed question, so a decision needs nothing that is kept."""
+
 
 class Output:
     """The output of one response, in the order of its events."""
@@ -163,17 +166,8 @@ class Output:
         call = self._all_calls.get(event.call_id)
         if call is not None:
             yield from call.end_arguments()
-        yield from self._whole(
-            {
-                "id": self._id("mcpr"),
-                "type": "mcp_approval_request",
-                "server_label": SERVER_LABEL,
-                "name": event.name,
-                "arguments": call.fields["arguments"] if call else "",
-                "call_id": event.call_id,
-                "approval": event.id,
-            }
-        )
+        arguments = call.fields["arguments"] if call else ""
+        yield from self._whole(approval_request(event.id, event.call_id, event.name, arguments))
 
     # Files
 
@@ -197,6 +191,12 @@ class Output:
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}_{self._stream_id}_{len(self.items)}"
+
+
+def approval_request(token: str, call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """`token` is the signed question, the id of an `Approval`."""
+    fields = {"server_label": SERVER_LABEL, "name": name, "arguments": arguments, "call_id": call_id}
+    return {"id": APPROVAL + token, "type": "mcp_approval_request", **fields}
 
 
 def stream_of(item_id: str) -> str:

@@ -56,15 +56,18 @@ class Approvals:
         answered = {message.get("tool_call_id") for message in request.messages}
         found = []
         for token, decision in request.approvals.items():
-            call = self._call_in(token, owner)
+            call = self.call_of(owner, token)
             if call.id not in calls:
                 raise InvalidField(f"The field 'messages' lacks the call {call.id!r}, which 'approvals' decides about.")
             if call.id not in answered:
                 found.append((call, decision))
         return found
 
-    def _call_in(self, token: str, owner: str) -> Call:
-        """Raises `InvalidField` for a token that was not made here, or for another owner, or too long ago."""
+    def call_of(self, owner: str, token: str) -> Call:
+        """The call that a token asks about.
+
+        Raises `InvalidField` for a token that was not made here, or for another owner, or too long ago.
+        """
         try:
             asked, *call = self._serializer().loads(token, max_age=VALID_S)
         except BadData:

@@ -14,6 +14,7 @@ from flask import request
 
 from ...core.followed import Followed
 from ...errors import ExpiredStream
+from ...errors import InvalidField
 from ...errors import KeyConflict
 from ...errors import UnknownStream
 from ...events import Event
@@ -24,6 +25,8 @@ from ...requests.responses import UnknownResponse
 from ...requests.responses import from_body
 from ...settings import Settings
 from ...wire.openai import failure_in
+from ...wire.response_output import APPROVAL
+from ...wire.response_output import approval_request
 from ...wire.response_output import stream_of
 from ...wire.responses import PREFIX
 from ...wire.responses import ResponsesWire
@@ -158,12 +161,23 @@ def _find_earlier(llm: Service, owner: str, response_id: str) -> Earlier:
 
 
 def _find_item(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | None:
+    if item_id.startswith(APPROVAL):
+        return _asked_about(llm, owner, item_id)
     try:
         stream = _find(llm, owner, stream_of(item_id))
     except NoSuchResponse:
         return None
     output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
     return next((item for item in output if item["id"] == item_id), None)
+
+
+def _asked_about(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | None:
+    """An approval request. Its id holds all of it."""
+    try:
+        call = llm.state.approvals.call_of(owner, item_id.removeprefix(APPROVAL))
+    except InvalidField:
+        return None
+    return approval_request(item_id.removeprefix(APPROVAL), call.id, call.name, call.arguments)
 
 
 def _resource(stream: Followed, events: Sequence[Event]) -> dict[str, Any]:
