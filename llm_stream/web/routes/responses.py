@@ -39,8 +39,11 @@ from ..service import Service
 from .openai_form import add_headers
 from .openai_form import of_failure
 
-STOP_S = 2.0
-"""How long the answer to a cancel may wait for the stream's end."""
+END_S = 2.0
+"""How long a request may wait for the end of a stream that it has stopped, or continues.
+
+The client may have read the end at another worker, from where it is still on its way to this one.
+"""
 
 
 class NoSuchResponse(WrongParameter):
@@ -90,7 +93,7 @@ def add_to(v1: Views, llm: Service) -> None:
     def cancel_response(response_id: str) -> Response:
         stream = _find(llm, llm.admit(), response_id)
         stream.stop("cancelled")
-        stream.settled.wait(STOP_S)
+        stream.settled.wait(END_S)
         return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
 
     @v1.delete("/responses/<response_id>")
@@ -154,7 +157,7 @@ def _find_earlier(llm: Service, owner: str, response_id: str) -> Earlier:
     except NoSuchResponse as error:
         message = f"Previous response with id '{response_id[:100]}' not found."
         raise UnknownResponse(message, "previous_response_id") from error
-    if not stream.log.ended:
+    if not _has_ended(stream):
         raise UnknownResponse(f"Previous response '{response_id[:100]}' is not complete.", "previous_response_id")
     output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
     return Earlier(_kept(stream).messages, output)
@@ -167,8 +170,16 @@ def _find_item(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | No
         stream = _find(llm, owner, stream_of(item_id))
     except NoSuchResponse:
         return None
+    _has_ended(stream)
     output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
     return next((item for item in output if item["id"] == item_id), None)
+
+
+def _has_ended(stream: Followed) -> bool:
+    if not stream.log.ended:
+        stream.looked_at()
+        stream.settled.wait(END_S)
+    return stream.log.ended
 
 
 def _asked_about(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | None:
