@@ -20,12 +20,12 @@ from ..events import Delta
 from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
-from ..events import Usage
 from .citations import CITING
 from .citations import Citations
 from .ending import Ending
 from .figures import later
 from .figures import usage_of
+from .figures import was_bought
 from .opaque import MessageState
 from .opaque import Room
 from .refusals import error_in_body
@@ -171,11 +171,11 @@ class ChunkDecoder:
         """Raise `UpstreamError` if the chunk is an error. An error before any choice or figures is a refusal."""
         if self.finish_reason and self.finish_reason not in BROKEN:
             return  # the answer has ended; OpenRouter repeats as an error that it was cut off by its length
-        has_begun = self._has_choices or _was_bought(self.attempt.figures) or _has_words(_choice_in(chunk))
+        has_begun = self._has_choices or was_bought(self.attempt.figures) or _has_words(_choice_in(chunk))
         if not (is_error(chunk) if has_begun else is_refusal(chunk)):
             return
         figures = usage_of(_figures_in(chunk))
-        if figures and _was_bought(figures):
+        if figures and was_bought(figures):
             self.attempt.figures = later(self.attempt.figures, figures)
         elif not has_begun:  # nothing was bought
             self.attempt.accepted, self.attempt.figures = False, None
@@ -258,11 +258,6 @@ def _has_words(choice: Mapping[str, Any]) -> bool:
 
 def _figures_in(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
     return _mapping(chunk.get("usage") or _mapping(chunk.get("x_groq")).get("usage"))
-
-
-def _was_bought(usage: Usage | None) -> bool:
-    """Whether the figures say that something was bought."""
-    return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
 
 
 def _chunks_in(payload: bytes) -> list[dict[str, Any]]:

@@ -129,6 +129,11 @@ def _newest(known: int | None, new: int | None) -> int | None:
     return new if new or known is None else known
 
 
+def was_bought(usage: Usage | None) -> bool:
+    """Whether the figures say that something was bought."""
+    return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 

@@ -22,10 +22,10 @@ from ..events import Delta
 from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
-from ..events import Usage
 from .ending import Ending
 from .figures import later
 from .figures import usage_of
+from .figures import was_bought
 from .opaque import Room
 from .refusals import error_in_body
 from .refusals import is_error
@@ -162,7 +162,7 @@ class ResponseDecoder:
 
     def _failure(self, error: Mapping[str, Any]) -> UpstreamError:
         """An error before any content or figures is a refusal: nothing was bought."""
-        if not self._has_begun and not _was_bought(self.attempt.figures):
+        if not self._has_begun and not was_bought(self.attempt.figures):
             self.attempt.accepted, self.attempt.figures = False, None
         return error_in_body(error)
 
@@ -256,10 +256,6 @@ def _status_of(response: Mapping[str, Any], status: str) -> str:
     """What the response says of itself counts more than the name of the event."""
     own = response.get("status")
     return own if own in ENDS else status
-
-
-def _was_bought(usage: Usage | None) -> bool:
-    return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
 
 
 def _event_in(payload: bytes) -> dict[str, Any]:

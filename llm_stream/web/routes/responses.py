@@ -70,7 +70,7 @@ def add_to(v1: Views, llm: Service) -> None:
             body.read_json(state.settings),
             state.settings,
             state.model,
-            find=partial(_find_item, llm, owner),
+            find=EarlierItems(llm, owner).find,
             find_response=partial(_find_earlier, llm, owner),
             key=request.headers.get("Idempotency-Key"),
             may_instruct=not access.is_browser(request),
@@ -85,7 +85,7 @@ def add_to(v1: Views, llm: Service) -> None:
         stream = _find(llm, llm.admit(), response_id)
         if request.args.get("stream") != "true":
             stream.looked_at()
-            return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
+            return _so_far(stream)
         wire = ResponsesWire(_kept(stream).asked, starting_after=_starting_after(), ended_at=partial(_ended_at, stream))
         return response.event_stream(llm.state.streams, stream, request, wire)
 
@@ -94,7 +94,7 @@ def add_to(v1: Views, llm: Service) -> None:
         stream = _find(llm, llm.admit(), response_id)
         stream.stop("cancelled")
         stream.settled.wait(END_S)
-        return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
+        return _so_far(stream)
 
     @v1.delete("/responses/<response_id>")
     def delete_response(response_id: str) -> Response:
@@ -110,8 +110,12 @@ def _answer(llm: Service, stream: Followed, parsed: ResponseRequest) -> Response
         wire = ResponsesWire(_kept(stream).asked, ended_at=partial(_ended_at, stream))
         return response.event_stream(streams, stream, request, wire, refuse=partial(of_failure, stream))
     if parsed.background:
-        return response.with_id(response.json_response(_resource(stream, stream.log.events)), stream)
+        return _so_far(stream)
     return response.whole_answer(streams, stream, request, render=partial(_whole, stream))
+
+
+def _so_far(stream: Followed) -> Response:
+    return response.with_id(response.json_response(_resource(stream)), stream)
 
 
 def _whole(stream: Followed, events: Sequence[Event]) -> Response:
@@ -119,7 +123,7 @@ def _whole(stream: Followed, events: Sequence[Event]) -> Response:
     failure = failure_in(events)
     if failure and stream.ending != "cancelled":
         return of_failure(stream, failure)
-    return response.json_response(_resource(stream, events))
+    return response.json_response(_resource(stream))
 
 
 def _settings_of(parsed: ResponseRequest, settings: Settings) -> Settings | None:
@@ -159,20 +163,36 @@ def _find_earlier(llm: Service, owner: str, response_id: str) -> Earlier:
         raise UnknownResponse(message, "previous_response_id") from error
     if not _has_ended(stream):
         raise UnknownResponse(f"Previous response '{response_id[:100]}' is not complete.", "previous_response_id")
-    output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
-    return Earlier(_kept(stream).messages, output)
+    return Earlier(_kept(stream).messages, _resource(stream)["output"])
 
 
-def _find_item(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | None:
-    if item_id.startswith(APPROVAL):
-        return _asked_about(llm, owner, item_id)
-    try:
-        stream = _find(llm, owner, stream_of(item_id))
-    except NoSuchResponse:
-        return None
-    _has_ended(stream)
-    output: list[dict[str, Any]] = _resource(stream, stream.log.events)["output"]
-    return next((item for item in output if item["id"] == item_id), None)
+class EarlierItems:
+    """The items of earlier responses that one request refers to. The items of each response are made once."""
+
+    def __init__(self, llm: Service, owner: str) -> None:
+        self._llm = llm
+        self._owner = owner
+        self._items: dict[str, dict[str, Any]] = {}
+        """By their ids."""
+        self._made: set[str] = set()
+        """The ids of their streams."""
+
+    def find(self, item_id: str) -> Mapping[str, Any] | None:
+        if item_id.startswith(APPROVAL):
+            return _asked_about(self._llm, self._owner, item_id)
+        stream_id = stream_of(item_id)
+        if stream_id not in self._made:
+            self._made.add(stream_id)
+            self._make(stream_id)
+        return self._items.get(item_id)
+
+    def _make(self, stream_id: str) -> None:
+        try:
+            stream = _find(self._llm, self._owner, stream_id)
+        except NoSuchResponse:
+            return
+        _has_ended(stream)
+        self._items |= {item["id"]: item for item in _resource(stream)["output"]}
 
 
 def _has_ended(stream: Followed) -> bool:
@@ -191,8 +211,8 @@ def _asked_about(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | 
     return approval_request(item_id.removeprefix(APPROVAL), call.id, call.name, call.arguments)
 
 
-def _resource(stream: Followed, events: Sequence[Event]) -> dict[str, Any]:
-    return response_of(events, _kept(stream).asked, partial(_ended_at, stream))
+def _resource(stream: Followed) -> dict[str, Any]:
+    return response_of(stream.log.events, _kept(stream).asked, partial(_ended_at, stream))
 
 
 def _ended_at(stream: Followed) -> int | None:
