@@ -8,37 +8,35 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
 from typing import Literal
-from typing import TypeVar
 
 import msgspec
 
 from ..chat_request import ChatRequest
 from ..chat_request import Decision
-from ..chat_request import Key
 from ..chat_request import decisions
 from ..errors import InvalidField
-from ..errors.validation import split_message
 from ..settings import Settings
 from . import WrongParameter
 from .messages import Message
 from .messages import plain
 from .native import MAX_MESSAGES
 from .native import MAX_TOOLS
+from .parameters import Count
+from .parameters import check_model
+from .parameters import convert
+from .parameters import key_of
+from .parameters import left_out
+from .parameters import refuse_unsupported
 from .reading import json_object
 from .response_format import FIELD as RESPONSE_FORMAT
 from .response_format import ResponseFormat
 from .response_format import options_of
 
-StructT = TypeVar("StructT", bound=msgspec.Struct)
-
-Count = Annotated[int, msgspec.Meta(ge=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 UNSUPPORTED: dict[str, Sequence[Any]] = {
@@ -54,13 +52,6 @@ UNSUPPORTED: dict[str, Sequence[Any]] = {
 """Unsupported parameters, with the values besides null that have no effect and are accepted."""
 
 
-class UnknownModel(WrongParameter):
-    """The model is neither the default nor in LLM_STREAM_MODELS."""
-
-    status = 404
-    code = "model_not_found"
-
-
 class CompletionRequest(msgspec.Struct, frozen=True):
     """A request to a model, and the format of its answer."""
 
@@ -68,7 +59,7 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     stream: bool
     include_usage: bool
     left_out: Sequence[str]
-    """The ignored parameters, `MAX_LEFT_OUT` at most, for a response header."""
+    """The ignored parameters, for a response header."""
 
 
 class _Function(msgspec.Struct):
@@ -121,9 +112,6 @@ class _PassedOn(msgspec.Struct, omit_defaults=True):
     prompt_cache_key: str | None = None
 
 
-NAME = r"[a-z_]{1,40}"
-MAX_LEFT_OUT = 20
-
 KNOWN = {*_Used.__struct_fields__, *_PassedOn.__struct_fields__, *UNSUPPORTED}
 
 
@@ -148,37 +136,6 @@ def from_body(
     return CompletionRequest(request, stream=bool(parsed.stream), include_usage=usage, left_out=left_out(fields, KNOWN))
 
 
-def left_out(fields: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """The parameters that are ignored."""
-    ignored = [name for name, value in fields.items() if name not in known and value is not None]
-    return [name for name in ignored if re.fullmatch(NAME, name)][:MAX_LEFT_OUT]
-
-
-def check_model(name: str, settings: Settings, default_model: str) -> str:
-    """Raises `UnknownModel`."""
-    if name != default_model and name not in settings.models:
-        raise UnknownModel(f"The model '{name[:100]}' does not exist, or may not be asked here.", "model")
-    return name
-
-
-def refuse_unsupported(fields: Mapping[str, Any], unsupported: Mapping[str, Sequence[Any]]) -> None:
-    """`unsupported` has the values besides null that are accepted. Raises `WrongParameter`."""
-    for name, accepted in unsupported.items():
-        value = fields.get(name)
-        if value is not None and value not in accepted:
-            allowed = " or ".join(msgspec.json.encode(value).decode() for value in (None, *accepted))
-            raise WrongParameter(f"The parameter '{name}' may only be {allowed} here.", name)
-
-
-def convert(fields: Mapping[str, Any], kind: type[StructT]) -> StructT:
-    try:
-        return msgspec.convert(fields, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        problem, param = split_message(error)
-        message = f"The parameter '{param}' is wrong: {problem}." if param else f"{problem}."
-        raise WrongParameter(message, param or None) from error
-
-
 def _max_output_tokens(parsed: _Used, settings: Settings) -> int:
     """The lowest limit, because clients often send the model's maximum. A cut answer has `length` as finish_reason."""
     limits = (parsed.max_tokens, parsed.max_completion_tokens, settings.max_output_tokens)
@@ -197,12 +154,3 @@ def _approvals(approvals: Mapping[str, Any]) -> dict[str, Decision]:
         return decisions(approvals)
     except InvalidField as error:
         raise WrongParameter(str(error), "approvals") from error
-
-
-def key_of(header: str | None) -> str | None:
-    if header is None:
-        return None
-    try:
-        return msgspec.convert(header, Key)
-    except msgspec.ValidationError as error:
-        raise WrongParameter("The header 'Idempotency-Key' holds up to 128 visible ASCII characters.", None) from error

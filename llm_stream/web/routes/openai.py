@@ -6,7 +6,7 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from ...errors import LLMStreamError
-from ...requests.openai import check_model
+from ...requests.parameters import check_model
 from .. import response
 from ..registration import Views
 from ..service import Service
