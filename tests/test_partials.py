@@ -79,6 +79,13 @@ def test_each_partial_of_an_object_is_the_beginning_of_the_next_and_the_last_is_
     assert all(one.value != next.value for one, next in pairwise(partials[:-1]))
 
 
+def test_partial_that_is_the_same_is_not_sent_again() -> None:
+    written = ["\n{", *"   \t  \n   ", *'"number"  :  ', "1}"]
+    partials, _ = partials_of(ANY_OBJECT, deltas([[piece] for piece in written]))
+    assert [partial.value for partial in partials] == [{}, {"number": 1}, {"number": 1}]
+    assert [partial.whole for partial in partials] == [False, False, True]
+
+
 @given(written(json_values.map(lambda value: {"value": value})))
 def test_each_partial_of_anything_else_is_what_is_in_the_wrapper(answer: tuple[Any, list[list[str]]]) -> None:
     value, batches = answer

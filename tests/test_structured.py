@@ -152,14 +152,6 @@ def test_partials_stay_in_proportion_to_the_answer(make_app: MakeApp, upstream: 
     assert sum(len(json.dumps(partial)) for partial in partials(events)) < 10 * len(written)
 
 
-def test_partial_that_is_the_same_is_not_sent_again(make_app: MakeApp, upstream: Upstream) -> None:
-    app = make_app()
-    asking(app)
-    upstream.answer(*"\n{   \t  \n   ", *'"number"  :  ', WRITTEN.partition(":")[2])
-    values = [partial["value"] for partial in partials(read(app))]
-    assert values == [{}, INVOICE] or values == [{}, INVOICE, INVOICE]  # the last one says that it is whole
-
-
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
