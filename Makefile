@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-dates check format bench screenshots clean
+.PHONY: run test test-dates check format bench chaos soak fuzz holdups screenshots clean
 
 run: .venv/ready
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -52,6 +52,19 @@ screenshots: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
+
+# what docs/reliability.md tells: 20 minutes of faults, 30 minutes of load, any input, and the longest wait for others
+chaos: .venv/ready
+	$(BIN)/python benchmarks/chaos.py
+
+soak: .venv/ready
+	$(BIN)/python benchmarks/soak.py
+
+fuzz: .venv/ready
+	$(BIN)/python benchmarks/fuzz.py
+
+holdups: .venv/ready
+	$(BIN)/python benchmarks/holdups.py
 
 clean:
 	rm -rf .venv .venv-clients dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

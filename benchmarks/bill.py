@@ -1,7 +1,7 @@
 """Whether the ledger's sums are right: many streams with every ending there is, while workers are killed and the
 database is locked or away, against an upstream that counts what it really sent.
 
-    python -m benchmarks.soak [--streams 10000] [--rate 50] [--url postgresql://…]
+    python -m benchmarks.bill [--streams 10000] [--rate 50] [--url postgresql://…]
 
 Two gevent workers share the ledger. Prints what was found, and fails where a promise is not kept.
 """
@@ -48,7 +48,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 ROOT = Path(__file__).parent.parent
-MODEL = "soaked"
+MODEL = "billed"
 PRICES = {MODEL: {"input": "14", "output": "58", "currency": "INR"}}
 MOST = 64
 """The maximum output of each request."""
@@ -87,7 +87,7 @@ class Ask:
 
 
 @dataclass
-class Soak:
+class Books:
     """The asks, and the upstream's own books."""
 
     asks: list[Ask] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Soak:
 
 def create_app() -> Flask:
     """What the workers serve: who asks is said by a header, so that each row can be told."""
-    app = Flask("soak")
+    app = Flask("bill")
     llm = LLMStream("llm", __name__, model=MODEL)
 
     @llm.authorize
@@ -149,7 +149,7 @@ class Worker:
             str(Path(sys.executable).parent / "gunicorn"),
             "-c",
             "gunicorn.conf.py",
-            "benchmarks.soak:create_app()",
+            "benchmarks.bill:create_app()",
         ]
         environment = os.environ | settings | {f"LLM_STREAM_{name}": value for name, value in ours.items()}
         with log.open("ab") as file:
@@ -244,15 +244,15 @@ def rows_of(url: str) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(text("SELECT * FROM llm_stream_usage")).mappings()]
 
 
-def soak(streams: int, rate: float, url: str, troubles: list[Callable[[], object]], seed: int = 1) -> dict[str, Any]:
+def run(streams: int, rate: float, url: str, troubles: list[Callable[[], object]], seed: int = 1) -> dict[str, Any]:
     """`troubles` come evenly spread, beside the kills and locks that there always are."""
-    chance, soaked = random.Random(seed), Soak()
+    chance, books = random.Random(seed), Books()
     for number in range(streams):
         (ending,) = chance.choices(list(ENDINGS), list(ENDINGS.values()))
         tokens = 100 if ending == "finish, over the maximum" else chance.randint(35, MOST)
-        soaked.asks.append(Ask(number, ending, tokens, stop_after=chance.randint(25, 34)))
-    folder = Path(tempfile.mkdtemp(prefix="llm-stream-soak-"))
-    with Upstream(soaked.script) as upstream, serving(upstream, url, folder / "log") as workers:
+        books.asks.append(Ask(number, ending, tokens, stop_after=chance.randint(25, 34)))
+    folder = Path(tempfile.mkdtemp(prefix="llm-stream-bill-"))
+    with Upstream(books.script) as upstream, serving(upstream, url, folder / "log") as workers:
         client = Client(workers)
         all_troubles = [workers[0].kill, lambda: lock(url), *troubles, workers[1].kill, lambda: lock(url)]
         seconds = streams / rate
@@ -260,7 +260,7 @@ def soak(streams: int, rate: float, url: str, troubles: list[Callable[[], object
             begun = time.monotonic()
             coming = [(seconds * (n + 0.5) / len(all_troubles), trouble) for n, trouble in enumerate(all_troubles)]
             asked = []
-            for ask in soaked.asks:
+            for ask in books.asks:
                 time.sleep(max(0.0, begun + ask.number / rate - time.monotonic()))
                 while coming and time.monotonic() - begun > coming[0][0]:
                     asked.append(troublemakers.submit(coming.pop(0)[1]))
@@ -270,8 +270,8 @@ def soak(streams: int, rate: float, url: str, troubles: list[Callable[[], object
         rows = settled(url)
         known = {row["owner"] for row in rows}
         with ThreadPoolExecutor(50) as pool:  # a worker was killed between taking them and opening their rows
-            list(pool.map(client.ask, [ask for ask in soaked.asks if str(ask.number) not in known and ask.is_unsure]))
-        return judge(soaked.asks, settled(url), seconds)
+            list(pool.map(client.ask, [ask for ask in books.asks if str(ask.number) not in known and ask.is_unsure]))
+        return judge(books.asks, settled(url), seconds)
 
 
 @contextmanager
@@ -366,8 +366,8 @@ def main() -> None:
     troubles: list[Callable[[], object]] = []
     if options.restart:
         troubles = [lambda: subprocess.run(options.restart, shell=True, check=True)]
-    with tempfile.TemporaryDirectory(prefix="llm-stream-soak-") as folder:
-        found = soak(options.streams, options.rate, options.url or f"sqlite:///{folder}/usage.db", troubles)
+    with tempfile.TemporaryDirectory(prefix="llm-stream-bill-") as folder:
+        found = run(options.streams, options.rate, options.url or f"sqlite:///{folder}/usage.db", troubles)
     broken = broken_promises(found)
     print(json.dumps(found | {"broken promises": broken}, indent=1))
     sys.exit(bool(broken))
