@@ -59,7 +59,7 @@ def test_ctrl_c_stops_the_upstream_and_still_prints_what_it_cost(upstream: Upstr
         process.send_signal(signal.SIGINT)
         assert upstream.request(0).left.wait(1)
         rest, errors = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, rest + errors
     assert "tokens out: 1 (estimated), cost: ₹" in rest
     assert rest.rstrip().endswith("cancelled")
     assert errors == ""

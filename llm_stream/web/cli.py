@@ -21,7 +21,8 @@ from . import usage_commands
 from .service import Service
 
 EXIT_CODES = {"completed": 0, "incomplete": 0, "cancelled": 130}
-SETTLE_S = 5.0
+SETTLE_S = 20.0
+"""An estimate loads the vocabulary, which takes a busy machine several seconds."""
 
 
 def add_to(llm: Service) -> None:

@@ -18,9 +18,10 @@ const commands = {
         response.subscribeJson(async (batch) => {
             seen.messages.push(...batch.items);
             seen.offset = batch.offset;
+            seen.closed = batch.streamClosed; // `response.closed` may resolve before the last batch is handed over
         });
         seen.cancel = () => response.cancel();
-        response.closed.then(() => { seen.closed = true; }, (error) => { seen.error = String(error); });
+        response.closed.catch((error) => { seen.error = String(error); });
     },
 
     async seen({ name }) {
