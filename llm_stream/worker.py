@@ -24,8 +24,8 @@ from .core import streams
 from .core.stream import Stream
 from .errors import Interrupted
 from .ledger import ledgers
-from .usage import estimate
 from .usage import price
+from .usage import tokenizer
 from .web.access import SEVERAL_PROCESSES
 
 POLL_S = 0.1
@@ -53,7 +53,7 @@ def post_worker_init(worker: Any) -> None:
     if has_others and not all(registry.shared for registry in registries):
         _refuse_several_workers(worker)
     _grow_file_table(2 * worker.cfg.worker_connections + EXTRA_FILES)
-    estimate.count_tokens("")  # load the vocabulary now: later, it would block every stream for half a second
+    tokenizer.serving()  # load the vocabulary now: later, it would block every stream for half a second
     for ledger in ledgers.every():
         ledger.begin()
     for registry in registries:

@@ -1,6 +1,6 @@
-"""Estimated token counts, for when the provider reports none. They use OpenAI's vocabulary, bundled with toktok.
+"""Estimated token counts, for when the provider reports none. `tokenizer.py` counts them.
 
-Other models count 10-20 % differently for English text, so the record says `estimated`.
+Models other than OpenAI's count 10-20 % differently for English text, so the record says `estimated`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,17 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import ToolCall
+from . import tokenizer
 
-ENCODING = "o200k_base"
 # https://github.com/openai/openai-cookbook/blob/main/examples/How_to_count_tokens_with_tiktoken.ipynb
 TOKENS_PER_MESSAGE = 3
 TOKENS_OF_REPLY_START = 3
 
 
-def count_tokens(text: str) -> int:
-    """The first call takes about 0.4 s to load the vocabulary."""
-    import toktok
-
-    (count,) = toktok.batch_count([text.encode(errors="replace").decode()], ENCODING, threads=1)
-    return int(count)
-
-
 def input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """The input tokens of a conversation, without pictures."""
     texts = [text for message in messages for text in _texts(message)]
-    return count_tokens("".join(texts)) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
+    return tokenizer.count("".join(texts)) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
 
 def most_input_tokens(
@@ -44,7 +36,7 @@ def most_input_tokens(
     options: Mapping[str, Any] | None = None,
 ) -> int:
     """An upper bound for the input tokens of a request: it counts the JSON that is sent."""
-    tokens = count_tokens(b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode())
+    tokens = tokenizer.most(b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode())
     return tokens + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
 
@@ -57,7 +49,7 @@ def is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 def output_tokens(events: Iterable[Event]) -> int:
     """The output tokens of these events, with reasoning and voided attempts."""
-    return count_tokens("".join(map(text_of, events)))
+    return tokenizer.count("".join(map(text_of, events)))
 
 
 def _texts(message: Mapping[str, Any]) -> Iterable[str]:

@@ -1,0 +1,136 @@
+"""What counts tokens: the first of toktok and tiktoken that is installed and has its vocabulary, else the text's bytes.
+
+Both libraries count the same, with OpenAI's vocabulary o200k_base. toktok has it inside. tiktoken reads it from a file,
+which is never downloaded here.
+
+Without a library a token is taken to be `BYTES_PER_TOKEN` bytes of UTF-8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+logger = logging.getLogger("llm_stream")
+
+ENCODING = "o200k_base"
+VOCABULARY_URL = f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken"
+VOCABULARY_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+BYTES_PER_TOKEN = 4
+
+Count = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    name: str
+    count: Count
+    most: Count
+    """An upper bound, for what must not be counted too low."""
+
+    is_exact: bool = True
+
+    def __str__(self) -> str:
+        if self.is_exact:
+            return f"Tokens are counted by {self.name}."
+        return (
+            "No tokenizer is installed, so token counts are estimated from the text's bytes:"
+            " pip install toktok-rs"
+        )
+
+
+def count(text: str) -> int:
+    """The tokens of a text, or an estimate of them."""
+    return serving().count(_encodable(text))
+
+
+def most(text: str) -> int:
+    """The tokens of a text, or an upper bound of them."""
+    return serving().most(_encodable(text))
+
+
+@cache
+def serving() -> Tokenizer:
+    """The tokenizer of this process. The first call loads the vocabulary, which takes about 0.5 s, and logs its name."""
+    for name, load in (("toktok", _toktok), ("tiktoken", _tiktoken)):
+        if counts := _works(name, load):
+            tokenizer = Tokenizer(name, counts, counts)
+            logger.info("%s", tokenizer)
+            return tokenizer
+    bytes_of_text = Tokenizer("the text's bytes", _estimate, _bytes, is_exact=False)
+    logger.warning("%s", bytes_of_text)
+    return bytes_of_text
+
+
+def _works(name: str, load: Callable[[], Count | None]) -> Count | None:
+    """The function that counts, if it does. Another version of a library may differ, and must not break an answer."""
+    try:
+        counts = load()
+        if counts is None or counts("hello world") == 2:
+            return counts
+        logger.warning("%s does not count as expected and is not used", name)
+    except ImportError:
+        pass
+    except Exception:
+        logger.warning("%s cannot be used", name, exc_info=True)
+    return None
+
+
+def _toktok() -> Count:
+    import toktok
+
+    def counts(text: str) -> int:
+        (tokens,) = toktok.batch_count([text], ENCODING, threads=1)
+        return int(tokens)
+
+    return counts
+
+
+def _tiktoken() -> Count | None:
+    import tiktoken
+
+    if not _is_here(_vocabulary_of_tiktoken()):
+        logger.warning(
+            "tiktoken is not used: it would download its vocabulary. Set TIKTOKEN_CACHE_DIR to a folder that has it."
+        )
+        return None
+    encoding = tiktoken.get_encoding(ENCODING)
+    return lambda text: len(encoding.encode_ordinary(text))
+
+
+def _vocabulary_of_tiktoken() -> Path | None:
+    """Where tiktoken looks for its vocabulary before it downloads it."""
+    for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+        if name in os.environ:
+            folder = os.environ[name]
+            break
+    else:
+        folder = os.path.join(tempfile.gettempdir(), "data-gym-cache")
+    return Path(folder, hashlib.sha1(VOCABULARY_URL.encode()).hexdigest()) if folder else None
+
+
+def _is_here(vocabulary: Path | None) -> bool:
+    """tiktoken downloads a file that is damaged again, so the content has to be right, too."""
+    if vocabulary is None or not vocabulary.is_file():
+        return False
+    return hashlib.sha256(vocabulary.read_bytes()).hexdigest() == VOCABULARY_SHA256
+
+
+def _estimate(text: str) -> int:
+    return -(-_bytes(text) // BYTES_PER_TOKEN)
+
+
+def _bytes(text: str) -> int:
+    """A token has at least one byte."""
+    return len(text.encode())
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair has no UTF-8, and is counted as a question mark."""
+    return text.encode(errors="replace").decode()
