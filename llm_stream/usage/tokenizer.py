@@ -1,9 +1,18 @@
-"""What counts tokens: the first of toktok and tiktoken that is installed and has its vocabulary, else the text's bytes.
+"""What counts tokens: toktok or tiktoken, the first that is installed and has its vocabulary, else the text's length.
 
 Both libraries count the same, with OpenAI's vocabulary o200k_base. toktok has it inside. tiktoken reads it from a file,
 which is never downloaded here.
 
-Without a library a token is taken to be `BYTES_PER_TOKEN` bytes of UTF-8.
+Without a library the count is an estimate from the number of characters. Measured with o200k_base on short answers:
+
+            bytes per token   characters per token   estimate / count
+English           4.5                 4.5                1.13
+German            4.3                 4.2                1.05
+Russian           6.8                 3.7                0.92
+Hindi             8.9                 3.5                0.87
+Chinese           4.2                 1.4                1.04
+Japanese          3.5                 1.2                0.87
+Python, JS        3.7                 3.7                0.93
 """
 
 from __future__ import annotations
@@ -11,10 +20,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 from pathlib import Path
 
 logger = logging.getLogger("llm_stream")
@@ -22,7 +33,10 @@ logger = logging.getLogger("llm_stream")
 ENCODING = "o200k_base"
 VOCABULARY_URL = f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken"
 VOCABULARY_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
-BYTES_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_WIDE_CHARACTER = 0.75
+WIDE = re.compile("[\u2e80-\U0010ffff]+")
+"""Chinese, Japanese, Korean, and emoji."""
 
 Count = Callable[[str], int]
 
@@ -40,8 +54,8 @@ class Tokenizer:
         if self.is_exact:
             return f"Tokens are counted by {self.name}."
         return (
-            "No tokenizer is installed, so token counts are estimated from the text's bytes:"
-            " pip install toktok-rs"
+            "Tokens are not counted but estimated from the text's length, and budgets reserve one for each byte."
+            " To have them counted: pip install toktok-rs"
         )
 
 
@@ -57,15 +71,15 @@ def most(text: str) -> int:
 
 @cache
 def serving() -> Tokenizer:
-    """The tokenizer of this process. The first call loads the vocabulary, which takes about 0.5 s, and logs its name."""
+    """The tokenizer of this process. The first call loads the vocabulary in about 0.5 s, and logs its name."""
     for name, load in (("toktok", _toktok), ("tiktoken", _tiktoken)):
         if counts := _works(name, load):
             tokenizer = Tokenizer(name, counts, counts)
             logger.info("%s", tokenizer)
             return tokenizer
-    bytes_of_text = Tokenizer("the text's bytes", _estimate, _bytes, is_exact=False)
-    logger.warning("%s", bytes_of_text)
-    return bytes_of_text
+    tokenizer = Tokenizer("the text's length", _estimate, _bytes, is_exact=False)
+    logger.warning("%s", tokenizer)
+    return tokenizer
 
 
 def _works(name: str, load: Callable[[], Count | None]) -> Count | None:
@@ -123,7 +137,8 @@ def _is_here(vocabulary: Path | None) -> bool:
 
 
 def _estimate(text: str) -> int:
-    return -(-_bytes(text) // BYTES_PER_TOKEN)
+    narrow = len(text if text.isascii() else WIDE.sub("", text))
+    return ceil(narrow / CHARACTERS_PER_TOKEN + TOKENS_PER_WIDE_CHARACTER * (len(text) - narrow))
 
 
 def _bytes(text: str) -> int:
