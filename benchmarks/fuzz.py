@@ -1,0 +1,75 @@
+"""Sends any input to the library, by every fuzzer in `benchmarks/fuzzing/`, and counts what it did with it.
+
+    python benchmarks/fuzz.py --seed 1 --minutes 20             all fuzzers, each for its share of the time
+    python benchmarks/fuzz.py --only http --minutes 1
+    python benchmarks/fuzz.py --minutes 20 --write              also writes fuzz.json and docs/reliability.md
+
+It prints a table for each fuzzer, and fails where there is a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pkgutil
+import sys
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks import fuzzing
+
+DOCUMENT = HERE.parent / "docs" / "reliability.md"
+RESULTS = HERE / "fuzz.json"
+BEGIN, END = "<!-- fuzz -->", "<!-- end of fuzz -->"
+
+Counts = dict[str, int | float]
+
+
+def main() -> None:
+    names = sorted(module.name for module in pkgutil.iter_modules(fuzzing.__path__) if not module.name.startswith("_"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--only", choices=names, action="append", help="This fuzzer only; may be repeated.")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    chosen = options.only or names
+    results = {}
+    for name in chosen:
+        title, counts = _run(name, 60 * options.minutes / len(chosen), options.seed)
+        results[title] = counts
+        print(f"{_table(title, counts)}\n", flush=True)
+    if options.write:
+        _write(results)
+    if any(counts.get("faults") for counts in results.values()):
+        sys.exit("There are faults.")
+
+
+def _run(name: str, seconds: float, seed: int) -> tuple[str, Counts]:
+    fuzzer = import_module(f"benchmarks.fuzzing.{name}")
+    begun = monotonic()
+    counts = fuzzer.run(seconds, seed)
+    return fuzzer.NAME, {"seed": seed, "seconds": round(monotonic() - begun), **counts}
+
+
+def _table(title: str, counts: Counts) -> str:
+    return "\n".join([f"| {title} | |", "|---|---|", *(f"| {name} | {value:,} |" for name, value in counts.items())])
+
+
+def _write(results: dict[str, Counts]) -> None:
+    """Fuzzers that did not run keep what they counted before."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = kept | results
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    tables = "\n\n".join(_table(title, counts) for title, counts in results.items())
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n`make fuzz` runs each fuzzer again.\n\n{tables}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
