@@ -17,11 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from time import monotonic
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import fuzzing
 
+HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "reliability.md"
 RESULTS = HERE / "fuzz.json"
 BEGIN, END = "<!-- fuzz -->", "<!-- end of fuzz -->"

@@ -24,6 +24,7 @@ from .core import streams
 from .core.stream import Stream
 from .errors import Interrupted
 from .ledger import ledgers
+from .server import stopping
 from .usage import price
 from .usage import tokenizer
 from .web.access import SEVERAL_PROCESSES
@@ -60,6 +61,7 @@ def post_worker_init(worker: Any) -> None:
         if registry.shared:
             registry.shared.begin()
     price.load()
+    stopping.watch(worker)
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
     _freeze_heap()
 

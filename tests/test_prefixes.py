@@ -206,7 +206,12 @@ ROUTES: list[tuple[str, str, Any, int]] = [
     ("GET", "usage.json", None, 200),
     ("GET", "usage.csv", None, 200),
     ("GET", "static/llm-stream.js", None, 200),
+    ("GET", "healthz", None, 200),
+    ("GET", "readyz", None, 200),
 ]
+
+UNGUARDED = ("usage", "static", "healthz", "readyz")
+"""Where `authorize` is not asked."""
 
 
 def test_every_route_answers_and_authorize_sees_the_variables_of_the_prefix(place: Place, upstream: Upstream) -> None:
@@ -218,7 +223,7 @@ def test_every_route_answers_and_authorize_sees_the_variables_of_the_prefix(plac
         answer.get_data()
         answer.close()
         assert answer.status_code == status, (method, path, answer.text)
-        if not path.startswith(("usage", "static")):
+        if not path.startswith(UNGUARDED):
             assert place.tenants == [place.mount.tenant], (method, path)
 
 

@@ -90,6 +90,11 @@ class Ledger:
             self._writer.put(Entry(self._lease.renew, FIRST))  # the lease comes before the first row
             self._lease.begin()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether writes have been failing for longer than readers wait for one."""
+        return self._writer.trying_s > SETTLE_S
+
     def open(
         self,
         *,

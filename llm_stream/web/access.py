@@ -67,9 +67,14 @@ def check_processes(request: Request, settings: Settings) -> None:
     `wsgi.multiprocess` is true if the server has several: https://peps.python.org/pep-3333/#environ-variables
     Under gunicorn with our hooks such a server does not start: see `worker.post_worker_init()`.
     """
-    if request.environ.get("wsgi.multiprocess") and not settings.is_shared:
+    if has_strangers(request, settings):
         logger.error(SEVERAL_PROCESSES)
         raise SeveralProcesses()
+
+
+def has_strangers(request: Request, settings: Settings) -> bool:
+    """Whether the server has other processes, which do not share their streams with this one."""
+    return bool(request.environ.get("wsgi.multiprocess")) and not settings.is_shared
 
 
 def _host_of(url: str) -> str | None:

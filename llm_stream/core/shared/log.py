@@ -87,6 +87,11 @@ class SharedLog:
         """Ship what is left and sign off."""
         self._worker.close(within_s)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the engine did not answer when it was last asked."""
+        return self._engine.away_since is not None
+
     # Streams of this worker
 
     def admit(self, stream: Stream, fingerprint: bytes) -> Claim | None:

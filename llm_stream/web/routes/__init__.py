@@ -10,6 +10,7 @@ from . import agui
 from . import native
 from . import openai
 from . import origins
+from . import probes
 from . import ui
 from . import unrouted
 from . import usage
@@ -17,6 +18,6 @@ from . import usage
 
 def add_to(llm: Service) -> None:
     """Add all routes, and the handler that answers errors in JSON."""
-    for module in (native, openai, ui, agui, usage, unrouted, origins):
+    for module in (native, openai, ui, agui, usage, probes, unrouted, origins):
         module.add_to(llm)
     llm.register_error_handler(HTTPException, aborted.in_json)
