@@ -14,6 +14,7 @@ from flask import render_template
 from flask import request
 from flask import url_for
 from openai import OpenAI
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from llm_stream import LLMStream
 from llm_stream.testing import Upstream
@@ -43,6 +44,8 @@ PROXY_HEADERS = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
+    if proxies := int(os.environ.get("PROXIES", "0")):  # so many of ours add to X-Forwarded-For
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]
     app.config.from_prefixed_env("FLASK")
     app.config.from_mapping(config or {})
     if "LLM_STREAM_PUBLIC" not in os.environ:
