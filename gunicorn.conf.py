@@ -7,9 +7,8 @@ workers = int(os.environ.get("WEB_CONCURRENCY", "1"))  # more of them need LLM_S
 worker_class = "gevent"
 worker_connections = 2000  # above LLM_STREAM_MAX_STREAMS, to leave room for stop requests
 preload_app = False  # gevent patches a worker after the fork, and misses modules imported before it
-graceful_timeout = int(
-    os.environ.get("GRACEFUL_TIMEOUT", "630")
-)  # above LLM_STREAM_TOTAL_S: a deploy waits for streams
+# above LLM_STREAM_TOTAL_S: a deploy waits for streams
+graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT", "630"))
 limit_request_line = 8190  # prompts can be in the query
 control_socket_disable = True
 accesslog = None
