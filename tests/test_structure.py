@@ -40,7 +40,7 @@ ONLY_HERE = {
     "redis": {"core"},
     "icu4py": {"transforms"},
     "gevent": set(),
-    "gunicorn": set(),
+    "gunicorn": {"server.gunicorn_config"},  # only in the process that it starts to read a configuration
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from typing import TypeVar
 
@@ -63,6 +64,8 @@ class Database:
         """Raises `ConfigError`, and `ImportError` if the driver is missing."""
         parsed = _parse(url)
         self._is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.file = Path(parsed.database) if self._is_sqlite and parsed.database else None
+        """Of SQLite."""
         self._engine = _sqlite(parsed) if self._is_sqlite else _postgresql(parsed)
         self._writing: Connection | None = None
         self._reads = threading.BoundedSemaphore(MAX_READS)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from typing import TypeVar
 
@@ -207,6 +208,15 @@ class Ledger:
             if is_passing(error):
                 raise _unavailable() from error
             raise
+
+    @property
+    def file(self) -> Path | None:
+        """The file of SQLite; None for a server."""
+        return self._database.file
+
+    def now(self) -> datetime:
+        """The time of the database's clock. Raises what `read` raises."""
+        return self.read(self._database.now)
 
     def write_soon(self, work: Work) -> None:
         """Queue a write without waiting for it. It may get lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -15,10 +16,14 @@ from .private import SLOW_TOKENS
 from .private import has_names
 from .private import warn_missing
 
+logger = logging.getLogger("llm_stream")
+
 MODULE = "gunicorn.workers.base_async"
 HANDLER = "AsyncWorker.handle_request"
 LOCALS = ("respiter", "resp", "sock")
 """The handler's local variables: the iterated response, the response object, the client's socket."""
+
+_said: set[str] = set()
 
 RESPONSE = ("chunked", "headers_sent", "response_length", "sent")
 
@@ -81,11 +86,12 @@ def writer_past(generator: FrameType) -> Writer | None:
     name.
     """
     wrapper = flask.wrapper_around(generator)
-    server = wrapper.f_back if wrapper else None
-    if wrapper is None or server is None or not _is_handler(server):
+    server = _handler_above(wrapper) if wrapper else None
+    if wrapper is None or server is None:
         return None
     iterated, response, connection = (server.f_locals.get(name) for name in LOCALS)
-    if not isinstance(iterated, Pieces) or iterated.pieces.gi_frame is not wrapper:
+    if between := in_between(wrapper, server, iterated):
+        _say_once(between)
         return None
     send = send_of(connection)
     if send is None or response is None or not has_names(response, RESPONSE, "gunicorn", "Response", SLOW_TOKENS):
@@ -93,14 +99,39 @@ def writer_past(generator: FrameType) -> Writer | None:
     return Writer(response, connection, send) if response.headers_sent and response.response_length is None else None
 
 
+def in_between(wrapper: FrameType, server: FrameType, iterated: object) -> str | None:
+    """The name of what stands between Flask's wrapper and the frame of the server that iterates `iterated`, if any.
+
+    Something written in C has no frame, and is known by its type.
+    """
+    outer = wrapper.f_back
+    if outer is not None and outer is not server:
+        return f"{outer.f_globals.get('__name__')}.{outer.f_code.co_qualname}"
+    if isinstance(iterated, Pieces) and iterated.pieces.gi_frame is wrapper:
+        return None
+    return f"{type(iterated).__module__}.{type(iterated).__qualname__}"
+
+
 def caller() -> FrameType:
     """The frame of the function that calls this one."""
     return sys._getframe(1)
 
 
+def _handler_above(frame: FrameType) -> FrameType | None:
+    """The frame of gunicorn's gevent worker that serves this request; no other server has one."""
+    above = frame.f_back
+    while above is not None and above.f_globals.get("__name__") != MODULE:
+        above = above.f_back
+    return above if above is not None and _is_handler(above) else None
+
+
+def _say_once(between: str) -> None:
+    if between not in _said:
+        _said.add(between)
+        logger.info("%s stands between our event streams and gunicorn, so %s", between, SLOW_TOKENS)
+
+
 def _is_handler(frame: FrameType) -> bool:
-    if frame.f_globals.get("__name__") != MODULE:
-        return False
     name = next((name for name in LOCALS if name not in frame.f_code.co_varnames), None)
     if frame.f_code.co_qualname != HANDLER or name:
         warn_missing("gunicorn", name or HANDLER, SLOW_TOKENS)

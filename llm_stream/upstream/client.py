@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
-from os import getpid
 from threading import Lock
 from urllib.request import getproxies
 
@@ -55,12 +55,12 @@ class Client:
         """The endpoint of an API; all share one client. Raises `openai.OpenAIError` if no API key is configured."""
         with self._lock:
             key = self._app_client.api_key if isinstance(self._app_client, OpenAI) else None
-            if self._endpoints and self._pid == getpid() and self._key != key:
+            if self._endpoints and self._pid == os.getpid() and self._key != key:
                 for endpoint in self._endpoints.values():
                     endpoint.let_go()  # the app has changed the client's key
                 self._endpoints = {}
-            if not self._endpoints or self._pid != getpid():
-                self._endpoints, self._pid, self._key = self._make(), getpid(), key
+            if not self._endpoints or self._pid != os.getpid():
+                self._endpoints, self._pid, self._key = self._make(), os.getpid(), key
             return self._endpoints[api]
 
     @property
@@ -69,6 +69,13 @@ class Client:
             return self.endpoint().base_url
         except Exception:  # the call will raise it
             return None
+
+    @property
+    def configured_base_url(self) -> str | None:
+        """The same, but None where a client would have to be made to know it."""
+        if isinstance(self._app_client, OpenAI):
+            return str(self._app_client.base_url)
+        return os.environ.get("OPENAI_BASE_URL") if self._app_client is None else None
 
     def close(self) -> None:
         """Close the connections. The next `endpoint()` makes a new client."""

@@ -84,6 +84,10 @@ class Endpoint:
             self._proven = last if same and "cookie" not in response.request.headers else None  # cookies expire
         return response
 
+    def list_models(self, within_s: float) -> None:
+        """Ask for the list of models, which is free. Raises the SDK's errors."""
+        self._client.with_options(timeout=within_s).models.list()
+
     def let_go(self) -> None:
         """Close the idle connections. The user's own client is theirs to close."""
         if self._transport is not None:

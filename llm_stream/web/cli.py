@@ -18,6 +18,7 @@ from ..usage.record import UsageRecord
 from ..usage.record import money
 from . import stream_commands
 from . import usage_commands
+from .doctor import command
 from .service import Service
 
 EXIT_CODES = {"completed": 0, "incomplete": 0, "cancelled": 130}
@@ -29,6 +30,7 @@ def add_to(llm: Service) -> None:
     """Add the commands, under the blueprint's name."""
     usage_commands.add_to(llm)
     stream_commands.add_to(llm)
+    command.add_to(llm)
 
     @llm.cli.command("ask")
     @click.argument("prompt")

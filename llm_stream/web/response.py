@@ -78,7 +78,7 @@ def event_stream(
             if events and isinstance(events[0], Failure):
                 reader.close()
                 return with_id(refuse(events[0]), stream)
-        return with_id(_event_stream_of(reader.written(wire), reader.close), stream)
+        return with_id(streamed(reader.written(wire), reader.close), stream)
     except BaseException:
         reader.close()
         raise
@@ -121,14 +121,14 @@ def combined_event_stream(
 ) -> Response:
     """First `statuses`, then the events of several streams, each after the number in its position."""
     readers = streams.follow_together(positions, connection=_connection_of(request))
-    return _event_stream_of(readers.written(NativeWire(), statuses), readers.close)
+    return streamed(readers.written(NativeWire(), statuses), readers.close)
 
 
 def _reader(streams: Streams, stream: Followed, request: Request, after: int) -> Reader:
     return streams.follow(stream, after=after, connection=_connection_of(request))
 
 
-def _event_stream_of(written: Iterator[bytes], close: Callable[[], None]) -> Response:
+def streamed(written: Iterator[bytes], close: Callable[[], None]) -> Response:
     pieces = cast("GeneratorType[bytes, None, None]", stream_with_context(written))
     body = Pieces(pieces, close)
     response = _streamed_class(current_app.response_class)(body, mimetype=sse.MIMETYPE, headers=sse.HEADERS)

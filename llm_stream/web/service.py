@@ -96,6 +96,19 @@ class Service(Views):
         """This blueprint's state in the current app."""
         return state.current(self)
 
+    @property
+    def tools(self) -> Toolbox:
+        return self._toolbox
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a function says who pays."""
+        return self._authorize is not None
+
+    @property
+    def has_budgets(self) -> bool:
+        return bool(self._budget_of or self.state.settings.budgets)
+
     def close(self) -> None:
         """Close the connections to the upstream. The next stream opens new ones."""
         self._client.close()

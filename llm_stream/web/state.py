@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from typing import TextIO
 from typing import cast
+from weakref import WeakSet
 
 from flask import Blueprint
 from flask import Config
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llm_stream")
 
 EXTENSION = "llm_stream"
+
+_apps: WeakSet[Flask] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,15 @@ def install(
     approvals = Approvals(_signing_key(app), llm.name)
     upstreams = Upstreams(settings.upstreams, client, partial(settings.api_of, default=api))
     states[llm] = State(app, settings, model, streams, books.ledger, approvals, upstreams, prefixes)
+    _apps.add(app)
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()
+
+
+def apps() -> Iterator[Flask]:
+    """The apps of this process that have an `LLMStream`."""
+    return iter(list(_apps))
 
 
 def _signing_key(app: Flask) -> Callable[[], str | bytes]:

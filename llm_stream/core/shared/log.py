@@ -23,6 +23,7 @@ from .engine import Engine
 from .entries import Claim
 from .entries import Header
 from .entries import encode
+from .health import Health
 from .keys import Keys
 from .lease import BEAT_S
 from .messages import Ask
@@ -91,6 +92,10 @@ class SharedLog:
     def is_away(self) -> bool:
         """Whether the engine did not answer when it was last asked."""
         return self._engine.away_since is not None
+
+    @property
+    def health(self) -> Health:
+        return Health(self._engine)
 
     # Streams of this worker
 

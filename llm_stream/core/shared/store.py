@@ -33,7 +33,6 @@ from .scripts import END
 from .scripts import TAKE_SLOT
 
 if TYPE_CHECKING:
-    from redis import Redis
     from redis.client import Pipeline
 
 REMEMBERED_S = 86_400.0
@@ -261,18 +260,6 @@ class Store:
         entries = iter(self._engine.pipeline(read))
         ids = [self._keys.id_in(name.decode()) for name in names]
         return {id: Kept([*first, *last]) for id, first, last in zip(ids, entries, entries, strict=True) if first}
-
-    def policy(self) -> str | None:
-        """The `maxmemory-policy` of the engine; None where it cannot be read."""
-        from redis.exceptions import NoPermissionError
-
-        def memory(redis: Redis) -> dict[str, Any]:
-            try:
-                return redis.info("memory")
-            except NoPermissionError:
-                return {}
-
-        return self._engine.run(memory).get("maxmemory_policy")
 
 
 def _place(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]], end_of_lost: bytes | None, has_ended: int) -> Place:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ...errors import LogUnavailable
 from .engine import Engine
 from .entries import Claim
+from .health import Health
 from .inbox import Inbox
 from .lease import Lease
 from .messages import Leave
@@ -149,7 +150,7 @@ class Worker:
     def _check_policy(self) -> None:
         if self._is_policy_checked:
             return
-        policy = self._store.policy()
+        policy = Health(self._engine).policy()
         self._is_policy_checked = True
         if policy not in (None, "noeviction"):
             logger.error(
