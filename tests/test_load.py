@@ -1,4 +1,4 @@
-"""A thousand readers of one worker."""
+"""Many readers of one worker."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from time import monotonic
 
 import pytest
 
+from llm_stream.testing import Upstream
+
+from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
 
@@ -20,6 +23,7 @@ pytestmark = pytest.mark.load
 STREAMS = 1000
 TOKENS = 50
 TOKENS_PER_S = 5
+SLOW = 100
 PACED_UPSTREAM = ["llm_stream.testing", "--tokens", str(TOKENS), "--pause", str(1 / TOKENS_PER_S)]
 TOKEN = re.compile(rb'data: \{"text":"t(\d+) "\}\n')
 
@@ -62,6 +66,22 @@ def test_a_thousand_paced_streams_in_one_gevent_worker_are_complete_and_correct(
     assert [record["source"] for record in server.records()] == ["provider"] * STREAMS
     record_property("KiB per open stream", round((peak - before) / STREAMS, 1))
     print(f"\n{(peak - before) / STREAMS:.1f} KiB per open stream, logs included")
+
+
+def test_readers_that_are_far_behind_hold_little_of_what_they_have_missed(
+    upstream: Upstream, serve: Callable[..., Server]
+) -> None:
+    server = serve(upstream, max_stream_bytes=10_000_000)
+    upstream.answer(*["word "] * 10_000)
+    stream_id = server.events()[0][2]["id"]
+    worker = server.worker()["pid"]
+    before = resident_kib(worker)
+    answer = 10_000 * 80 / 1024
+    for _ in range(SLOW):  # each of them takes the beginning, and nothing more
+        slow = Connection.get(server.port, f"/llm/streams/{stream_id}", read_buffer=4096, segment=1400)
+        slow.read_until("word")
+    assert server.worker()["pid"] == worker
+    assert resident_kib(worker) - before < SLOW * answer / 2
 
 
 def read_all(server: Server, worker: int) -> tuple[list[bytes], int]:

@@ -29,6 +29,10 @@ EXPECTED_S = 1.0
 """How long a reader may take to begin. A server iterates a response at once, unless the app has dropped it."""
 
 
+MOST_AT_ONCE = 512
+"""Events of one write. Its bytes are held until the client has taken them, and a thousand clients may be slow."""
+
+
 class Client:
     """The client of one response, checked by the clock's thread while the response's own thread sleeps or writes.
 
@@ -90,7 +94,7 @@ class Reader:
         self._join()
 
     def batches(self) -> Iterator[tuple[int, Sequence[Event]]]:
-        """The events appended together, and the number of the first. No events: a heartbeat is due.
+        """The next events, `MOST_AT_ONCE` at most, and the number of the first. No events: a heartbeat is due.
 
         Ends after `Done`. Raises `ConnectionResetError` when the client has disconnected.
         """
@@ -99,7 +103,7 @@ class Reader:
         try:
             while True:
                 ended = log.ended
-                first, batch = log.after(self._after)
+                first, batch = log.after(self._after, MOST_AT_ONCE)
                 if client.disconnected:
                     raise ConnectionResetError(errno.ECONNRESET, "the client has disconnected")
                 if self._wire is not None and self._wire.is_over:
@@ -156,7 +160,7 @@ class Reader:
         """All new events, encoded for `wire`, and whether there are no more. For a response with several readers."""
         self._begin()
         ended = self.stream.log.ended
-        first, events = self.stream.log.after(self._after)
+        first, events = self.stream.log.after(self._after, MOST_AT_ONCE)
         if not events:
             return b"", ended
         self._after = first + len(events) - 1

@@ -122,10 +122,10 @@ class MemoryLog:
         self._end_of_lost.extend(events)
         self._notify(LOST, events)
 
-    def after(self, number: int) -> tuple[int, list[Event]]:
-        """Events after number `number`, without a gap between them, and the number of the first."""
+    def after(self, number: int, most: int | None = None) -> tuple[int, list[Event]]:
+        """Events after number `number`, `most` at most, without a gap between them, and the number of the first."""
         if number < len(self._events) or not self._end_of_lost:
-            return number + 1, self._events[number:]
+            return number + 1, self._events[number : None if most is None else number + most]
         first = max(number + 1, LOST)
         return first, self._end_of_lost[first - LOST :]
 
