@@ -272,9 +272,9 @@ def running(server: Server, tools: Path) -> Iterator[Running]:
 def tool_chain() -> Iterator[Path]:
     """The mock upstream at work, and the folder of the load generators."""
     folder = Path(tempfile.mkdtemp(prefix="llm-stream-bench-"))
-    for name in ("upstream", "load", "readers"):
+    for name in ("upstream", "load", "readers", "soak"):
         source = str(HERE / f"{name}.c")
-        subprocess.run(["cc", "-O2", "-w", "-o", str(folder / name), source], check=True)
+        subprocess.run(["cc", "-O2", "-w", "-o", str(folder / name), source, "-lm"], check=True)
     upstream = subprocess.Popen(pinned(TOOL_CORE, [str(folder / "upstream"), str(UPSTREAM_PORT)]))
     time.sleep(0.3)
     try:
