@@ -157,7 +157,7 @@ class Reader:
             pass
 
     def rest(self, wire: Wire) -> tuple[bytes, bool]:
-        """All new events, encoded for `wire`, and whether there are no more. For a response with several readers."""
+        """The next events, encoded for `wire`, and whether they are the last. For a response with several readers."""
         self._begin()
         ended = self.stream.log.ended
         first, events = self.stream.log.after(self._after, MOST_AT_ONCE)
