@@ -110,7 +110,8 @@ def test_services_work_together(
         command = ["gunicorn", "-c", "gunicorn.conf.py", "--worker-tmp-dir", "/dev/shm", "wsgi:app"]
         with Deployed(command, tmp_path, environment) as server:
             site, _ = nginx(server)
-            assert site.get("/llm/readyz").json() == {"status": "ready", "log": "ok", "ledger": "ok"}
+            ready = {"status": "ready", "log": "ok", "ledger": "ok"}
+            eventually(lambda: site.get("/llm/readyz").json() == ready, "the services")
             upstream.answer("Hello")
             answer = site.get("/llm/chat?prompt=hi", **{"X-Forwarded-For": "6.6.6.6"})
             assert '"text":"Hello"' in answer.text
