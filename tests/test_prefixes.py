@@ -208,9 +208,10 @@ ROUTES: list[tuple[str, str, Any, int]] = [
     ("GET", "static/llm-stream.js", None, 200),
     ("GET", "healthz", None, 200),
     ("GET", "readyz", None, 200),
+    ("GET", "openapi.json", None, 200),
 ]
 
-UNGUARDED = ("usage", "static", "healthz", "readyz")
+UNGUARDED = ("usage", "static", "healthz", "readyz", "openapi")
 """Where `authorize` is not asked."""
 
 

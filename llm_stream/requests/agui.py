@@ -60,6 +60,9 @@ class _Body(msgspec.Struct, rename="camel"):
     resume: Annotated[list[_Resume], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
 
 
+BODY = _Body
+
+
 class Run(msgspec.Struct, frozen=True):
     """A run of a thread. `conversation` holds the messages exactly as the client sent them."""
 

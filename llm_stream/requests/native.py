@@ -43,6 +43,7 @@ class _Body(msgspec.Struct):
     approvals: dict[str, Any] | None = None
 
 
+BODY = _Body
 FIELDS = _Body.__struct_fields__
 
 

@@ -112,6 +112,7 @@ class _PassedOn(msgspec.Struct, omit_defaults=True):
     prompt_cache_key: str | None = None
 
 
+BODY, PASSED_ON = _Used, _PassedOn
 KNOWN = {*_Used.__struct_fields__, *_PassedOn.__struct_fields__, *UNSUPPORTED}
 
 

@@ -122,6 +122,9 @@ class _Used(msgspec.Struct):
     stream_options: dict[str, Any] | None = None
 
 
+BODY = _Used
+
+
 def from_body(
     body: bytes,
     settings: Settings,

@@ -36,6 +36,9 @@ class _Body(msgspec.Struct, rename="camel"):
     message_id: Id | None = None
 
 
+BODY = _Body
+
+
 class Turn(msgspec.Struct, frozen=True):
     """A request, its chat, and the id of the message that the answer continues (None: a new message).
 

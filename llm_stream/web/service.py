@@ -130,6 +130,11 @@ class Service(Views):
         settings = self.state.settings
         return native.from_body(body.read_json(settings), settings, self.state.model)
 
+    @property
+    def shows_usage(self) -> bool:
+        """Whether the app has said who may see what was spent."""
+        return self._authorize_usage is not None
+
     def usage_scope(self) -> str | None:
         """The owner whose usage the current request may see; None for all owners. Raises `UsageClosed`."""
         return access.scope_of(self._authorize_usage, self.name)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import TextIO
 from typing import cast
 from weakref import WeakSet
@@ -66,6 +68,8 @@ class State:
     upstreams: Upstreams
     prefixes: list[Prefix]
     """One for each registration with a URL prefix."""
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """In OpenAPI, by the name of a registration: made when it is asked for."""
 
 
 def current(llm: Blueprint) -> State:

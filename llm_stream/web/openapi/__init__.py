@@ -1,0 +1,54 @@
+"""Describes the routes of an `LLMStream` in OpenAPI 3.1, from what the code has: its rules, structs and errors.
+
+It is made for the first request that asks for it, so nothing here is imported before.
+https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+from typing import Any
+
+from werkzeug.routing import Rule
+
+from .components import COMPONENTS
+from .operation import described
+from .operations import OPERATIONS
+from .paths import parameters_of
+from .paths import path_of
+
+INFO = """\
+Answers of a language model, streamed. A stream is a numbered log of events: one producer writes it, and any number of \
+readers follow it, each from the number that it has.
+
+The app decides who may ask: its `authorize` may answer with any status, and so may what stands before it, such as a \
+rate limit. Which models may be asked, `GET …/v1/models` tells."""
+
+
+def document(rules: Iterable[Rule], prefix: str, left_out: Collection[str]) -> dict[str, Any]:
+    """The description of `rules`, whose endpoints begin with `prefix`, without the views in `left_out`."""
+    paths: dict[str, dict[str, Any]] = {}
+    for rule in rules:
+        view = rule.endpoint.removeprefix(prefix)
+        if view in left_out or view not in OPERATIONS:  # an app may have added views of its own
+            continue
+        path, variables = path_of(rule.rule), parameters_of(rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            operation = described(OPERATIONS[view], f"{view.replace('.', '_')}_{method.lower()}")
+            paths.setdefault(path, {"parameters": variables} if variables else {})[method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "flask-llm-stream", "version": _version(), "description": INFO},
+        "paths": paths,
+        "components": {"schemas": COMPONENTS},
+    }
+
+
+def _version() -> str:
+    try:
+        return version("flask-llm-stream")
+    except PackageNotFoundError:  # run from a clone
+        return "0"
