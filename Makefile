@@ -46,6 +46,12 @@ format: .venv/ready
 	.venv-clients/bin/python -m pip install -q --disable-pip-version-check -r $<
 	touch $@
 
+# it brings a plugin that pytest would load in every run of ours; without it its test is skipped
+.venv-schemathesis/ready: requirements-schemathesis.txt
+	$(PYTHON) -m venv .venv-schemathesis || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
+	.venv-schemathesis/bin/python -m pip install -q --disable-pip-version-check -r $<
+	touch $@
+
 # the README's pictures of the chat page, taken by its tests
 screenshots: .venv/ready
 	SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/test_chat_page.py -k screenshots
@@ -67,4 +73,4 @@ holdups: .venv/ready
 	$(BIN)/python benchmarks/holdups.py
 
 clean:
-	rm -rf .venv .venv-clients dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-schemathesis dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
