@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 
 from flask import request
+from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..errors import NotJSON
+from ..errors import RequestError
 from ..errors import TooLarge
 from ..settings import Settings
 
 
 def read_json(settings: Settings) -> bytes:
-    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`."""
+    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`, and `RequestError` for broken chunks."""
     if not request.is_json:
         raise NotJSON()
     limit = min(settings.max_request_bytes, request.max_content_length or settings.max_request_bytes)
@@ -22,6 +24,10 @@ def read_json(settings: Settings) -> bytes:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         body = None
+    except HTTPException:  # the client has disconnected
+        raise
+    except Exception as error:  # of the server's: it decodes a chunked body while we read
+        raise RequestError("The body is not valid HTTP.") from error
     if body is None or len(body) > limit:
         raise TooLarge(f"The body is larger than {limit} bytes.")
     return body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -83,7 +84,7 @@ class Prefix:
 
     def __init__(self, url_map: Map, path: str, subdomain: str | None, host: str | None) -> None:
         self._map = Map(
-            [Rule(path + rest, subdomain=subdomain, host=host) for rest in ("", "/<path:rest>")],
+            [Rule(path + rest, subdomain=subdomain, host=host) for rest in ("", "/", "/<path:rest>")],
             url_map.default_subdomain,
             converters=url_map.converters,
             host_matching=url_map.host_matching,
@@ -91,7 +92,8 @@ class Prefix:
 
     def rest_of(self, address: MapAdapter) -> str | None:
         """The path below the prefix; None for an address that is not below it."""
-        adapter = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=address.path_info)
+        path = re.sub("/{2,}", "/", address.path_info)  # a variable of Werkzeug's does not begin with a slash
+        adapter = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=path)
         try:
             _, variables = adapter.match()
         except RequestRedirect:
