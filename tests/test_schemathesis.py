@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,14 +26,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if not (PLACE / "ready").exists():
         missing("schemathesis is missing: make .venv-schemathesis/ready")
     with Upstream(lambda request: Script(("Hello",))) as upstream:
-        short = {"heartbeat_s": 0.5, "disconnect_grace_s": 0.5, "idle_s": 5}
+        short: dict[str, Any] = {"heartbeat_s": 0.5, "disconnect_grace_s": 0.5, "idle_s": 5}
         server = Server(upstream, tmp_path_factory.mktemp("server"), max_streams_per_owner=100, **short)
         yield server
         assert server.stop() == 0
 
 
 def run(program: str, *arguments: str, cwd: Path) -> None:
-    command = [PLACE / "bin" / program, *arguments]
+    command = [str(PLACE / "bin" / program), *arguments]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
