@@ -66,7 +66,7 @@ chaos: .venv/ready
 soak: .venv/ready
 	$(BIN)/python benchmarks/soak.py
 
-fuzz: .venv/ready
+fuzz: .venv/ready .venv-schemathesis/ready
 	$(BIN)/python benchmarks/fuzz.py
 
 holdups: .venv/ready

@@ -17,6 +17,9 @@ from .opaque import MessageState
 from .opaque import problem_with
 from .reading import image_url
 
+ROLES = ("user", "assistant")
+"""Of a browser's messages."""
+
 PDF = "data:application/pdf;base64,"
 
 
@@ -90,7 +93,7 @@ def _without_open_calls(message: Message, undecided: Message | None) -> Message 
 
 
 def _check(message: Message, where: str) -> None:
-    if message.role not in ("user", "assistant"):
+    if message.role not in ROLES:
         raise InvalidField(f"The field '{where}.role' must be 'user' or 'assistant'.")
     for name in ("tool_calls", "opaque", "refusal"):
         if getattr(message, name) is not None and message.role != "assistant":

@@ -13,6 +13,7 @@ from ...requests import native
 from ...requests import openai
 from ...requests import responses
 from ...requests import ui
+from ...requests.conversation import ROLES
 from ...wire.answer import Snapshot
 
 Schema = dict[str, Any]
@@ -82,6 +83,8 @@ _add("Answer", Snapshot)
 for _type, _kind in KINDS.items():
     _add(f"Event_{_type}", _kind)
 del COMPONENTS["ChatCompletionOptions"]
+for _message in ("ChatRequest_Message", "UIChatRequest_UIMessage"):
+    COMPONENTS[_message]["properties"]["role"]["enum"] = list(ROLES)
 
 _CODES = sorted(STATUSES)
 
