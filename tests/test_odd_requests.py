@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from flask import Flask
 
 from .conftest import Connection
 from .conftest import Server
@@ -31,3 +34,14 @@ def test_address_below_the_prefix_is_ours_however_many_slashes_it_has(site: Serv
     answer = reading.read_to_end()
     assert answer.startswith("HTTP/1.1 404 ")
     assert '"code":"not_found"' in answer
+
+
+@pytest.mark.parametrize("host", ["a" * 7000, "http://[", "evil.example:x"])
+@pytest.mark.parametrize("path", ["chat", "v1/models", "nowhere"])
+def test_host_that_may_not_be_asked_is_told_in_our_form(make_app: Callable[..., Flask], host: str, path: str) -> None:
+    app = make_app()
+    app.config["TRUSTED_HOSTS"] = ["localhost"]
+    answer = app.test_client().get(f"/llm/{path}", headers={"Host": host})
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "bad_request")
+    assert ("type" in answer.json["error"]) is path.startswith("v1/")
+    assert app.test_client().get("/elsewhere", headers={"Host": host}).mimetype == "text/html"

@@ -6,6 +6,7 @@ Flask assigns a request without a matching route to no blueprint, so the app's H
 from __future__ import annotations
 
 from flask import Response
+from flask import current_app
 from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
@@ -36,7 +37,7 @@ def add_to(llm: Service) -> None:
 def _path_below_prefix(llm: Service) -> str | None:
     try:
         adapter = address.url_adapter()
-    except HTTPException:
-        return None
+    except HTTPException:  # no host that may be asked; the answer that says so has our form, too
+        adapter = current_app.url_map.bind("", path_info=request.path)
     rests = (prefix.rest_of(adapter) for prefix in llm.state.prefixes)
     return next((rest for rest in rests if rest is not None), None)
