@@ -105,6 +105,7 @@ ODD: list[Any] = [
     None, True, -1, 0, 10**400, -(10**30), 1.5, "", Raw("1e999"), Raw("NaN"), Raw("-Infinity"), Raw("1E400"), Raw("-0"),
     Raw('"\\ud800"'), Raw('"\\u0000"'), "\x7f\u202e", "a" * 200, "a" * 70_000, [], {}, [[]], {"": {}}, {"type": "text"},
     [None] * 1500, {"$ref": "#"}, Raw("[" * DEEP + "]" * DEEP), Raw('{"a":' * 3000 + "1" + "}" * 3000),
+    *(Raw("[" * deep + "]" * deep) for deep in (60, 150, 240, 450, 900, 985)), Raw('{"a":' * 480 + "{}" + "}" * 480),
     Raw('{"a":1,"a":2}'), "data:image/png;base64,", "http://evil.example/x.png", {str(n): n for n in range(300)},
     "😀\ufffe", "/", "\r\n\r\n", Raw('"\\ud83d"'),
 ]  # fmt: skip

@@ -141,7 +141,9 @@ def exchanged(port: int, wild: Wild) -> tuple[bytes, bytes]:
             connection.sendall(wild.data)
             if wild.is_short:
                 connection.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
+        except TimeoutError:
+            raise
+        except OSError:
             pass  # refused before it was read
         try:
             while data := connection.recv(65536):
@@ -164,7 +166,8 @@ def fault_in(wild: Wild, status: int, headers: dict[str, str], body: bytes) -> s
     is_servers = kind.startswith("text/html") and status in SERVERS_OWN and "server" not in headers
     if status >= 500 and not is_servers:
         return f"status {status}, {body[:300]!r}"
-    if status < 400 or is_servers or wild.method == b"HEAD":
+    is_file = wild.path.startswith(b"/llm/static/") and status in (412, 416)
+    if status < 400 or is_servers or is_file or wild.method == b"HEAD":
         return None
     if kind.startswith("text/plain") and wild.path.startswith(b"/llm/ui/"):
         return None if body else "an error without words"
