@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -45,3 +46,13 @@ def test_host_that_may_not_be_asked_is_told_in_our_form(make_app: Callable[..., 
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "bad_request")
     assert ("type" in answer.json["error"]) is path.startswith("v1/")
     assert app.test_client().get("/elsewhere", headers={"Host": host}).mimetype == "text/html"
+
+
+def test_body_that_breaks_off_buys_nothing_although_it_is_json(site: Server) -> None:
+    site.clear()
+    head = "POST /llm/chat HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 99\n\n"
+    reading = Connection(site.port, head + '{"prompt": "hi"}')
+    reading.socket.shutdown(socket.SHUT_WR)
+    assert reading.read_until("\r\n").startswith("HTTP/1.1 400 ")
+    eventually(site.at_rest)
+    assert site.upstream and not site.upstream.requests

@@ -15,7 +15,7 @@ from ..settings import Settings
 
 
 def read_json(settings: Settings) -> bytes:
-    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`, and `RequestError` for broken chunks."""
+    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`, and `RequestError` for a broken one."""
     if not request.is_json:
         raise NotJSON()
     limit = min(settings.max_request_bytes, request.max_content_length or settings.max_request_bytes)
@@ -30,6 +30,8 @@ def read_json(settings: Settings) -> bytes:
         raise RequestError("The body is not valid HTTP.") from error
     if body is None or len(body) > limit:
         raise TooLarge(f"The body is larger than {limit} bytes.")
+    if len(body) < (request.content_length or 0):  # gunicorn tells no error
+        raise RequestError("The body is shorter than its Content-Length says.")
     return body
 
 
