@@ -28,7 +28,7 @@ from .server import stopping
 from .usage import price
 from .usage import tokenizer
 from .web.access import SEVERAL_PROCESSES
-from .web.doctor import at_start
+from .web.doctor import doctor
 
 POLL_S = 0.1
 STAGGER_S = 1.0
@@ -63,7 +63,7 @@ def post_worker_init(worker: Any) -> None:
             registry.shared.begin()
     price.load()
     stopping.watch(worker)
-    at_start.warn(worker.cfg)
+    doctor.warn(worker.cfg)
     threading.Thread(target=_drain, args=(worker,), name="llm_stream drain", daemon=True).start()
     _freeze_heap()
 

@@ -34,7 +34,7 @@ def _methods() -> Iterator[Any]:
 
 
 def _is_of_sdk(method: Any) -> bool:
-    """`functools.wraps` copies a function's name and module, but not its globals. Proxies of wrapt lie to `isinstance`."""
+    """`functools.wraps` copies a name and a module, but not the globals. Proxies of wrapt deceive `isinstance`."""
     return type(method) is FunctionType and _top(method.__globals__.get("__name__")) == SDK
 
 

@@ -60,10 +60,11 @@ def _culprit(patient: Patient) -> str:
     app = patient.state.app
     alone = Probe(app, patient.llm.name).send(type(app).wsgi_app.__get__(app))
     if _is_well(alone):
-        return f"{_name_of(app.wsgi_app)} (app.wsgi_app)"
+        is_wrapped = "wsgi_app" in vars(app)
+        return f"{_name_of(app.wsgi_app)} (app.wsgi_app)" if is_wrapped else _name_of(type(app).__call__)
     after = [_name_of(function) for functions in app.after_request_funcs.values() for function in functions]
     others = [name for name in after if not name.startswith("llm_stream.")]
-    return f"A function after each request ({' or '.join(others)})" if others else _name_of(app.wsgi_app)
+    return f"A function after each request ({' or '.join(others)})" if others else "Something in the app"
 
 
 def _is_well(outcome: Outcome) -> bool:

@@ -43,7 +43,7 @@ class Patient:
     @cached_property
     def probed(self) -> Outcome:
         """How an event stream comes through the app and its middleware."""
-        return Probe(self.state.app, self.llm.name).send(self.state.app.wsgi_app)
+        return Probe(self.state.app, self.llm.name).send(self.state.app)
 
     @property
     def candidates(self) -> Iterator[Candidate]:

@@ -13,13 +13,15 @@ SHORTEST_TIMEOUT_S = 10
 
 def patching(patient: Patient) -> Finding | None:
     gunicorn = patient.gunicorn
+    if gunicorn.is_gevent and gunicorn.preload_app:
+        raise NotChecked("preload_app imports everything too early")
     if not gunicorn.is_gevent or not (early := gunicorn.imported_early):
         return None
     named = ", ".join(early[:3]) + (f" and {len(early) - 3} more modules" if len(early) > 3 else "")
     return Finding(
         f"Before gevent patched the standard library, these were imported: {named}.",
         "They have sockets, locks or sleeps that block the whole worker, and TLS may fail with a RecursionError.",
-        "Import nothing of that in gunicorn.conf.py (import it inside the hooks), and leave preload_app off.",
+        "Import nothing of that in gunicorn.conf.py (import it inside the hooks).",
         "error",
     )
 
@@ -118,7 +120,7 @@ def debug(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "The app is in debug mode, under gunicorn.",
-        "Errors show their tracebacks to everybody.",
+        "Exceptions pass Flask by, so the app's error pages are not shown, and templates are read anew each time.",
         "Unset FLASK_DEBUG, and set app.debug = False.",
     )
 
