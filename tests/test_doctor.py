@@ -119,9 +119,13 @@ def test_terminal_gets_colours_and_others_do_not(make_app: MakeApp) -> None:
 # What stands between
 
 
+def put_around(app: Flask, middleware: Any) -> None:
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+
+
 def joined(app: Flask) -> None:
     inner: Any = app.wsgi_app
-    app.wsgi_app = lambda environ, start: [b"".join(inner(environ, start))]  # type: ignore[method-assign]
+    put_around(app, lambda environ, start: [b"".join(inner(environ, start))])
 
 
 def by_kilobytes(app: Flask) -> None:
@@ -136,7 +140,7 @@ def by_kilobytes(app: Flask) -> None:
                 held = b""
         yield held
 
-    app.wsgi_app = buffered  # type: ignore[method-assign]
+    put_around(app, buffered)
 
 
 def read_by_a_hook(app: Flask) -> None:
@@ -187,12 +191,12 @@ def test_what_passes_tokens_on_is_no_trouble_but_costs_the_fast_path(make_app: M
     def counted(environ: Any, start: Any) -> Iterator[bytes]:
         yield from inner(environ, start)
 
-    app.wsgi_app = counted  # type: ignore[method-assign]
+    put_around(app, counted)
     said = opinion(app, *serving)
     assert said["middleware"]["status"] == "ok"
     assert said["fast-path"]["status"] == "note"
     assert "<locals>.counted stands between" in said["fast-path"]["what"]
-    app.wsgi_app = lambda environ, start: map(bytes, inner(environ, start))  # type: ignore[method-assign]
+    put_around(app, lambda environ, start: map(bytes, inner(environ, start)))
     assert "builtins.map stands between" in opinion(app, *serving)["fast-path"]["what"]
 
 
@@ -208,7 +212,7 @@ def test_functions_before_a_request_are_not_asked(make_app: MakeApp) -> None:
 
 def test_app_that_does_not_let_the_probe_through_is_not_checked(make_app: MakeApp) -> None:
     app = make_app()
-    app.wsgi_app = lambda environ, start: (start("302 FOUND", []), [])[1]  # type: ignore[method-assign, func-returns-value]
+    put_around(app, lambda environ, start: (start("302 FOUND", []), [])[1])
     said = opinion(app, "--offline")["middleware"]
     assert (said["status"], said["reason"]) == ("not checked", "the app answers with 302 FOUND where it should stream")
 

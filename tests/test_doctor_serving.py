@@ -28,7 +28,7 @@ def nothing_of_gunicorn_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("check", "line", "status", "what"),
     [
-        ("patching", "import httpx2, llm_stream", "error", "llm_stream."),
+        ("patching", "import httpx2, llm_stream", "error", "llm_stream"),
         ("worker-class", 'worker_class = "sync"', "error", "sync workers"),
         ("preload", "preload_app = True", "error", "preload_app is on"),
         ("workers", "workers = 3", "error", "several workers (3)"),

@@ -106,8 +106,8 @@ class Service(Views):
         return self._authorize is not None
 
     @property
-    def has_budgets(self) -> bool:
-        return bool(self._budget_of or self.state.settings.budgets)
+    def has_budget_function(self) -> bool:
+        return self._budget_of is not None
 
     def close(self) -> None:
         """Close the connections to the upstream. The next stream opens new ones."""

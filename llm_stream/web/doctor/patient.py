@@ -32,13 +32,15 @@ class Patient:
     def settings(self) -> Settings:
         return self.state.settings
 
-    @cached_property
+    @property
+    def has_budgets(self) -> bool:
+        return self.settings.budgets is not None or self.llm.has_budget_function
+
+    @property
     def gunicorn(self) -> GunicornConfig:
-        try:
-            return self._read()
-        except Unreadable as error:
-            self._read = self._fail_again(error)
-            raise NotChecked(str(error)) from None
+        if isinstance(self._config, Unreadable):
+            raise NotChecked(str(self._config))
+        return self._config
 
     @cached_property
     def probed(self) -> Outcome:
@@ -59,9 +61,9 @@ class Patient:
             raise NotChecked("the streams are in memory (LLM_STREAM_LOG_URL)")
         return self.state.streams.shared.health
 
-    @staticmethod
-    def _fail_again(error: Unreadable) -> Callable[[], GunicornConfig]:
-        def read() -> GunicornConfig:
-            raise error
-
-        return read
+    @cached_property
+    def _config(self) -> GunicornConfig | Unreadable:
+        try:
+            return self._read()
+        except Unreadable as error:
+            return error

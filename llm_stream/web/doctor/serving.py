@@ -6,6 +6,7 @@ from .finding import Finding
 from .finding import NotChecked
 from .patient import Patient
 
+MOST_NAMED = 6
 HEADROOM_S = 30
 SHORTEST_TIMEOUT_S = 10
 """A worker that pauses for longer, say while a machine swaps, is killed with all its streams."""
@@ -15,9 +16,10 @@ def patching(patient: Patient) -> Finding | None:
     gunicorn = patient.gunicorn
     if gunicorn.is_gevent and gunicorn.preload_app:
         raise NotChecked("preload_app imports everything too early")
-    if not gunicorn.is_gevent or not (early := gunicorn.imported_early):
+    packages = list(dict.fromkeys(module.partition(".")[0] for module in gunicorn.imported_early))
+    if not gunicorn.is_gevent or not packages:
         return None
-    named = ", ".join(early[:3]) + (f" and {len(early) - 3} more modules" if len(early) > 3 else "")
+    named = ", ".join(packages[:MOST_NAMED]) + (" and others" if len(packages) > MOST_NAMED else "")
     return Finding(
         f"Before gevent patched the standard library, these were imported: {named}.",
         "They have sockets, locks or sleeps that block the whole worker, and TLS may fail with a RecursionError.",
@@ -126,7 +128,7 @@ def debug(patient: Patient) -> Finding | None:
 
 
 def public(patient: Patient) -> Finding | None:
-    if not patient.settings.public or patient.llm.is_guarded or patient.llm.has_budgets:
+    if not patient.settings.public or patient.llm.is_guarded or patient.has_budgets:
         return None
     if patient.gunicorn.is_local:
         return None
