@@ -127,7 +127,12 @@ class Server(Site):
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(self._answers, "the server's first answer", 30)
+        try:
+            eventually(self._answers, "the server's first answer", 30)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log
