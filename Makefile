@@ -1,8 +1,8 @@
-# make run: serve the demo at http://127.0.0.1:8000 · make test · make test-dates · make check · make bench · make screenshots
+# make run: serve the demo at http://127.0.0.1:8000 · make test · make test-dates · make test-versions · make check · make bench · make screenshots
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-dates check format bench chaos soak fuzz holdups screenshots clean
+.PHONY: run test test-dates test-versions audit check format bench chaos soak fuzz holdups screenshots clean
 
 run: .venv/ready
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -21,6 +21,19 @@ test-dates: .venv/clock.so
 	    LD_PRELOAD=$(CURDIR)/$< TZ=Europe/Berlin sh -c 'date; exec "$$@"' sh \
 	        $(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not browser" -k "not killed" $(DATED) || exit 1; \
 	done
+
+# Python 3.12 and 3.13, and the lowest versions that pyproject.toml allows
+test-versions:
+	.ci/versions
+
+# known vulnerabilities of everything that is installed in the two environments
+audit: .venv/ready .venv-clients/ready .venv-audit/ready
+	.venv-audit/bin/python .ci/audit.py .venv .venv-clients
+
+.venv-audit/ready:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
+	touch $@
 
 .venv/clock.so: tests/clock.c .venv/ready
 	$(CC) -Wall -Wextra -O2 -shared -fPIC -o $@ $<
@@ -73,4 +86,4 @@ holdups: .venv/ready
 	$(BIN)/python benchmarks/holdups.py
 
 clean:
-	rm -rf .venv .venv-clients .venv-schemathesis dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
