@@ -1,6 +1,6 @@
 """Looks up the known vulnerabilities of what is installed: `audit.py ENVIRONMENT...`. Exits with 1 if there are any.
 
-pip-audit asks PyPI for them. A mirror may have the packages without that data: pip-audit then succeeds without having looked
+pip-audit asks PyPI for them. A mirror may have the packages without that data; pip-audit succeeds there without looking
 anything up, which this says.
 """
 

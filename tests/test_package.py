@@ -1,22 +1,26 @@
-"""The wheel: it installs, and carries what it needs."""
+"""The wheel: it installs, carries what it needs, and serves without the repository."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
 from .conftest import ROOT
 from .conftest import eventually
 from .conftest import free_port
+from .conftest import of_kind
 from .conftest import text_of
+from .test_readme import block
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +32,75 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a new environment that holds the wheel, what it needs, and gunicorn."""
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin/pip"), "install", "-q", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*pip, f"{wheel}[gunicorn]"], check=True)
+    return folder / "bin"
+
+
+def test_installed_wheel_serves_the_smallest_program_of_the_readme(
+    upstream: Upstream, installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "smallest.py").write_text(block("python", "def owner"))
+    port = free_port()
+    environment = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "none"}
+    gunicorn = [str(installed / "gunicorn"), "-k", "gevent", "-b", f"127.0.0.1:{port}", "smallest:app"]
+    upstream.answer("Hello")
+    log = tmp_path / "log"
+    with log.open("wb") as output, subprocess.Popen(gunicorn, cwd=tmp_path, env=environment, stderr=output) as process:
+        try:
+            eventually(lambda: is_listening(port) or process.poll() is not None, "the program", 30)
+            assert process.poll() is None, log.read_text()
+            events = read_events(httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=20).content)
+            page = httpx2.get(f"http://127.0.0.1:{port}/llm/static/llm-stream.js", timeout=20)
+        finally:
+            process.terminate()
+    assert text_of(events) == "Hello" and of_kind(events, "done")["status"] == "completed"
+    assert page.status_code == 200
+    assert str(ROOT) not in log.read_text()
+
+
+def test_installed_wheel_needs_no_tokenizer(installed: Path, tmp_path: Path) -> None:
+    program = "import llm_stream; from llm_stream.usage import tokenizer; print(tokenizer.serving().name)"
+    python = [str(installed / "python"), "-W", "error", "-c", program]
+    done = subprocess.run(python, cwd=tmp_path, env={}, capture_output=True, text=True, check=True)
+    assert done.stdout == "the text's length\n"
+    assert "pip install toktok-rs" in done.stderr
+
+
+def test_wheel_from_the_sdist_is_the_wheel_from_the_tree(built: Path, wheel: Path) -> None:
+    (from_sdist,) = built.glob("*.whl")
+    assert contents(from_sdist) == contents(wheel)
+
+
+def test_sdist_holds_the_tests_and_nothing_that_git_ignores(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "LICENSE", "README.md", "tests/conftest.py", "templates/chat.html"} <= names
+    assert not [name for name in names if "__pycache__" in name or ".venv" in name or name.endswith(".db")]
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def test_requirements_alone_serve_the_demo(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    pip = [str(tmp_path / "venv/bin/pip"), "install", "-q", "--disable-pip-version-check"]
+    pip = [str(tmp_path / "venv/bin/pip"), "install", "-q", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*pip, "-r", str(ROOT / "requirements.txt")], check=True)
     port = free_port()
     environment = {"PATH": "/usr/bin:/bin", "PORT": str(port), "HOME": str(tmp_path)}
@@ -52,41 +122,7 @@ def is_listening(port: int) -> bool:
 
 
 def test_wheel_holds_the_package_its_types_and_its_static_files_and_nothing_else(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"llm_stream/py.typed", "llm_stream/static/llm-stream.js", "llm_stream/upstream/payloads.py"} <= names
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"llm_stream", "flask_llm_stream"}
-
-
-def test_installed_wheel_serves_its_static_files(wheel: Path, tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--target",
-            str(tmp_path / "site"),
-            str(wheel),
-        ],
-        check=True,
-    )
-    program = """
-import flask, llm_stream
-assert llm_stream.__file__.startswith(%r), llm_stream.__file__
-app = flask.Flask("x"); app.config["LLM_STREAM_PUBLIC"] = True
-app.register_blueprint(llm_stream.LLMStream("llm", "x", model="m"), url_prefix="/llm")
-print(app.test_client().get("/llm/static/llm-stream.js").status_code)
-"""
-    site = str(tmp_path / "site")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program % site],
-        cwd=tmp_path,
-        env={"PYTHONPATH": site, "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "200"
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "llm_stream").rglob("*") if path.is_file()}
+    carried = {name for name in contents(wheel) if ".dist-info/" not in name}
+    assert {"llm_stream/py.typed", "llm_stream/static/llm-stream.js"} <= carried
+    assert carried == {name for name in files if not name.endswith(".pyc")}
