@@ -23,6 +23,11 @@ def named(error_code: str, error_id: str) -> dict[str, str]:
     return {"error_code": error_code, "error_id": error_id}
 
 
+def one_line(text: str) -> str:
+    """For a line of text that repeats a client's words, which might have line ends, or commands for a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class JSONLines(logging.Formatter):
     """Writes ASCII only, so that no program reads a line break in the name of an owner."""
 

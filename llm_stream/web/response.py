@@ -28,6 +28,7 @@ from ..events import Event
 from ..events import Failure
 from ..server.gunicorn import Pieces
 from ..usage.logging import named
+from ..usage.logging import one_line
 from ..wire import Wire
 from ..wire import sse
 from ..wire.answer import Snapshot
@@ -194,8 +195,8 @@ def error_response(error: LLMStreamError) -> Response:
 
 
 def log_refusal(error: LLMStreamError) -> None:
-    code, error_id = error.code, error.error_id
-    logger.info("request refused: %s error_id=%s: %s", code, error_id, error, extra=named(code, error_id))
+    code, error_id, words = error.code, error.error_id, one_line(str(error))
+    logger.info("request refused: %s error_id=%s: %s", code, error_id, words, extra=named(code, error_id))
 
 
 def json_response(body: Any, status: int = 200) -> Response:
