@@ -25,8 +25,11 @@ from .filters import Filters
 
 ROWS_AT_ONCE = 2000
 FOR_OPERATORS = frozenset((usage.c.worker, usage.c.metadata))
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet would run cells that begin so. https://owasp.org/www-community/attacks/CSV_Injection"""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""A spreadsheet would run cells that begin so, some also with the wide characters.
+
+https://owasp.org/www-community/attacks/CSV_Injection
+"""
 
 
 def csv_of(ledger: Ledger, filters: Filters, *, is_for_all: bool = True) -> Iterator[bytes]:
