@@ -157,8 +157,8 @@ def _streamed_class(response_class: type[Response]) -> type[Response]:
 
 
 def nothing_more(stream: Followed | None = None) -> Response:
-    """204: an `EventSource` stops reconnecting."""
-    response = Response(status=204)
+    """204: an `EventSource` stops reconnecting. A cache may keep a 204 unless it is told otherwise."""
+    response = Response(status=204, headers={"Cache-Control": "no-store"})
     return with_id(response, stream) if stream else response
 
 

@@ -34,7 +34,7 @@ def add_to(llm: Service) -> None:
             return resumed
         chat_request = from_query(request.args, llm.state.settings, llm.state.model)
         if request.method == "HEAD":
-            return Response(mimetype=sse.MIMETYPE)
+            return Response(mimetype=sse.MIMETYPE, headers=sse.HEADERS)
         try:
             stream = llm.open(owner, chat_request)
         except ExpiredStream:
