@@ -184,10 +184,12 @@ class Server(Site):
 class Connection:
     """A client at the level of sockets, which can go away at any moment."""
 
-    def __init__(self, port: int, request: str, *, read_buffer: int | None = None) -> None:
+    def __init__(self, port: int, request: str, *, read_buffer: int = 0, segment: int = 0) -> None:
         self.socket = socket.socket()
         if read_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, read_buffer)
+        if segment:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(("127.0.0.1", port))
         self.socket.sendall(request.encode().replace(b"\n", b"\r\n"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
+from time import sleep
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from llm_stream.testing import Upstream
 
 from .conftest import Connection
 from .conftest import Server
+from .conftest import dechunked
 from .conftest import eventually
 
 Serve = Callable[..., Server]
@@ -121,6 +124,21 @@ def test_reader_that_does_not_read_is_given_up(upstream: Upstream, serve: Serve)
     eventually(server.at_rest)
     assert "Traceback" not in server.log
     reading.close()
+
+
+def test_reader_that_takes_longer_than_the_timeout_gets_everything(upstream: Upstream, serve: Serve) -> None:
+    server = serve(upstream, send_timeout_s=1)
+    upstream.answer(*["x" * 2_000 for _ in range(300)])
+    stream_id = server.events()[0][2]["id"]
+    head = f"GET /llm/streams/{stream_id} HTTP/1.1\nHost: x\nConnection: close\n\n"
+    reading = Connection(server.port, head, read_buffer=4096, segment=1400)  # loopback's own would buffer megabytes
+    started = monotonic()
+    while monotonic() < started + 3:  # all of it is one write, because the answer is there
+        reading.received += reading.socket.recv(16_384)
+        sleep(0.1)
+    assert "event: done" not in reading.received.decode()
+    assert dechunked(reading.read_to_end()).count("x" * 2_000) == 300
+    assert '"status":"completed"' in reading.received.decode()
 
 
 def test_going_of_a_reader_that_waits_for_json_is_noticed(upstream: Upstream, serve: Serve) -> None:

@@ -50,6 +50,9 @@ class Client:
         """Wakes the thread of the response."""
         self.last_write = monotonic()
         self.writing_since: float | None = None
+        self._taken: int | None = None
+        self._taken_at = 0.0
+        """When it was last seen to have taken more of what is written."""
         self.disconnected = False
 
     def needs_heartbeat(self, now: float) -> bool:
@@ -64,13 +67,23 @@ class Client:
 
     def _check_connection(self, now: float) -> None:
         since = self.writing_since
+        is_due = now >= self._next_poll
+        if is_due:
+            self._next_poll = now + POLL_S
         if since is not None:
-            if now - since > self._send_timeout_s:
+            if is_due:
+                self._look_what_is_taken(now)
+            if now - max(since, self._taken_at) > self._send_timeout_s:
                 self.disconnected = True
                 sockets.shut_down(self._connection)  # the write fails with EPIPE, which servers treat as a disconnect
-        elif now >= self._next_poll:
-            self._next_poll = now + POLL_S
+        elif is_due:
             self.disconnected = sockets.has_ended(self._connection)
+
+    def _look_what_is_taken(self, now: float) -> None:
+        """One write may be all that was missed. A slow client takes long for it, and is not one that has stopped."""
+        taken = sockets.bytes_taken(self._connection)
+        if taken != self._taken:
+            self._taken, self._taken_at = taken, now
 
 
 class Reader:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import _socket
 import socket
+import sys
 from typing import Any
 
 ESTABLISHED = 1  # of the states in linux/tcp_states.h
+BYTES_ACKED = slice(120, 128)  # the place of tcpi_bytes_acked in the struct tcp_info of linux/tcp.h
 
 
 def peek(connection: Any) -> bytes | None:
@@ -36,6 +38,20 @@ def has_ended(connection: Any) -> bool:
         return plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED
     except (AttributeError, OSError):  # not Linux, or not TCP
         return peek(connection) == b""
+    finally:
+        plain.detach()
+
+
+def bytes_taken(connection: Any) -> int | None:
+    """How many bytes the other side of a TCP connection has confirmed so far; None if that is not known."""
+    plain = _plain(connection)
+    if plain is None:
+        return None
+    try:
+        info = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
+        return int.from_bytes(info[BYTES_ACKED], sys.byteorder) if len(info) == BYTES_ACKED.stop else None
+    except (AttributeError, OSError):  # not Linux, or not TCP
+        return None
     finally:
         plain.detach()
 
