@@ -21,11 +21,11 @@
 
 #include "answer.h"
 
-enum { ID_BYTES = 80, LINE_BYTES = 512, BUCKETS = 1200, TICK_US = 20000, SEGMENT_BYTES = 1400 };
+enum { ID_BYTES = 80, LINE_BYTES = 512, BUCKETS = 1200, TICK_US = 20000, REFUSED_US = 1000000, SEGMENT_BYTES = 1400 };
 enum { SLOWEST_CONNECTIONS_PER_S = 100, DETAILS = 50 };
 
 typedef enum { READS, RETURNS, STOPS, LEAVES, TRICKLES, PAUSES, MUTE, STOPPER } Kind;
-enum { RUNNING, WHOLE, RETURNED, STOPPED, LEFT, SLOW_WHOLE, GIVEN_UP, KINDS };
+enum { RUNNING, WHOLE, RETURNED, STOPPED, LEFT, SLOW_WHOLE, GIVEN_UP, REFUSED, KINDS };
 
 typedef struct Client {
     Answer answer;
@@ -38,7 +38,7 @@ typedef struct Client {
     double earliest;
 } Client;
 
-static const char *NAMES[KINDS] = {"begun", "whole", "returned", "stopped", "left", "slow_whole", "given_up"};
+static const char *NAMES[KINDS] = {"begun", "whole", "returned", "stopped", "left", "slow_whole", "given_up", "refused"};
 static int port, streams, slow, most_tokens, delay_ms, long_tokens, epoll_fd, closing, wrong;
 static int64_t started, send_timeout_us;
 static long counts[KINDS], arrived, lags[BUCKETS], lag_n;
@@ -97,6 +97,7 @@ static int share(int of, int *rest) { return (*rest -= of) < 0; }
 static void begin(Client *c, int is_paced) {
     int dice = rand() % 20;
     close_client(c);
+    c->wake_at = 0;
     if (closing) {
         counts[RUNNING]--;
         return;
@@ -105,7 +106,7 @@ static void begin(Client *c, int is_paced) {
     *c->id = *c->pending_id = *c->event = *c->status = *c->data = 0;
     c->earliest = 1e18;
     c->asked = now_us();
-    c->wake_at = c->back_at = c->stopped_at = 0;
+    c->back_at = c->stopped_at = 0;
     if (is_paced) {
         c->kind = share(12, &dice) ? READS : share(4, &dice) ? RETURNS : share(2, &dice) ? STOPS : LEAVES;
         c->tokens = most_tokens / 5 * (1 + rand() % 5);
@@ -211,6 +212,12 @@ static void judge(Client *c) {
         close_client(c);
         return;
     }
+    if (c->answer.status == 503) { /* nothing was bought */
+        counts[REFUSED]++;
+        close_client(c);
+        c->wake_at = now_us() + REFUSED_US;
+        return;
+    }
     if (c->kind == MUTE) {
         if (c->done || c->answer.status != 200) fault(c, "it was not given up: status %d", c->answer.status);
         else counts[GIVEN_UP]++;
@@ -252,7 +259,8 @@ static void tick(Client *all, int64_t now) {
     for (int i = 0; i < streams + slow; i++) {
         Client *c = &all[i];
         if (!c->wake_at || c->wake_at > now) continue;
-        if (is_slow(c)) c->fd < 0 ? (void)(c->wake_at = 0) : read_slowly(c, now);
+        if (c->fd < 0 && !c->has_returned) begin(c, !is_slow(c)); /* it was refused */
+        else if (is_slow(c)) read_slowly(c, now);
         else come_back(c);
     }
 }

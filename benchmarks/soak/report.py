@@ -35,6 +35,7 @@ ANSWERS = {
     "left for good": "left",
     "read slowly to the end": "slow_whole",
     "not read, and given up": "given_up",
+    "refused with 503, and asked again": "refused",
     "wrong": "wrong",
 }
 PANELS = {
