@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,7 +35,7 @@ typedef struct Client {
     int fd, number, has_returned, done, stopping, reads;
     char line[LINE_BYTES], data[LINE_BYTES], id[ID_BYTES], pending_id[ID_BYTES], event[16], status[16];
     int line_len, tokens, next, acts_at;
-    int64_t asked, wake_at, back_at, stopped_at, bytes_per_s;
+    int64_t asked, began, wake_at, back_at, stopped_at, bytes_per_s;
     double earliest;
 } Client;
 
@@ -106,7 +107,7 @@ static void begin(Client *c, int is_paced) {
     *c->id = *c->pending_id = *c->event = *c->status = *c->data = 0;
     c->earliest = 1e18;
     c->asked = now_us();
-    c->back_at = c->stopped_at = 0;
+    c->began = c->back_at = c->stopped_at = 0;
     if (is_paced) {
         c->kind = share(12, &dice) ? READS : share(4, &dice) ? RETURNS : share(2, &dice) ? STOPS : LEAVES;
         c->tokens = most_tokens / 5 * (1 + rand() % 5);
@@ -115,7 +116,7 @@ static void begin(Client *c, int is_paced) {
         c->kind = share(12, &dice) ? TRICKLES : share(4, &dice) ? PAUSES : MUTE;
         c->tokens = long_tokens;
         c->bytes_per_s = (int64_t)(long_tokens * 80e6 / ((double)send_timeout_us * (.7 + rand() % 180 / 100.)));
-        c->wake_at = c->asked + (c->kind == MUTE ? send_timeout_us * 2 : 500000);
+        c->wake_at = c->asked + 500000;
     }
     ask(c);
 }
@@ -249,9 +250,14 @@ static void read_slowly(Client *c, int64_t now) {
     } else if (c->kind == PAUSES) {
         c->wake_at = now + (++c->reads % 20 ? TICK_US : send_timeout_us / 5 + rand() % (int)(send_timeout_us / 3));
         read_some(c, 1 << 16);
+    } else if (!c->began) {
+        int waiting = 0;
+        ioctl(c->fd, FIONREAD, &waiting);
+        if (waiting) c->began = now; /* a busy server may have taken its time */
+        c->wake_at = now + (waiting ? 2 * send_timeout_us : 500000);
     } else {
         c->wake_at = now + TICK_US;
-        if (!read_some(c, 1 << 16) && now - c->asked > 3 * send_timeout_us) fault(c, "it is kept waiting"), begin(c, 0);
+        if (!read_some(c, 1 << 16) && now - c->began > 3 * send_timeout_us) fault(c, "it is kept waiting"), begin(c, 0);
     }
 }
 
