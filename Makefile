@@ -30,11 +30,6 @@ test-versions:
 audit: .venv/ready .venv-clients/ready .venv-audit/ready
 	.venv-audit/bin/python .ci/audit.py .venv .venv-clients
 
-.venv-audit/ready:
-	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
-	touch $@
-
 .venv/clock.so: tests/clock.c .venv/ready
 	$(CC) -Wall -Wextra -O2 -shared -fPIC -o $@ $<
 
@@ -53,16 +48,11 @@ format: .venv/ready
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
 
-# other people's clients, whose pins differ from ours; without them their tests are skipped
-.venv-clients/ready: requirements-clients.txt
-	$(PYTHON) -m venv .venv-clients || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
-	.venv-clients/bin/python -m pip install -q --disable-pip-version-check -r $<
-	touch $@
-
-# it brings a plugin that pytest would load in every run of ours; without it its test is skipped
-.venv-schemathesis/ready: requirements-schemathesis.txt
-	$(PYTHON) -m venv .venv-schemathesis || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
-	.venv-schemathesis/bin/python -m pip install -q --disable-pip-version-check -r $<
+# tools that need an environment of their own; without it their tests are skipped.
+# clients: their pins differ from ours · proxies: 350 MB of binaries · schemathesis: pytest would load its plugin · audit: pip-audit
+.venv-%/ready: requirements-%.txt
+	$(PYTHON) -m venv .venv-$* || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
+	.venv-$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	touch $@
 
 # the README's pictures of the chat page, taken by its tests
