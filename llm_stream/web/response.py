@@ -26,6 +26,7 @@ from ..errors.statuses import CLIENT_CLOSED_REQUEST
 from ..errors.statuses import status_of
 from ..events import Event
 from ..events import Failure
+from ..server.connection import connection_of
 from ..server.gunicorn import Pieces
 from ..usage.logging import named
 from ..usage.logging import one_line
@@ -121,12 +122,12 @@ def combined_event_stream(
     streams: Streams, positions: Sequence[tuple[Followed, int]], statuses: bytes, request: Request
 ) -> Response:
     """First `statuses`, then the events of several streams, each after the number in its position."""
-    readers = streams.follow_together(positions, connection=_connection_of(request))
+    readers = streams.follow_together(positions, connection=connection_of(request.environ))
     return streamed(readers.written(NativeWire(), statuses), readers.close)
 
 
 def _reader(streams: Streams, stream: Followed, request: Request, after: int) -> Reader:
-    return streams.follow(stream, after=after, connection=_connection_of(request))
+    return streams.follow(stream, after=after, connection=connection_of(request.environ))
 
 
 def streamed(written: Iterator[bytes], close: Callable[[], None]) -> Response:
@@ -226,8 +227,3 @@ def _answer_response(events: Sequence[Event]) -> Response:
     answer = answer_of(events)
     failure = failure_of(events)
     return failure_response(failure, answer) if failure else json_response(answer)
-
-
-def _connection_of(request: Request) -> Any:
-    """The client's socket, under gunicorn or Werkzeug's server."""
-    return request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
