@@ -27,6 +27,7 @@ from .ledger import ledgers
 from .server import stopping
 from .usage import price
 from .usage import tokenizer
+from .web.access import ONE_AT_A_TIME
 from .web.access import SEVERAL_PROCESSES
 from .web.doctor import doctor
 
@@ -48,12 +49,15 @@ _deadline: float | None = None
 def post_worker_init(worker: Any) -> None:
     """Prepare the process after the app is loaded, and start the thread that drains it at shutdown.
 
-    Shuts the server down if it has several workers: a reconnecting reader would often reach the wrong one.
+    Shuts the server down if it has several workers, because a reconnecting reader would often reach the wrong one, and
+    if its worker answers one request at a time.
     """
     registries = list(streams.every())
     has_others = worker.cfg.workers > 1 or worker.cfg.reuse_port
     if has_others and not all(registry.shared for registry in registries):
-        _refuse_several_workers(worker)
+        _refuse(worker, SEVERAL_PROCESSES)
+    if _is_one_at_a_time(worker):
+        _refuse(worker, ONE_AT_A_TIME)
     _grow_file_table(2 * worker.cfg.worker_connections + EXTRA_FILES)
     tokenizer.serving()  # load the vocabulary now: later, it would block every stream for half a second
     for ledger in ledgers.every():
@@ -68,13 +72,18 @@ def post_worker_init(worker: Any) -> None:
     _freeze_heap()
 
 
-def _refuse_several_workers(worker: Any) -> NoReturn:
+def _is_one_at_a_time(worker: Any) -> bool:
+    kind = type(worker).__name__
+    return kind == "SyncWorker" or (kind == "ThreadWorker" and worker.cfg.threads == 1)
+
+
+def _refuse(worker: Any, reason: str) -> NoReturn:
     """Exit, one worker at a time: gunicorn shuts down at the first exit, and mishandles a second one meanwhile."""
     until = monotonic() + STAGGER_S * (worker.age - 1)
     while worker.alive and monotonic() < until:
         sleep(POLL_S)
     if worker.alive:
-        worker.log.critical(SEVERAL_PROCESSES)
+        worker.log.critical(reason)
     sys.exit(BOOT_ERROR if worker.alive else 0)
 
 

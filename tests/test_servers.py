@@ -1,10 +1,11 @@
-"""The same library under gunicorn's threads and under Flask's own server: `threading` is all it needs."""
+"""The same library under gunicorn's threads, waitress and Flask's own server: `threading` is all it needs."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +24,14 @@ from .conftest import free_port
 from .conftest import kinds_of
 from .conftest import text_of
 
+WAITRESS = ["{bin}/waitress-serve", "--listen", "127.0.0.1:{port}"]
+
 SERVERS = {
     "gevent": GUNICORN,
     "gevent, portable": ["env", "LLM_STREAM_FAST_PATH=false", *GUNICORN],
     "gthread": [*GUNICORN, "--worker-class", "gthread", "--threads", "20"],
     "flask run": ["{bin}/flask", "--app", "tests.served:app", "run", "--port", "{port}"],
+    "waitress": [*WAITRESS, "--threads", "20", "tests.served:app"],
 }
 
 
@@ -51,6 +55,13 @@ def server(running: Server) -> Server:
 def upstream(server: Server) -> Upstream:
     assert server.upstream is not None
     return server.upstream
+
+
+@pytest.fixture
+def own_upstream() -> Iterator[Upstream]:
+    """Of a server that only one test has."""
+    with Upstream() as upstream:
+        yield upstream
 
 
 def test_answers_are_streamed_side_by_side(upstream: Upstream, server: Server) -> None:
@@ -121,14 +132,31 @@ def test_generator_of_ones_own(server: Server) -> None:
     assert [record["model"] for record in server.records()] == [None, None]
 
 
+@pytest.mark.parametrize("workers", ["1", "3"])
+@pytest.mark.parametrize("options", [["--worker-class", "sync"], ["--worker-class", "gthread"]], ids=lambda o: o[1])
+def test_worker_that_answers_one_request_at_a_time_is_refused_at_start(options: list[str], workers: str) -> None:
+    """While it writes an answer, Stop would not be heard."""
+    refused = refusal_of(*options, LLM_STREAM_LOG_URL="redis://127.0.0.1:1", WEB_CONCURRENCY=workers)
+    assert "This server answers one request at a time" in refused
+    assert "gunicorn --worker-class gevent" in refused
+
+
 def test_more_than_one_worker_is_refused_at_start() -> None:
     """A reader that comes back would meet the other worker half of the time, and lose its answer without a word."""
+    refused = refusal_of(WEB_CONCURRENCY="2")
+    assert "serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)" in refused
+
+
+def refusal_of(*options: str, **variables: str) -> str:
+    """What gunicorn says when it does not start."""
     command = [part.format(bin=Path(sys.executable).parent) for part in GUNICORN]
-    environment = os.environ | {"WEB_CONCURRENCY": "2", "PORT": str(free_port()), "LLM_STREAM_LEDGER_URL": ""}
-    refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    environment = os.environ | {"PORT": str(free_port()), "LLM_STREAM_LEDGER_URL": ""} | variables
+    refused = subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert refused.returncode == 3
-    assert "serve the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)" in refused.stderr
     assert "Traceback" not in refused.stderr
+    return refused.stderr
 
 
 def test_more_than_one_worker_without_our_hooks_buys_nothing(tmp_path: Path) -> None:
@@ -145,3 +173,55 @@ def test_more_than_one_worker_without_our_hooks_buys_nothing(tmp_path: Path) -> 
         finally:
             server.process.kill()
             server.process.wait()
+
+
+BARE = ["{bin}/gunicorn", "-c", "/dev/null", "--no-control-socket", "-b", "127.0.0.1:{port}"]
+"""Without our hooks."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*BARE, "--worker-class", "sync", "tests.served:app"],
+        ["{bin}/flask", "--app", "tests.served:app", "run", "--port", "{port}", "--without-threads"],
+    ],
+    ids=["sync", "flask run --without-threads"],
+)
+def test_server_without_threads_answers_and_warns_once(
+    command: list[str], own_upstream: Upstream, serve: Callable[..., Server]
+) -> None:
+    server = serve(own_upstream, command=command)
+    for _ in range(3):
+        own_upstream.answer("Hello")
+        assert text_of(server.events()) == "Hello"
+    assert server.log.count("This server answers one request at a time") == 1
+
+
+def test_sync_worker_cuts_an_answer_that_takes_longer_than_its_timeout(
+    own_upstream: Upstream, serve: Callable[..., Server]
+) -> None:
+    server = serve(own_upstream, command=[*BARE, "--worker-class", "sync", "--timeout", "1", "tests.served:app"])
+    own_upstream.answer("Hello", Stall())
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    assert "event: done" not in reading.read_to_end()
+    assert "WORKER TIMEOUT" in server.log
+
+
+def test_fifth_answer_waits_for_one_of_the_four_threads_that_waitress_has_by_default(
+    own_upstream: Upstream, serve: Callable[..., Server]
+) -> None:
+    server = serve(own_upstream, command=[*WAITRESS, "tests.served:app"])
+    gates = [Gate() for _ in range(5)]
+    for gate in gates:
+        own_upstream.answer("Hello", gate)
+    readers = []
+    for gate in gates[:4]:
+        readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
+        assert gate.reached.wait(10)
+    readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
+    eventually(lambda: "Task queue depth is 1" in server.log)
+    assert not gates[4].reached.is_set()
+    for gate in gates:
+        gate.open()
+    for reading in readers:
+        reading.read_until("event: done")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from ..errors import RequestError
 from ..errors import SeveralProcesses
 from ..errors import Unauthorized
 from ..errors import UsageClosed
+from ..server.connection import connection_of
 from ..settings import Settings
 
 logger = logging.getLogger("llm_stream")
@@ -28,6 +30,12 @@ SEVERAL_PROCESSES = (
     "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
     " again: share them (LLM_STREAM_LOG_URL=redis://…), or serve the app with one worker (WEB_CONCURRENCY=1, or"
     " gunicorn --workers 1)."
+)
+
+ONE_AT_A_TIME = (
+    "This server answers one request at a time: while it writes an answer, it hears no other request, not even Stop."
+    " Serve the app with gevent (gunicorn --worker-class gevent), or with threads, of which each answer takes one"
+    " (gunicorn --worker-class gthread --threads 100)."
 )
 
 Authorize = Callable[[], object]
@@ -75,6 +83,20 @@ def check_processes(request: Request, settings: Settings) -> None:
 def has_strangers(request: Request, settings: Settings) -> bool:
     """Whether the server has other processes, which do not share their streams with this one."""
     return bool(request.environ.get("wsgi.multiprocess")) and not settings.is_shared
+
+
+def warn_if_one_at_a_time(request: Request) -> None:
+    """Log one warning per process if the server has a single thread. A test client has no socket, and is not meant.
+
+    Under gunicorn with our hooks such a server does not start: see `worker.post_worker_init()`.
+    """
+    if not request.environ.get("wsgi.multithread") and connection_of(request.environ) is not None:
+        _warn_of_one_at_a_time()
+
+
+@cache
+def _warn_of_one_at_a_time() -> None:
+    logger.warning(ONE_AT_A_TIME)
 
 
 def _host_of(url: str) -> str | None:

@@ -118,6 +118,7 @@ class Service(Views):
     def admit(self) -> str:
         """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
         access.check_processes(request, self.state.settings)
+        access.warn_if_one_at_a_time(request)
         access.check_site(request, self.state.settings)
         return access.owner_of(request, self._authorize)
 
