@@ -52,13 +52,15 @@ class Kind:
     arguments: str
     package: str = ""
     """Debian's; the other ones come from PyPI."""
+    compresses: bool = False
+    """Also an answer, which says `no-transform`."""
 
 
 KINDS = {
-    "nginx": Kind("nginx", "-c {folder}/nginx.conf -p {folder}", "nginx"),
+    "nginx": Kind("nginx", "-c {folder}/nginx.conf -p {folder}", "nginx", compresses=True),
     "haproxy": Kind("haproxy", "-db -f {folder}/etc/haproxy/haproxy.cfg", "haproxy"),
     "Caddy": Kind("caddy", "run --adapter caddyfile --config {folder}/etc/caddy/Caddyfile"),
-    "Traefik": Kind("traefik", "--configFile={folder}/etc/traefik/traefik.yml"),
+    "Traefik": Kind("traefik", "--configFile={folder}/etc/traefik/traefik.yml", compresses=True),
     "Envoy": Kind("envoy", "-c {folder}/etc/envoy/envoy.yaml --use-dynamic-base-id --concurrency 1 -l error"),
 }
 
