@@ -1,0 +1,221 @@
+"""The requests of which none may hold other streams up, each as large as the settings allow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+READERS = 100
+SETTLE_S = 0.3
+MOST_MESSAGES = 990
+
+
+class Client:
+    """Asks the server, and reads answers to their ends."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self.size = size
+        self._http = httpx2.Client(base_url=url, timeout=120, limits=httpx2.Limits(max_connections=None))
+        self.kept: dict[str, str] = {}
+        """Ids of streams that were made before, by the name of their model."""
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
+        return self._http.post(path, json=body, headers=headers)
+
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        return self._http.get(path, headers=headers)
+
+    def read(self, path: str, **headers: str) -> int:
+        """How many bytes there are."""
+        with self._http.stream("GET", path, headers=headers) as response:
+            return sum(map(len, response.iter_raw()))
+
+    def ask_and_stop(self, model: str, enough: int, path: str = "/llm/chat") -> str:
+        """Read so many bytes of an answer, and stop it. Returns its id."""
+        with self._http.stream("POST", path, json={"prompt": "hi", "model": model}) as response:
+            stream_id = response.headers["x-llm-stream-id"]
+            read = 0
+            for piece in response.iter_raw():
+                read += len(piece)
+                if read >= enough:
+                    break
+        self._http.request("DELETE", f"/llm/streams/{stream_id}")
+        time.sleep(SETTLE_S)
+        return stream_id
+
+    def text(self, unit: str, share: float = 0.9) -> str:
+        """Text of which the JSON has nearly as many bytes as a request may have."""
+        return unit * int(self.size * share / (len(json.dumps(unit)) - 2))
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    bound: str
+    """What keeps it short."""
+    ask: Callable[[Client], object]
+    prepare: Callable[[Client], object] | None = None
+
+
+def chat(unit: str, path: str = "/llm/chat", model: str = "short") -> Callable[[Client], object]:
+    return lambda client: client.post(path, {"prompt": client.text(unit), "model": model})
+
+
+def turns(client: Client) -> list[dict[str, Any]]:
+    """As many messages as a request may have, in nearly all its bytes."""
+    count = min(MOST_MESSAGES, client.size // 100)
+    text = "hello " * ((client.size // count - 80) // 6)
+    return [{"id": str(n), "role": ("user", "assistant")[n % 2], "content": text} for n in range(count)]
+
+
+def many_messages(client: Client) -> object:
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in turns(client)]
+    return client.post("/llm/chat", {"messages": messages, "model": "short"})
+
+
+def deep(client: Client) -> object:
+    body = b'{"prompt": ' + b"[" * (client.size // 2 - 20) + b"]" * (client.size // 2 - 20) + b"}"
+    return client._http.post("/llm/chat", content=body, headers={"Content-Type": "application/json"})
+
+
+def schema(size: int) -> dict[str, Any]:
+    fields = {f"field_{n}": {"type": "string", "description": "words " * 8} for n in range(size // 120)}
+    return {"type": "object", "properties": fields}
+
+
+def functions(client: Client, count: int = 100) -> list[dict[str, Any]]:
+    size = int(0.9 * client.size / count)
+    return [{"name": f"tool_{n}", "description": "d", "parameters": schema(size)} for n in range(count)]
+
+
+def completions(client: Client) -> object:
+    tools = [{"type": "function", "function": function} for function in functions(client)]
+    body = {"model": "short", "messages": [{"role": "user", "content": "hi"}], "tools": tools}
+    return client.post("/llm/v1/chat/completions", body)
+
+
+def with_format(client: Client) -> object:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema(int(0.9 * client.size))}}
+    body = {"model": "short", "messages": [{"role": "user", "content": "hi"}], "response_format": form}
+    return client.post("/llm/v1/chat/completions", body)
+
+
+def responses(client: Client) -> object:
+    tools = [{"type": "function", **function} for function in functions(client)]
+    return client.post("/llm/v1/responses", {"model": "short", "input": "hi", "tools": tools})
+
+
+def history(client: Client) -> object:
+    items = [{"role": "user", "content": turn["content"]} for turn in turns(client)]
+    answer = client.post("/llm/v1/responses", {"model": "short", "input": items})
+    client.kept["history"] = answer.json()["id"]
+    return answer
+
+
+def continued(client: Client) -> object:
+    body = {"model": "short", "input": "and?", "previous_response_id": client.kept["history"]}
+    return client.post("/llm/v1/responses", body)
+
+
+def ui(client: Client) -> object:
+    parts = [{"type": "text", "text": "some words"} for _ in range(int(0.9 * client.size) // 40)]
+    message = {"id": "1", "role": "user", "parts": parts}
+    return client.post("/llm/ui/chat", {"id": f"chat-{time.monotonic()}", "messages": [message]})
+
+
+def agui(client: Client) -> object:
+    asked = {"threadId": "t", "runId": f"r-{time.monotonic()}", "messages": turns(client), "tools": [], "context": []}
+    return client.post("/llm/agui", {**asked, "state": {}, "forwardedProps": {}})
+
+
+def aborted(client: Client) -> None:
+    """Its tokens are estimated: the provider reports none."""
+    client.kept["endless"] = client.ask_and_stop("endless", client.size)
+
+
+def kept_whole(client: Client) -> None:
+    body = {"model": "whole", "input": "hi", "stream": True}
+    with client._http.stream("POST", "/llm/v1/responses", json=body) as response:
+        client.kept["whole"] = response.headers["x-llm-stream-id"]
+        for _ in response.iter_raw():
+            pass
+
+
+def again(client: Client) -> object:
+    return client.read(f"/llm/streams/{client.kept['whole']}")
+
+
+def again_by_all(client: Client) -> object:
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(lambda _: again(client), range(READERS)))
+
+
+def snapshot(client: Client) -> object:
+    return client.get(f"/llm/streams/{client.kept['whole']}", Accept="application/json")
+
+
+def retrieved(client: Client) -> object:
+    return client.get(f"/llm/v1/responses/resp_{client.kept['whole']}")
+
+
+def retrieved_as_stream(client: Client) -> object:
+    return client.read(f"/llm/v1/responses/resp_{client.kept['whole']}?stream=true")
+
+
+def whole_as_json(client: Client) -> object:
+    return client.post("/llm/chat", {"prompt": "hi", "model": "whole"}, Accept="application/json")
+
+
+def usage(path: str) -> Callable[[Client], object]:
+    return lambda client: client.read(f"/llm/{path}")
+
+
+def asked(model: str, path: str = "/llm/chat") -> Callable[[Client], object]:
+    return lambda client: client.post(path, {"prompt": "hi", "model": model})
+
+
+KINDS = [
+    Kind("a first call by HTTPS: the client, and its certificates", "loaded at the start", asked("secure")),
+    Kind("the first price from the public lists", "loaded at the start", asked("figures")),
+    Kind("a model that the price lists do not have", "", asked("no-such-model-anywhere")),
+    Kind("990 messages", "", many_messages),
+    Kind("one message of words", "", chat("some words ")),
+    Kind("one message of spaces", "", chat(" ")),
+    Kind("one message of dashes", "", chat("-")),
+    Kind("one message of Chinese", "", chat("漢字")),
+    Kind("one message of emoji", "", chat("🧠")),
+    Kind("dashes, with a budget", "", chat("-", "/paid/chat", "gpt-4o-mini")),
+    Kind("words, with a budget", "", chat("some words ", "/paid/chat", "gpt-4o-mini")),
+    Kind("dashes, and the answer is cut: its tokens are estimated", "", chat("-", "/llm/chat", "cut")),
+    Kind("JSON as deep as it is long", "", deep),
+    Kind("`/v1/chat/completions`, 100 tools with large schemas", "", completions),
+    Kind("`/v1/chat/completions`, a `response_format` as large as that", "", with_format),
+    Kind("`/v1/responses`, 100 tools with large schemas", "", responses),
+    Kind("`/v1/responses`, 990 messages", "", history),
+    Kind("`previous_response_id` after these", "", continued),
+    Kind("`/ui/chat`, one message of many parts", "", ui),
+    Kind("`/agui`, 990 messages", "", agui),
+    Kind("an answer that fills its log, and is stopped: its tokens are estimated", "", aborted),
+    Kind("1 MiB of dashes in one event, stopped", "", lambda client: client.ask_and_stop("dashes", 100)),
+    Kind("an answer that fills its log, by `/v1/responses`", "", kept_whole),
+    Kind("the same read again from its start", "", again),
+    Kind("by 100 readers at once", "", again_by_all),
+    Kind("its snapshot", "", snapshot),
+    Kind("the same answer, in one JSON", "", whole_as_json),
+    Kind("retrieved by `/v1/responses`", "", retrieved),
+    Kind("retrieved as a stream", "", retrieved_as_stream),
+    Kind("an event of 1 MiB from the upstream", "", asked("line")),
+    Kind("an error of 100 MB from the upstream", "", asked("broken")),
+    Kind("a tool that is called with 1 MB and returns it", "", asked("caller")),
+    Kind("structured output of 1 MB", "", lambda client: client.post("/structured?model=invoice", {})),
+    Kind("the usage page, 1,000,000 rows", "", usage("usage?since=1y")),
+    Kind("the same again, of one model", "", usage("usage?since=1y&model=openai/gpt-4o")),
+    Kind("`/usage.json`", "", usage("usage.json?since=1y")),
+    Kind("`/usage.csv`", "", usage("usage.csv?since=60d")),
+]
