@@ -18,7 +18,6 @@ from ..errors import ConfigError
 from ..errors import OverBudget
 from ..errors import Unpriced
 from ..events import Usage
-from ..server import gevent
 from ..settings import Budget
 from ..settings import Settings
 from ..upstream.source import Asked
@@ -170,7 +169,7 @@ class Budgets:
 
 
 def _most_input_tokens(asked: Asked) -> int:
-    return gevent.off_loop(estimate.most_input_tokens, asked.messages or (), asked.tools, asked.options)
+    return estimate.most_input_tokens(asked.messages or (), asked.tools, asked.options)
 
 
 def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:

@@ -5,7 +5,9 @@ Models other than OpenAI's count 10-20 % differently for English text, so the re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -17,17 +19,22 @@ from ..events import Event
 from ..events import Reasoning
 from ..events import Refusal
 from ..events import ToolCall
+from ..server import gevent
 from . import tokenizer
 
 # https://github.com/openai/openai-cookbook/blob/main/examples/How_to_count_tokens_with_tiktoken.ipynb
 TOKENS_PER_MESSAGE = 3
 TOKENS_OF_REPLY_START = 3
 
+DIRECTLY = 2048
+"""Characters that are counted at once. That takes a millisecond at the most."""
+PIECE = 16_384
+
 
 def input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """The input tokens of a conversation, without pictures."""
     texts = [text for message in messages for text in _texts(message)]
-    return tokenizer.count("".join(texts)) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
+    return _count("".join(texts), tokenizer.count) + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
 
 def most_input_tokens(
@@ -36,7 +43,8 @@ def most_input_tokens(
     options: Mapping[str, Any] | None = None,
 ) -> int:
     """An upper bound for the input tokens of a request: it counts the JSON that is sent."""
-    tokens = tokenizer.most(b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode())
+    text = b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode()
+    tokens = _count(text, tokenizer.most)
     return tokens + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
 
@@ -49,7 +57,31 @@ def is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 def output_tokens(events: Iterable[Event]) -> int:
     """The output tokens of these events, with reasoning and voided attempts."""
-    return tokenizer.count("".join(map(text_of, events)))
+    return _count("".join(map(text_of, events)), tokenizer.count)
+
+
+def _count(text: str, count: Callable[[str], int]) -> int:
+    """Off the event loop if it takes long: 1 MiB of dashes takes toktok half a second.
+
+    Each piece is a task of its own, so that others need not wait long for one of gevent's ten native threads.
+    """
+    if len(text) <= DIRECTLY:
+        return count(text)
+    return sum(gevent.off_loop(count, piece) for piece in pieces_of(text))
+
+
+def pieces_of(text: str) -> Iterator[str]:
+    """Pieces of `PIECE` characters at most, cut before a space where there is one, because a word's token begins there.
+
+    Elsewhere a cut makes one token into two.
+    """
+    at = 0
+    while len(text) - at > PIECE:
+        space = text.rfind(" ", at + 1, at + PIECE + 1)
+        end = space if space > 0 else at + PIECE
+        yield text[at:end]
+        at = end
+    yield text[at:]
 
 
 def _texts(message: Mapping[str, Any]) -> Iterable[str]:

@@ -108,8 +108,12 @@ class Meter:
         items = iter(batches)
         try:
             for batch in items:
+                is_passed = self._counts_long(batch)
+                if is_passed:
+                    yield batch
+                    yield Waits()  # for the tokenizer
                 amounts = self._missing(batch)
-                if not isinstance(batch, Waits):
+                if not (is_passed or isinstance(batch, Waits)):
                     yield batch
                 if amounts:
                     yield Waits()  # for the database
@@ -141,6 +145,13 @@ class Meter:
             return ()
         overrun = ceil(-self._room)
         return tuple((overrun + ahead) * self._token_price for ahead in STEPS)
+
+    def _counts_long(self, batch: Any) -> bool:
+        """Whether the tokens of so much text must be counted that the event loop would stand still meanwhile."""
+        if not (self._token_price and isinstance(batch, list)):
+            return False
+        size = self._uncounted_bytes + sum(_bytes_of(event) for event in batch if type(event) in OUTPUT)
+        return size > max(self._room, estimate.DIRECTLY)
 
     def _last_figures(self) -> Usage | None:
         attempts = self._source.attempts

@@ -9,7 +9,6 @@ from typing import Any
 
 from ...events import Done
 from ...events import Event
-from ...server import gevent
 from ...upstream.source import Attempt
 from ...usage import estimate
 from ..log.memory import Subscriber
@@ -166,5 +165,5 @@ class Copy:
         if asked.messages is None:
             return None
         if id(asked) not in self._sizes:
-            self._sizes[id(asked)] = gevent.off_loop(estimate.input_tokens, asked.messages)
+            self._sizes[id(asked)] = estimate.input_tokens(asked.messages)
         return self._sizes[id(asked)]
