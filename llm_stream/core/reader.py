@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import inf
 from random import randrange
 from time import monotonic
+from time import sleep
 from typing import Any
 
 from ..events import Done
@@ -22,15 +23,14 @@ from ..wire import sse
 from .followed import Followed
 from .log.memory import Bell
 
+MOST_AT_ONCE = 256
+"""Events of one write. Other greenlets run between two of them, and the server holds the bytes for a slow client."""
+
 POLL_S = 0.5
 """How often the connection of an idle client is checked."""
 
 EXPECTED_S = 1.0
 """How long a reader may take to begin. A server iterates a response at once, unless the app has dropped it."""
-
-
-MOST_AT_ONCE = 512
-"""Events of one write. Its bytes are held until the client has taken them, and a thousand clients may be slow."""
 
 
 class Client:
@@ -126,6 +126,8 @@ class Reader:
                     client.writing_since = client.last_write = monotonic()
                     yield first, batch
                     client.writing_since = None
+                    if len(batch) == MOST_AT_ONCE:
+                        sleep(0)
                 elif ended:
                     return
                 else:

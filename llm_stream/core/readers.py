@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 from time import monotonic
+from time import sleep
 
 from ..wire import Wire
 from .followed import Followed
@@ -36,13 +37,14 @@ class Readers:
                     client.writing_since = client.last_write = monotonic()
                     yield data
                     client.writing_since, data = None, b""
+                    sleep(0)
                 else:
                     client.bell.wait(None)
         finally:
             self.close()
 
     def _rest(self, wire: Wire) -> bytes:
-        """All new events of all streams. Closes the readers whose stream has ended."""
+        """New events of all streams. Closes the readers whose stream has ended."""
         rests = [(reader, *reader.rest(wire)) for reader in self._readers]
         for reader, _, is_last in rests:
             if is_last:

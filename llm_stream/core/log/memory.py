@@ -127,7 +127,7 @@ class MemoryLog:
         if number < len(self._events) or not self._end_of_lost:
             return number + 1, self._events[number : None if most is None else number + most]
         first = max(number + 1, LOST)
-        return first, self._end_of_lost[first - LOST :]
+        return first, self._end_of_lost[first - LOST :][:most]
 
     def at(self, number: int) -> Event | None:
         """The event with this number; None if this log does not have it."""
