@@ -24,6 +24,7 @@ from ..events import Start
 from ..events import ToolCall
 from ..events import ToolResult
 from ..events import Usage
+from .merged import merged
 
 
 class Snapshot(msgspec.Struct, omit_defaults=True):
@@ -55,7 +56,7 @@ class Snapshot(msgspec.Struct, omit_defaults=True):
 
 def snapshot_of(events: Sequence[Event]) -> Snapshot:
     """Build it from all events of a log so far."""
-    start = events[0]
+    start, events = events[0], merged(events)
     assert isinstance(start, Start)
     valid = valid_part_of(events)
     answer = Snapshot(start.id, start.model, "running", None, text_of(valid, Delta), None)
@@ -109,6 +110,7 @@ def tool_calls_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[d
     """The calls with their results, and the results of earlier calls."""
     calls: dict[int, dict[str, Any]] = {}
     by_id: dict[str | None, dict[str, Any]] = {}
+    arguments: dict[int, list[str]] = {}
     results: list[dict[str, Any]] = []
     for event in events:
         if isinstance(event, ToolCall):
@@ -116,7 +118,7 @@ def tool_calls_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[d
             if call is None:
                 call = calls[event.index] = {"id": event.id, "name": event.name, "arguments": ""}
                 by_id[event.id] = call
-            call["arguments"] += event.arguments
+            arguments.setdefault(event.index, []).append(event.arguments)
             if event.server:
                 call["server"] = True
             if event.opaque:
@@ -129,6 +131,8 @@ def tool_calls_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[d
                 results.append(fields_of(event))
         elif isinstance(event, Approval) and event.call_id in by_id:
             by_id[event.call_id]["approval"] = event.id
+    for index, pieces in arguments.items():
+        calls[index]["arguments"] = "".join(pieces)
     return list(calls.values()), results
 
 

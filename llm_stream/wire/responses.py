@@ -27,6 +27,7 @@ from ..events import Usage
 from . import Wire
 from . import sse
 from .answer import fields_of
+from .merged import merged
 from .openai import BROKEN_OFF
 from .openai import STOPPED
 from .response_output import Output
@@ -204,7 +205,7 @@ NUMBER = b"\x00"
 def response_of(events: Sequence[Event], asked: dict[str, Any], ended_at: EndedAt = lambda: None) -> dict[str, Any]:
     """The response so far. `events` are all of the log."""
     response = Response(asked, ended_at)
-    for event in events:
+    for event in merged(events):
         response.changes(event)
         if response.status not in ("queued", "in_progress"):
             break

@@ -22,6 +22,7 @@ from .answer import snapshot_of
 from .answer import text_of
 from .answer import tool_calls_of
 from .answer import valid_part_of
+from .merged import merged
 
 
 def messages_of(events: Sequence[Event]) -> list[Message]:
@@ -37,6 +38,7 @@ def plain(results: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]])
 
 def answer_of(events: Sequence[Event]) -> Snapshot:
     """The snapshot with its messages, if they have more than a text."""
+    events = merged(events)
     answer = snapshot_of(events)
     _, messages = turn_of(events)
     if any("tool_calls" in message or "opaque" in message for message in messages):
@@ -50,7 +52,7 @@ def turn_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[dict[st
     A call without a result is left out, because providers refuse it. It stays if the answer ended with it: its tool is
     the reader's, who adds the result, or it waits for approval.
     """
-    valid = valid_part_of(events)
+    valid = valid_part_of(merged(events))
     is_whole = bool(valid) and isinstance(last := valid[-1], Done) and last.status in WHOLE
     steps = list(_steps(valid))
     _, earlier = tool_calls_of(valid)

@@ -1,0 +1,43 @@
+"""Fewer events that say the same: what is made of a whole log looks at each event many times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from ..events import Delta
+from ..events import Event
+from ..events import Reasoning
+from ..events import Refusal
+from ..events import ToolCall
+
+TEXTS = (Delta, Reasoning, Refusal)
+
+
+def merged(events: Sequence[Event]) -> list[Event]:
+    """The same answer, with neighbouring pieces of the same text, or of the arguments of one call, as one event."""
+    whole: list[Event] = []
+    for key, run in groupby(events, _key):
+        if key is None:
+            whole += run
+        else:
+            whole.append(_joined(key, run))
+    return whole
+
+
+def _key(event: Event) -> type | int | None:
+    """Equal for neighbours that become one. None for an event that stays as it is."""
+    kind = type(event)
+    if kind in TEXTS:
+        return kind
+    if isinstance(event, ToolCall) and event == ToolCall(event.index, event.arguments):
+        return event.index
+    return None
+
+
+def _joined(key: Any, run: Any) -> Event:
+    if isinstance(key, int):
+        return ToolCall(key, "".join([event.arguments for event in run]))
+    event: Event = key("".join([event.text for event in run]))
+    return event
