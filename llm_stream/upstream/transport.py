@@ -15,12 +15,16 @@ from typing import Any
 
 import httpx2
 
+from ..server import gevent
 from . import http1
 from .connection import Connection
 from .connection import DeadConnection
 from .connection import Origin
 from .connection import connect
 from .lifeline import current as current_lifeline
+
+MAX_ERROR_BYTES = 262_144
+"""What is read of an error's body. The rest is not awaited: an error object is short."""
 
 
 class LeanTransport(httpx2.BaseTransport):
@@ -104,7 +108,7 @@ class LeanTransport(httpx2.BaseTransport):
 
     def _connect(self, prepared: Prepared) -> Connection:
         if self._ssl_context is None and prepared.origin[0] == b"https":
-            self._ssl_context = httpx2.create_ssl_context()
+            self._ssl_context = gevent.off_loop(httpx2.create_ssl_context)  # it reads all certificates: 40 ms
         return connect(prepared.origin, self._ssl_context, prepared.timeouts.get("connect"))
 
     def _exchange(self, connection: Connection, prepared: Prepared, message: bytes) -> httpx2.Response:
@@ -120,7 +124,7 @@ class LeanTransport(httpx2.BaseTransport):
             connection.close()
             raise
         keep = body.ends_itself and http1.stays_open(version, headers)
-        stream = BodyStream(self, connection, body, rest, keep)
+        stream = BodyStream(self, connection, body, rest, keep, MAX_ERROR_BYTES if status >= 400 else None)
         extensions = {"http_version": b"HTTP/1." + version, "network_stream": stream}
         return httpx2.Response(status, headers=headers, stream=stream, extensions=extensions, request=prepared.request)
 
@@ -150,14 +154,22 @@ class BodyStream(httpx2.SyncByteStream):
     """
 
     def __init__(
-        self, transport: LeanTransport, connection: Connection, body: http1.Body, rest: bytes, keep: bool
+        self,
+        transport: LeanTransport,
+        connection: Connection,
+        body: http1.Body,
+        rest: bytes,
+        keep: bool,
+        most: int | None = None,
     ) -> None:
+        """`most` bytes are read, and then the connection is closed. None: all."""
         self._transport = transport
         self._connection: Connection | None = connection
         self.watchable = connection if connection.may_be_watched else None
         self._body = body
         self._rest = rest
         self._keep = keep
+        self._most = most
 
     def __iter__(self) -> Iterator[bytes]:
         connection, body, data = self._connection, self._body, self._rest
@@ -168,7 +180,7 @@ class BodyStream(httpx2.SyncByteStream):
             while True:
                 if data and (payload := body.feed(data)):
                     yield payload
-                if body.done:
+                if body.done or self._is_enough(len(data)):
                     break
                 if connection.may_be_watched:
                     yield b""
@@ -178,12 +190,18 @@ class BodyStream(httpx2.SyncByteStream):
         except BaseException:
             self.close()
             raise
-        if self._keep and not body.excess:
+        if self._keep and body.done and not body.excess:
             self._connection = None
             connection.unwatch()
             self._transport.give_back(connection)
         else:
             self.close()
+
+    def _is_enough(self, read: int) -> bool:
+        if self._most is None:
+            return False
+        self._most -= read
+        return self._most <= 0
 
     def get_extra_info(self, info: str) -> Any:
         """The method of httpcore's network streams; None once the connection may serve another call."""
