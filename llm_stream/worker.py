@@ -62,6 +62,7 @@ def post_worker_init(worker: Any) -> None:
     tokenizer.serving()  # load the vocabulary now: later, it would block every stream for half a second
     for ledger in ledgers.every():
         ledger.begin()
+        _load_reports()
     for registry in registries:
         if registry.shared:
             registry.shared.begin()
@@ -130,6 +131,13 @@ def _interrupt_all() -> None:
         if registry.shared:
             registry.shared.close(max(SHIP_S, until - monotonic()))
     ledgers.close_all(max(0.0, until - monotonic()))
+
+
+def _load_reports() -> None:
+    """Compile the usage page now. Without a ledger it is never needed, and it takes 80 ms."""
+    from .reports import page
+
+    page.load()
 
 
 def _freeze_heap() -> None:

@@ -61,7 +61,7 @@ DAYS_AT_ONCE = 31
 """How many days are summed and cached together."""
 
 
-class Sum(msgspec.Struct, frozen=True, array_like=True):
+class Sum(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The streams of one day, one currency, and either one model and status or one owner. Costs are in 10^-12."""
 
     day: str
@@ -82,7 +82,7 @@ class Sum(msgspec.Struct, frozen=True, array_like=True):
     reasoning_tokens: int
 
 
-class Times(msgspec.Struct, frozen=True, array_like=True):
+class Times(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Histograms: how often each time to the first token, and to the end, occurred."""
 
     model: str
@@ -169,16 +169,16 @@ def _sum_and_cache(ledger: Ledger, missing: Sequence[str], today: date) -> list[
 
     lost, summed = ledger.read(read)
     past = [day for day in summed if day.day < today.isoformat() and not any(kind.running for kind in day.kinds)]
-    rows: list[dict[str, Any]] = [
-        {"day": d.day, "streams": d.streams, "lost": lost.get(d.day, 0), "sums": msgspec.json.encode(d).decode()}
-        for d in past
-    ]
 
     def store(connection: Connection) -> None:
+        rows: list[dict[str, Any]] = [
+            {"day": d.day, "streams": d.streams, "lost": lost.get(d.day, 0), "sums": msgspec.json.encode(d).decode()}
+            for d in past
+        ]
         connection.execute(delete(usage_days).where(usage_days.c.day.in_([row["day"] for row in rows])))
         connection.execute(insert(usage_days), rows)
 
-    if rows:
+    if past:
         ledger.write_soon(store)
     return summed
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from time import sleep
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -23,7 +24,9 @@ from .days import streams_by_day
 from .days import where
 from .filters import Filters
 
-ROWS_AT_ONCE = 2000
+ROWS_AT_ONCE = 500
+LINES_AT_ONCE = 50
+"""How many rows are written before other greenlets run."""
 FOR_OPERATORS = frozenset((usage.c.worker, usage.c.metadata))
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """A spreadsheet would run cells that begin so, some also with the wide characters.
@@ -51,8 +54,9 @@ def _pieces(
         after: tuple[datetime, str] | None = None
         while True:
             rows = ledger.read(partial(_rows, statement=statement, after=after))
-            if rows:
-                yield _lines([_cells(row) for row in rows])
+            for at in range(0, len(rows), LINES_AT_ONCE):
+                yield _lines([_cells(row) for row in rows[at : at + LINES_AT_ONCE]])
+                sleep(0)
             if len(rows) < ROWS_AT_ONCE:
                 break
             after = rows[-1].started, rows[-1].id

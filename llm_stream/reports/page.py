@@ -72,6 +72,11 @@ class Links:
 FIELDS: dict[Dimension, str] = {"model": "models", "owner": "owners", "status": "statuses"}
 
 
+def load() -> None:
+    """Compile the template."""
+    templates.get_template("usage.html")
+
+
 def rendered(
     ledger: Ledger,
     filters: Filters,

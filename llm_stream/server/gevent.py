@@ -27,6 +27,31 @@ NAMES: dict[str, tuple[str, ...]] = {
 PLAIN = "gevent._socket3"
 
 
+SWITCH_S = 0.0005
+
+
+class _SwitchingOften:
+    """Used by the greenlets of one thread only, so a plain number counts them."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._usual_s = 0.0
+
+    def __enter__(self) -> None:
+        if not self._inside:
+            self._usual_s = sys.getswitchinterval()
+            sys.setswitchinterval(min(SWITCH_S, self._usual_s))
+        self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._inside -= 1
+        if not self._inside:
+            sys.setswitchinterval(self._usual_s)
+
+
+_switching_often = _SwitchingOften()
+
+
 def spawn(function: Callable[..., Any], *args: Any) -> None:
     """Run a function in a new greenlet. For use in the event loop, where `threading.Thread.start()` would block."""
     _thread.start_new_thread(function, args)
@@ -37,6 +62,9 @@ def off_loop(function: Callable[..., Result], *args: Any) -> Result:
 
     Without gevent it is called directly. It must not touch data shared with greenlets: their locks do not work across
     threads.
+
+    Python code in it shares the GIL with the event loop, which lets go of it for each system call. So meanwhile the
+    interpreter switches every `SWITCH_S`: the loop would get it back only after 5 ms, each time.
     """
     monkey, hub = sys.modules.get("gevent.monkey"), sys.modules.get("gevent.hub")
     if monkey is None or hub is None or not monkey.is_module_patched("threading"):
@@ -48,7 +76,8 @@ def off_loop(function: Callable[..., Result], *args: Any) -> Result:
         except BaseException as error:  # gevent would print it as unhandled
             return None, error
 
-    result, error = hub.get_hub().threadpool.apply(attempt)
+    with _switching_often:
+        result, error = hub.get_hub().threadpool.apply(attempt)
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ from ...reports import filters as usage_filters
 from ...reports.filters import Dimension
 from ...reports.filters import FilterError
 from ...reports.filters import Filters
+from ...server import gevent
 from ...usage.record import storable
 from ...usage.record import utc_now
 from .. import response
@@ -71,7 +72,7 @@ def add_to(llm: Service) -> None:
         from ...reports.report import as_plain
         from ...reports.report import report
 
-        answer = response.json_response(as_plain(report(ledger, filters, by), by))
+        answer = response.json_response(gevent.off_loop(as_plain, report(ledger, filters, by), by))
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
 
