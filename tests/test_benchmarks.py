@@ -55,3 +55,9 @@ def test_token_takes_no_more_instructions_than_it_did() -> None:
     recorded = json.loads((ROOT / "benchmarks/instructions.json").read_text())
     for mode, counted in counts.items():
         assert 0 < counted < 1.6 * recorded[mode], f"{mode}: {counted} instructions per token"
+
+
+def test_every_request_that_may_hold_others_up_is_made_and_answered() -> None:
+    figures = json.loads(printed_by("holdups.py", "--short"))
+    assert len(figures) > 30
+    assert all(found["waited"] and found["busy"][0] > 0 for found in figures.values())

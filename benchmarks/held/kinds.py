@@ -14,6 +14,7 @@ import httpx2
 READERS = 100
 SETTLE_S = 0.3
 MOST_MESSAGES = 990
+MOST_SCHEMA = 131_072
 
 
 class Client:
@@ -60,7 +61,8 @@ class Kind:
     bound: str
     """What keeps it short."""
     ask: Callable[[Client], object]
-    prepare: Callable[[Client], object] | None = None
+    statuses: tuple[int, ...] = (200,)
+    """Those that the answer may have."""
 
 
 def chat(unit: str, path: str = "/llm/chat", model: str = "short") -> Callable[[Client], object]:
@@ -101,7 +103,7 @@ def completions(client: Client) -> object:
 
 
 def with_format(client: Client) -> object:
-    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema(int(0.9 * client.size))}}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema(min(MOST_SCHEMA, client.size) // 2)}}
     body = {"model": "short", "messages": [{"role": "user", "content": "hi"}], "response_format": form}
     return client.post("/llm/v1/chat/completions", body)
 
@@ -176,46 +178,62 @@ def usage(path: str) -> Callable[[Client], object]:
     return lambda client: client.read(f"/llm/{path}")
 
 
+def dashes(client: Client) -> None:
+    client.ask_and_stop("dashes", 100)
+
+
+def structured(client: Client) -> object:
+    return client.post("/structured?model=invoice", {})
+
+
 def asked(model: str, path: str = "/llm/chat") -> Callable[[Client], object]:
     return lambda client: client.post(path, {"prompt": "hi", "model": model})
 
 
+LOADED = "loaded when the worker starts"
+THREAD = "reading certificates is done in a thread"
+PIECES = "text is counted in a thread, in pieces of 16 KiB"
+PARSED = "`LLM_STREAM_MAX_REQUEST_BYTES`; JSON is parsed in C"
+SLICES = "256 events are written, then others run"
+MERGED = "pieces of the same text are joined first"
+DAYS = "summed in threads, day by day, and kept"
+
 KINDS = [
-    Kind("a first call by HTTPS: the client, and its certificates", "loaded at the start", asked("secure")),
-    Kind("the first price from the public lists", "loaded at the start", asked("figures")),
-    Kind("a model that the price lists do not have", "", asked("no-such-model-anywhere")),
-    Kind("990 messages", "", many_messages),
-    Kind("one message of words", "", chat("some words ")),
-    Kind("one message of spaces", "", chat(" ")),
-    Kind("one message of dashes", "", chat("-")),
-    Kind("one message of Chinese", "", chat("漢字")),
-    Kind("one message of emoji", "", chat("🧠")),
-    Kind("dashes, with a budget", "", chat("-", "/paid/chat", "gpt-4o-mini")),
-    Kind("words, with a budget", "", chat("some words ", "/paid/chat", "gpt-4o-mini")),
-    Kind("dashes, and the answer is cut: its tokens are estimated", "", chat("-", "/llm/chat", "cut")),
-    Kind("JSON as deep as it is long", "", deep),
-    Kind("`/v1/chat/completions`, 100 tools with large schemas", "", completions),
-    Kind("`/v1/chat/completions`, a `response_format` as large as that", "", with_format),
-    Kind("`/v1/responses`, 100 tools with large schemas", "", responses),
-    Kind("`/v1/responses`, 990 messages", "", history),
-    Kind("`previous_response_id` after these", "", continued),
-    Kind("`/ui/chat`, one message of many parts", "", ui),
-    Kind("`/agui`, 990 messages", "", agui),
-    Kind("an answer that fills its log, and is stopped: its tokens are estimated", "", aborted),
-    Kind("1 MiB of dashes in one event, stopped", "", lambda client: client.ask_and_stop("dashes", 100)),
-    Kind("an answer that fills its log, by `/v1/responses`", "", kept_whole),
-    Kind("the same read again from its start", "", again),
-    Kind("by 100 readers at once", "", again_by_all),
-    Kind("its snapshot", "", snapshot),
-    Kind("the same answer, in one JSON", "", whole_as_json),
-    Kind("retrieved by `/v1/responses`", "", retrieved),
-    Kind("retrieved as a stream", "", retrieved_as_stream),
-    Kind("an event of 1 MiB from the upstream", "", asked("line")),
-    Kind("an error of 100 MB from the upstream", "", asked("broken")),
-    Kind("a tool that is called with 1 MB and returns it", "", asked("caller")),
-    Kind("structured output of 1 MB", "", lambda client: client.post("/structured?model=invoice", {})),
-    Kind("the usage page, 1,000,000 rows", "", usage("usage?since=1y")),
-    Kind("the same again, of one model", "", usage("usage?since=1y&model=openai/gpt-4o")),
-    Kind("`/usage.json`", "", usage("usage.json?since=1y")),
-    Kind("`/usage.csv`", "", usage("usage.csv?since=60d")),
+    Kind("a first call by HTTPS", THREAD, asked("secure"), (502, 503)),
+    Kind("the first price from the public lists", LOADED, asked("gpt-4o-mini")),
+    Kind("a model that the price lists do not have", LOADED, asked("no-such-model-anywhere")),
+    Kind("990 messages", PARSED, many_messages),
+    Kind("one message of words", PARSED, chat("some words ")),
+    Kind("one message of spaces", PARSED, chat(" ")),
+    Kind("one message of dashes", PARSED, chat("-")),
+    Kind("one message of Chinese", PARSED, chat("漢字")),
+    Kind("one message of emoji", PARSED, chat("🧠")),
+    Kind("words, with a budget: they are counted", PIECES, chat("some words ", "/paid/chat", "gpt-4o-mini")),
+    Kind("dashes, with a budget: they are counted", PIECES, chat("-", "/paid/chat", "gpt-4o-mini")),
+    Kind("dashes, and the answer is cut: they are counted", PIECES, chat("-", "/llm/chat", "cut")),
+    Kind("JSON as deep as it is long", PARSED, deep, (400,)),
+    Kind("`/v1/chat/completions`, 100 tools with large schemas", PARSED, completions),
+    Kind("`/v1/chat/completions`, a large `response_format`", PARSED, with_format),
+    Kind("`/v1/responses`, 100 tools with large schemas", PARSED, responses),
+    Kind("`/v1/responses`, 990 messages", PARSED, history),
+    Kind("`previous_response_id` after these", PARSED, continued),
+    Kind("`/ui/chat`, one message of many parts", PARSED, ui),
+    Kind("`/agui`, 990 messages", PARSED, agui),
+    Kind("an answer that fills its log, stopped: it is counted", PIECES, aborted),
+    Kind("1 MiB of dashes in one event, stopped: it is counted", PIECES, dashes),
+    Kind("an answer that fills its log, by `/v1/responses`", "64 KiB are read at a time", kept_whole),
+    Kind("the same, read again from its start", SLICES, again),
+    Kind("by 100 readers at once", SLICES, again_by_all),
+    Kind("its snapshot", MERGED, snapshot),
+    Kind("the same answer, in one JSON", MERGED, whole_as_json),
+    Kind("retrieved by `/v1/responses`", MERGED, retrieved),
+    Kind("retrieved as a stream", SLICES, retrieved_as_stream),
+    Kind("an event of 1 MiB from the upstream", "4 MiB for an event; JSON is parsed in C", asked("line")),
+    Kind("an error of 100 MB from the upstream", "256 KiB are read", asked("broken"), (502, 503)),
+    Kind("a tool that is called with 200 kB and returns them", MERGED, asked("caller")),
+    Kind("structured output of 1 MB", "partial values are made ever more rarely", structured),
+    Kind("the usage page, 1,000,000 rows", DAYS, usage("usage?since=1y")),
+    Kind("the same again, of one model", DAYS, usage("usage?since=1y&model=openai/gpt-4o")),
+    Kind("`/usage.json`", DAYS, usage("usage.json?since=1y")),
+    Kind("`/usage.csv`", "50 rows are written, then others run", usage("usage.csv?since=60d")),
 ]

@@ -20,7 +20,7 @@ TOKENS_AT_ONCE = 200
 TOKEN = "word "
 NAMES = [
     "short", "endless", "whole", "line", "dashes", "cut", "broken",
-    "caller", "invoice", "gpt-4o-mini", "no-such-model-anywhere", "figures", "priced",
+    "caller", "invoice", "gpt-4o-mini", "no-such-model-anywhere",
 ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ class Model:
     def _call(self) -> Script:
         call = {"index": 0, "id": "call_1", "function": {"name": "echo", "arguments": ""}}
         steps: list[Any] = [{"choices": [{"index": 0, "delta": {"role": "assistant", "tool_calls": [call]}}]}]
-        text = json.dumps({"text": "words " * (self._size // 6)})
+        text = json.dumps({"text": "words " * (self._size // 30)})
         for at in range(0, len(text), 1000):
             part = {"index": 0, "function": {"arguments": text[at : at + 1000]}}
             steps.append({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]})
