@@ -116,7 +116,7 @@ class ChunkDecoder:
                     self._text.append(text)
                     return [Delta(text)]
                 return []
-            except (msgspec.DecodeError, ValueError):
+            except (msgspec.DecodeError, ValueError, RecursionError):
                 pass  # more than a piece of text
         chunk, *more = _chunks_in(payload)
         events = self.events(chunk)
@@ -130,7 +130,7 @@ class ChunkDecoder:
             self._raise_error(chunk)
         attempt = self.attempt
         if attempt.upstream_model is None and isinstance(chunk.get("model"), str):
-            attempt.upstream_model = chunk["model"] or None
+            attempt.upstream_model = whole(chunk["model"]) or None
         self._read_usage(chunk)
         choice = _choice_in(chunk)
         self._has_choices |= bool(choice)

@@ -49,7 +49,8 @@ class Citations:
         for image in _mappings(images):
             fields = image.get("image_url")
             url = fields.get("url") if isinstance(fields, Mapping) else fields
-            if isinstance(url, str) and url not in self._files and (media_type := _media_type(url)):
+            url = whole(url) if isinstance(url, str) else ""
+            if url not in self._files and (media_type := _media_type(url)):
                 self._files.add(url)
                 yield File(url, media_type)
 
@@ -79,7 +80,10 @@ def _media_type(url: str) -> str | None:
     if url.startswith("data:image/"):
         return url[len("data:") :].partition(",")[0].partition(";")[0]
     if url.startswith("https://"):
-        return mimetypes.guess_type(urlsplit(url).path)[0] or ANY_IMAGE
+        try:
+            return mimetypes.guess_type(urlsplit(url).path)[0] or ANY_IMAGE
+        except ValueError:  # half of an IPv6 address
+            return None
     return None
 
 

@@ -16,6 +16,8 @@ from . import http1
 
 READ_BYTES = 65536
 LONG_S = 300.0
+MAX_INTERIM = 50
+"""How many informational responses may come before the final one."""
 READS_PER_TURN = 2
 """An upstream that always has data would never let another greenlet run."""
 
@@ -93,17 +95,21 @@ class Connection:
     def read_head(self) -> tuple[bytes, int, http1.Headers, bytes]:
         """Version (`0` or `1`), status, headers, and the bytes that were read beyond them."""
         data = b""
+        interim = 0
         while True:
             end = data.find(b"\r\n\r\n")
+            if max(end, len(data) if end < 0 else 0) > http1.MAX_HEAD_BYTES:
+                raise httpx2.RemoteProtocolError("the response's head is too large")
             if end >= 0:
                 version, status, headers = http1.parse_head(data[:end])
                 data = data[end + 4 :]
                 self._may_be_dead = False
                 if status >= 200:
                     return version, status, headers, data
-                continue  # 100 and 103 precede the final response
-            if len(data) > http1.MAX_HEAD_BYTES:
-                raise httpx2.RemoteProtocolError("the response's head is too large")
+                interim += 1  # 100 and 103 precede the final response
+                if interim > MAX_INTERIM:
+                    raise httpx2.RemoteProtocolError("the final response does not come")
+                continue
             try:
                 more = self.read()
             except httpx2.ReadError:

@@ -11,11 +11,13 @@ from functools import lru_cache
 import httpx2
 
 MAX_HEAD_BYTES = 65536
+LONG_LINE = "a line between chunks is too long"
 MAX_LINE_BYTES = 4096
 """Limit for a chunk's size line with its extensions, or for one trailer."""
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?")
 HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 Headers = list[tuple[bytes, bytes]]
@@ -60,7 +62,7 @@ def body_of(method: str, status: int, headers: Headers) -> Body:
     if not sizes:
         return Body()
     size = sizes.pop()
-    if sizes or not size.isdigit():
+    if sizes or not CONTENT_LENGTH.fullmatch(size):
         raise httpx2.RemoteProtocolError("the content length is not valid")
     return SizedBody(int(size))
 
@@ -87,6 +89,8 @@ class Body:
     ends_itself = False
     excess = False
     """Whether there were bytes after the end of the body."""
+    error: httpx2.RemoteProtocolError | None = None
+    """What is wrong with the framing after the payload that was returned."""
 
     def __init__(self) -> None:
         self.done = False
@@ -148,10 +152,18 @@ class ChunkedBody(Body):
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
+        """The payload up to an `error`: what came before it counts, however the network has divided it."""
+        pieces: list[bytes] = []
+        try:
+            self._take(data, pieces)
+        except httpx2.RemoteProtocolError as error:
+            self.error = error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _take(self, data: bytes, pieces: list[bytes]) -> None:
         """Raises `RemoteProtocolError`."""
         if self._rest:
             data, self._rest = self._rest + data, b""
-        pieces: list[bytes] = []
         at = 0
         while not self.done:
             if self._left:
@@ -160,7 +172,7 @@ class ChunkedBody(Body):
                 at += len(piece)
                 self._left -= len(piece)
                 if self._left:
-                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                    return
                 if data.startswith(b"\r\n", at):
                     at += 2
                 else:
@@ -172,12 +184,13 @@ class ChunkedBody(Body):
             self._read_line(data[at:end])
             at = end + 2
         self.excess = self.done and at < len(data)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def at_end(self) -> None:
         raise httpx2.RemoteProtocolError("the connection ended in the middle of a chunked body")
 
     def _read_line(self, line: bytes) -> None:
+        if len(line) > MAX_LINE_BYTES:
+            raise httpx2.RemoteProtocolError(LONG_LINE)
         if self._after_payload:
             if line:
                 raise httpx2.RemoteProtocolError("a chunk is longer than its size")
@@ -189,6 +202,6 @@ class ChunkedBody(Body):
             self._in_trailers = self._left == 0
 
     def _keep_rest(self, rest: bytes) -> None:
-        if len(rest) > MAX_LINE_BYTES:
-            raise httpx2.RemoteProtocolError("a line between chunks is too long")
+        if len(rest) > MAX_LINE_BYTES + 1:  # it may end with half a line end
+            raise httpx2.RemoteProtocolError(LONG_LINE)
         self._rest = rest

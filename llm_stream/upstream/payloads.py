@@ -54,19 +54,34 @@ class Payloads:
 
 
 class _Buffered:
-    """Bytes that do not make a complete payload yet."""
+    """Bytes that do not make a complete payload yet. What is more than `MAX_EVENT_BYTES` in one payload is garbled.
+
+    Payloads of the same read that come before it are still returned; then the error is raised by the next call.
+    """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._rest = bytearray()
+        self._is_garbled = False
 
-    def _keep(self, piece: bytes) -> None:
-        """Raises `UpstreamGarbled` once there are more than `MAX_EVENT_BYTES`."""
-        if piece:
-            self._pieces.append(piece)
-            self._size += len(piece)
-        if self._size > MAX_EVENT_BYTES:
+    def _keep(self, rest: bytes) -> None:
+        self._rest += rest
+        if len(self._rest) > MAX_EVENT_BYTES + 1:  # it may end with half of a blank line
+            self._is_garbled = True
+            self._rest.clear()
+
+    def _fitting(self, blocks: list[bytes]) -> list[bytes]:
+        """The blocks before the first that is too large."""
+        if max(map(len, blocks), default=0) > MAX_EVENT_BYTES:
+            self._is_garbled = True
+            self._rest.clear()
+            return blocks[: next(at for at, block in enumerate(blocks) if len(block) > MAX_EVENT_BYTES)]
+        return blocks
+
+    def _checked(self, payloads: list[bytes]) -> list[bytes]:
+        """Raises `UpstreamGarbled`."""
+        if self._is_garbled and not payloads:
             raise UpstreamGarbled()
+        return payloads
 
 
 class Splitter(_Buffered):
@@ -77,31 +92,48 @@ class Splitter(_Buffered):
     is data too.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = b""
+        """A carriage return, which may be half of a CRLF."""
+
     def feed(self, piece: bytes) -> list[bytes]:
         """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
-        if not self._pieces and _is_one_line(piece):
-            return [piece[6:-2]]
-        if not self._pieces and piece.endswith(b"\n\n") and b"\r" not in piece and (data := _named(piece[:-2])):
-            return [data]
-        if b"\n" not in piece and b"\r" not in piece and not (self._pieces and self._pieces[-1].endswith(b"\r")):
-            self._keep(piece)
-            return []
-        text = b"".join([*self._pieces, piece])
-        if b"\r" in text:
-            text, held = (text[:-1], b"\r") if text.endswith(b"\r") else (text, b"")  # perhaps half a CRLF
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        else:
-            held = b""
-        *blocks, rest = text.split(b"\n\n")
-        self._pieces, self._size = [], 0
-        self._keep(rest + held)
-        return [data for block in blocks if (data := _data_of(block))]
+        if not (self._rest or self._held or self._is_garbled):
+            if _is_one_line(piece):
+                return [piece[6:-2]]
+            if piece.endswith(b"\n\n") and b"\r" not in piece and (data := _named(piece[:-2])):
+                return [data]
+        if self._is_garbled:
+            raise UpstreamGarbled()
+        text = self._with_line_feeds(piece)
+        if b"\n\n" not in self._rest[-1:] + text:  # or the same bytes would be looked at again and again
+            self._keep(text)
+            return self._checked([])
+        *blocks, rest = (bytes(self._rest) + text).split(b"\n\n")
+        self._rest.clear()
+        blocks = self._fitting(blocks)
+        if not self._is_garbled:
+            self._keep(rest)
+        return self._checked([data for block in blocks if (data := _data_of(block))])
 
     def end(self) -> list[bytes]:
-        """The data of an unfinished last event, if it has any."""
-        rest, self._pieces = b"".join(self._pieces), []
-        data = _data_of(rest.rstrip(b"\r\n"))
+        """The data of an unfinished last event, if it has any. Raises `UpstreamGarbled`."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        if len(rest.rstrip(b"\n")) > MAX_EVENT_BYTES:
+            self._is_garbled = True
+        self._checked([])
+        data = _data_of(rest.rstrip(b"\n"))
         return [data] if data else []
+
+    def _with_line_feeds(self, piece: bytes) -> bytes:
+        text, self._held = self._held + piece, b""
+        if b"\r" not in text:
+            return text
+        if text.endswith(b"\r"):
+            text, self._held = text[:-1], b"\r"
+        return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 class JSONText(_Buffered):
@@ -111,21 +143,28 @@ class JSONText(_Buffered):
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Raises `UpstreamGarbled` for a value of more than `MAX_EVENT_BYTES`."""
+        if self._is_garbled:
+            raise UpstreamGarbled()
         if self._is_by_line is False or b"\n" not in piece:
             self._keep(piece)
-            return []
-        *lines, rest = b"".join([*self._pieces, piece]).split(b"\n")
+            return self._checked([])
+        *lines, rest = (bytes(self._rest) + piece).split(b"\n")
         if self._is_by_line is None:
-            self._is_by_line = is_json(lines[0])
+            self._is_by_line = len(lines[0]) <= MAX_EVENT_BYTES and is_json(lines[0])
             if not self._is_by_line:
                 self._keep(piece)
-                return []
-        self._pieces, self._size = [], 0
-        self._keep(rest)
-        return _values_in(lines)
+                return self._checked([])
+        self._rest.clear()
+        lines = self._fitting(lines)
+        if not self._is_garbled:
+            self._keep(rest)
+        return self._checked(_values_in(lines))
 
     def end(self) -> list[bytes]:
-        text = b"".join(self._pieces)
+        text = bytes(self._rest)
+        if len(text) > MAX_EVENT_BYTES:
+            self._is_garbled = True
+        self._checked([])
         if self._is_by_line:
             return _values_in([text])
         values, rest = split_json(text)

@@ -107,7 +107,7 @@ class ResponseDecoder:
                     self._add(text)
                     return [Delta(text)]
                 return []
-            except (msgspec.DecodeError, ValueError):
+            except (msgspec.DecodeError, ValueError, RecursionError):
                 pass  # another event
         return self.events(_event_in(payload))
 
@@ -152,7 +152,7 @@ class ResponseDecoder:
     def _read(self, response: Mapping[str, Any]) -> None:
         attempt = self.attempt
         if attempt.upstream_model is None and isinstance(response.get("model"), str):
-            attempt.upstream_model = response["model"] or None
+            attempt.upstream_model = whole(response["model"]) or None
         if attempt.request_id is None and isinstance(response.get("id"), str):
             attempt.request_id = whole(response["id"]) or None
         if isinstance(response.get("service_tier"), str):

@@ -124,7 +124,7 @@ class LeanTransport(httpx2.BaseTransport):
             connection.close()
             raise
         keep = body.ends_itself and http1.stays_open(version, headers)
-        stream = BodyStream(self, connection, body, rest, keep, MAX_ERROR_BYTES if status >= 400 else None)
+        stream = BodyStream(self, connection, body, rest, keep, _most_of(status, headers))
         extensions = {"http_version": b"HTTP/1." + version, "network_stream": stream}
         return httpx2.Response(status, headers=headers, stream=stream, extensions=extensions, request=prepared.request)
 
@@ -180,6 +180,8 @@ class BodyStream(httpx2.SyncByteStream):
             while True:
                 if data and (payload := body.feed(data)):
                     yield payload
+                if body.error is not None:
+                    raise body.error
                 if body.done or self._is_enough(len(data)):
                     break
                 if connection.may_be_watched:
@@ -212,6 +214,13 @@ class BodyStream(httpx2.SyncByteStream):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _most_of(status: int, headers: http1.Headers) -> int | None:
+    """How many bytes of a body are read. A compressed one may become a thousand times as large."""
+    if status < 400:
+        return None
+    return MAX_ERROR_BYTES // (64 if any(name.lower() == b"content-encoding" for name, _ in headers) else 1)
 
 
 def _origin_of(url: httpx2.URL) -> Origin:
