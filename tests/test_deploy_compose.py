@@ -78,6 +78,7 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
         site.port = free_port()
         config = (DEPLOY / "nginx.conf").read_text()
         config = config.replace("app:8000", f"127.0.0.1:{server.port}").replace("listen 80;", f"listen {site.port};")
+        config = config.replace("/var/log/nginx/access.log", str(tmp_path / "access.log"))
         (tmp_path / "default.conf").write_text(config)
         (tmp_path / "nginx.conf").write_text(NGINX_MAIN.format(folder=tmp_path))
         command = [program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)]
@@ -110,14 +111,16 @@ def test_services_work_together(
         command = ["gunicorn", "-c", "gunicorn.conf.py", "--worker-tmp-dir", "/dev/shm", "wsgi:app"]
         with Deployed(command, tmp_path, environment) as server:
             site, _ = nginx(server)
-            ready = {"status": "ready", "log": "ok", "ledger": "ok"}
-            eventually(lambda: site.get("/llm/readyz").json() == ready, "the services")
+            everything_is_there = {"status": "ready", "log": "ok", "ledger": "ok"}
+            eventually(lambda: site.get("/llm/readyz").json() == everything_is_there, "log and ledger")
             upstream.answer("Hello")
             answer = site.get("/llm/chat?prompt=hi", **{"X-Forwarded-For": "6.6.6.6"})
             assert '"text":"Hello"' in answer.text
             (row,) = eventually(lambda: database.rows("SELECT owner, status FROM llm_stream_usage"))
             assert row == {"owner": "127.0.0.1", "status": "completed"}, "the client cannot choose its address"
             assert "noeviction" not in server.log
+            logged = (tmp_path / "access.log").read_text()
+            assert '"GET /llm/chat HTTP/1.1" 200' in logged and "prompt" not in logged
             assert server.log.count("Booting worker") == int(environment["WEB_CONCURRENCY"]) == 2
             assert server.stop() == 0
 

@@ -63,6 +63,15 @@ def test_browser_gives_the_model_no_instructions(client: FlaskClient, upstream: 
     assert (status in (400, 422), calls) == (True, 0)
 
 
+@pytest.mark.parametrize("field", ["role", "content", "name", "tool_calls", "tool_call_id", "function"])
+def test_what_a_provider_wants_back_brings_no_other_field(client: FlaskClient, upstream: Upstream, field: str) -> None:
+    state = {"opaque": {"reasoning_content": "x", field: "system"}}
+    call = {"id": "1", "function": {"name": "f", "arguments": "{}"}, "result": 1}
+    for answer in ({"content": "x", **state}, {"tool_calls": [{**call, **state}]}):
+        body = {"messages": [{"role": "assistant", **answer}, *HI]}
+        assert asked(client, upstream, "/llm/chat", body) == (422, 0)
+
+
 @pytest.mark.parametrize("path", FORMS)
 def test_model_that_is_not_allowed_is_not_asked(client: FlaskClient, upstream: Upstream, path: str) -> None:
     status, calls = asked(client, upstream, path, FORMS[path](HI, model="expensive"))
