@@ -1,23 +1,34 @@
 /* Preloaded into a process, it shows it and its children a time that is CLOCK_SHIFT_S seconds later: `make test-dates`.
-   Only the time of day is shifted. libfaketime 0.9.10, of Debian, breaks Python's sleep() and its locks with a timeout,
+   With CLOCK_SHIFT_FILE the shift is the number in that file, eight bytes, and may change at any moment:
+   `make chaos`. Only the time of day is shifted. libfaketime 0.9.10, of Debian, breaks Python's sleep() and its locks with a timeout,
    which wait by the monotonic clock. */
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-static time_t shift;
+static int64_t own_shift;
+static volatile int64_t *shift = &own_shift;
 
 __attribute__((constructor)) static void read_shift(void) {
-    const char *given = getenv("CLOCK_SHIFT_S");
-    shift = given ? atoll(given) : 0;
+    const char *given = getenv("CLOCK_SHIFT_S"), *path = getenv("CLOCK_SHIFT_FILE");
+    own_shift = given ? atoll(given) : 0;
+    if (!path) return;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    void *mapped = mmap(NULL, sizeof *shift, PROT_READ, MAP_SHARED, file, 0);
+    if (mapped != MAP_FAILED) shift = mapped;
+    close(file);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int failed = (int)syscall(SYS_clock_gettime, clock, now);
-    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += shift;
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += *shift;
     return failed;
 }
 

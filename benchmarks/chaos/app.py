@@ -1,21 +1,101 @@
-"""What the servers of the run serve: the owner is named by a header, and the hook writes a line per stream."""
+"""What the servers of the run serve: the owner is named by a header, each hook leaves a file, and one view shows what
+is left in the worker."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
-from time import time
+import threading
+from collections import Counter
+from pathlib import Path
+from time import time_ns
+from typing import Any
 
 from flask import Flask
+from flask import Response
+from flask import jsonify
 from flask import request
 
 from llm_stream import LLMStream
 from llm_stream import UsageRecord
+from llm_stream.core import streams
+from llm_stream.core.followed import Followed
+from llm_stream.core.reader import Reader
+
+THREADS_OF_THE_WORKER = {f"llm_stream {name}" for name in ("drain", "ledger", "lease", "log", "inbox")}
+WARM = 10
+"""After so many streams a worker has loaded what it will need."""
+
+
+class Memory:
+    """What the worker takes, in KiB, beside what it took when it was warm."""
+
+    def __init__(self) -> None:
+        self._streams = 0
+        self._warm: int | None = None
+
+    def count(self) -> None:
+        self._streams += 1
+        if self._streams == WARM:
+            self._warm = resident()
+
+    def grown(self) -> int:
+        return 0 if self._warm is None else resident() - self._warm
+
+
+def resident() -> int:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
+
+
+def files() -> dict[str, int]:
+    """What is open, by what it is; a socket by the two ports."""
+    kinds: Counter[str] = Counter()
+    connections = dict(_connections())
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:  # that of the list itself
+            continue
+        kinds[connections.get(name, name.partition(":")[0])] += 1
+    return dict(kinds)
+
+
+def _connections() -> list[tuple[str, str]]:
+    found = []
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        here, there = (int(end.partition(":")[2], 16) for end in fields[1:3])
+        found.append((f"socket:[{fields[9]}]", f"{here} to {there}"))
+    return found
+
+
+def left(memory: Memory) -> dict[str, Any]:
+    """A thread of ours, under gevent a greenlet, has our name. Logs that have expired go when the next stream starts."""
+    for kept in streams.every():
+        with kept._lock:
+            kept._forget_expired()
+    gc.collect()
+    names = {thread.name for thread in threading.enumerate() if thread.name.startswith("llm_stream")}
+    objects = [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, (Followed, Reader))]
+    return {
+        "pid": os.getpid(),
+        "threads": sorted(names - THREADS_OF_THE_WORKER),
+        "slots": sum(kept._running.total() for kept in streams.every()),
+        "objects": dict(Counter(objects)),
+        "files": files(),
+        "grown": memory.grown(),
+    }
 
 
 def create_app() -> Flask:
     app = Flask("chaos")
     llm = LLMStream("llm", __name__, model="chaos")
+    memory = Memory()
 
     @llm.authorize
     def owner() -> str:
@@ -23,10 +103,13 @@ def create_app() -> Flask:
 
     @llm.on_usage
     def write_down(record: UsageRecord) -> None:
-        line = json.dumps({"id": record.id, "status": record.status, "pid": os.getpid(), "at": time()}) + "\n"
-        hooks = os.open(os.environ["CHAOS_HOOKS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(hooks, line.encode())  # one call: lines of several processes do not mix
-        os.close(hooks)
+        memory.count()
+        text = json.dumps({"id": record.id, "status": record.status, "pid": os.getpid()})
+        (Path(os.environ["CHAOS_HOOKS"]) / f"{record.id}-{os.getpid()}-{time_ns()}").write_text(text)
+
+    @app.get("/left")
+    def show_left() -> Response:
+        return jsonify(left(memory))
 
     app.register_blueprint(llm, url_prefix="/llm")
     return app

@@ -22,9 +22,9 @@ class Engine(Process):
         command += ["--save", "", "--appendonly", "yes", "--appendfsync", "no"]
         super().__init__(command, port, folder / "engine.log", self.data, os.environ)
 
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+    def url_at(self, port: int) -> str:
+        """`port` is that of a link."""
+        return f"redis://127.0.0.1:{port}/0"
 
     def client(self) -> Any:
         from redis import Redis
@@ -34,6 +34,17 @@ class Engine(Process):
     def flush(self) -> None:
         with self.client() as client:
             client.flushall()
+
+    def fill(self) -> None:
+        """It has no memory left: it refuses what would take some."""
+        self._set_memory("1")
+
+    def empty(self) -> None:
+        self._set_memory("0")
+
+    def _set_memory(self, size: str) -> None:
+        with self.client() as client:
+            client.config_set("maxmemory", size)
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import NullPool
-from sqlalchemy import create_engine
-from sqlalchemy import text
+from llm_stream.usage.estimate import count_tokens
 
 from .past import Past
 from .question import Question
@@ -21,19 +19,23 @@ from .witness import Witness
 CLOSE_S = 2.0
 """The claim of a key reaches the engine before the model is called, and clocks are read a little later."""
 
+FRACTIONS = 10**6
+"""The ledger counts in 10⁻¹² of a currency, and prices are per million tokens."""
+PRICE = (14, 58)
+BY_CHANCE = 4
+"""A text that ends in the middle may have so many tokens more."""
 
-def rows_of(url: str) -> list[dict[str, Any]]:
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(text("SELECT * FROM llm_stream_usage")).mappings()]
+Row = dict[str, Any]
 
 
-def hooks_of(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def hooks_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(folder.iterdir())]
 
 
 class Judge:
-    def __init__(self, witness: Witness, questions: Sequence[Question], losses: list[tuple[float, float]], past: Past):
+    def __init__(
+        self, witness: Witness, questions: Sequence[Question], losses: Sequence[tuple[float, float]], past: Past
+    ) -> None:
         self.exceptions: dict[str, list[str]] = defaultdict(list)
         self._past = past
         self._witness = witness
@@ -44,81 +46,110 @@ class Judge:
         for id, seen in self._witness.streams.items():
             whole, shown = self._questions[seen.question].text, seen.text
             if not whole.startswith(shown) or ("completed" in seen.ends and shown != whole):
-                self._witness.fault("wrong texts", f"{id} {seen.ends}: {shown!r}")
+                self._witness.fault("wrong texts", f"{id} {seen.ends}: {shown!r}", seen.question)
 
     def judge_purchases(self) -> None:
         for question in self._questions:
             for first, second in zip(question.calls, question.calls[1:], strict=False):
                 if self._is_lost_between(first, second):
-                    kind = "keys bought again after the engine had lost them"
+                    kind = "keys bought again after the log had lost them"
                     self.exceptions[kind].append(f"question {question.number}: {first:.1f} {second:.1f}")
                 else:
-                    self._witness.fault("keys bought twice", f"question {question.number}: {question.calls}")
+                    self._witness.fault(
+                        "keys bought twice", f"question {question.number}: {question.calls}", question.number
+                    )
 
     def _is_lost_between(self, first: float, second: float) -> bool:
-        """Whether the engine lost a claim of the time `first` before the time `second`."""
+        """Whether the log lost a claim of the time `first` before the time `second`."""
         return any(kept_until - CLOSE_S < first < lost_at < second + CLOSE_S for lost_at, kept_until in self._losses)
 
-    def judge_rows(self, rows: list[dict[str, Any]], hooks: list[dict[str, Any]]) -> None:
-        fault = self._witness.fault
+    # Records
+
+    def judge_rows(self, rows: list[Row], hooks: list[dict[str, Any]]) -> None:
         by_id = {row["id"]: row for row in rows}
         calls = Counter({question.owner: len(question.calls) for question in self._questions})
         owned = Counter(row["owner"] for row in rows)
-        for owner in calls:
-            if calls[owner] > owned[owner]:
-                fault("calls without a row", f"{owner}: {calls[owner]} calls, {owned[owner]} rows")
+        for question in self._questions:
+            called, own = calls[question.owner], owned[question.owner]
+            if called > own:
+                self._fault("calls without a row", f"{question.owner}: {called} calls, {own} rows", question.number)
         for row in rows:
             if row["status"] == "running":
-                fault("rows that are open", f"{row['id']} of {row['owner']}")
+                self._fault("rows that are open", f"{row['id']} of {row['owner']}", _number(row))
+            else:
+                self._judge_bill(row)
         for id, seen in self._witness.streams.items():
             self._compare(id, seen, by_id.get(id), calls[f"q{seen.question}"])
         self._judge_hooks(by_id, hooks)
 
-    def _compare(self, id: str, seen: Seen, row: dict[str, Any] | None, calls: int) -> None:
-        fault = self._witness.fault
+    def _judge_bill(self, row: Row) -> None:
+        """The row's figures are those of the upstream, or an estimate of what it wrote."""
+        question = self._questions[_number(row)]
+        told = (row["input_tokens"], row["output_tokens"])
+        if row["source"] in ("provider", "partial") and told != tuple(question.bill.values()):
+            self._fault(
+                "figures that the upstream did not report", f"{row['id']}: {told}, {question.bill}", _number(row)
+            )
+        if row["source"] == "estimated":
+            most = count_tokens("".join(question.piece(n) for n in range(question.written))) + BY_CHANCE
+            if row["output_tokens"] > most:
+                self._fault("estimates above what was written", f"{row['id']}: {told}, {most}", _number(row))
+        if row["cost"] is not None and row["cost"] != sum(p * n for p, n in zip(PRICE, told, strict=True)) * FRACTIONS:
+            self._fault("costs that are not those of the figures", f"{row['id']}: {row['cost']}", _number(row))
+        if row["status"] == "completed" and row["source"] != "provider":
+            self._fault("whole answers without their figures", f"{row['id']}: {row['source']}", _number(row))
+
+    def _compare(self, id: str, seen: Seen, row: Row | None, calls: int) -> None:
         if seen.is_refused:
             if row is not None:
-                fault("rows of streams that were refused", f"{id}: {row['status']}")
+                self._fault("rows of streams that were refused", f"{id}: {row['status']}", seen.question)
         elif row is None:
-            if seen.text or "worker_lost" not in seen.failures:
-                fault("rows missing", f"{id} of question {seen.question}: {seen.ends}, {calls} calls")
+            if seen.text or (seen.ends and "worker_lost" not in seen.failures):
+                self._fault("rows missing", f"{id}: {seen.ends}, {calls} calls", seen.question)
             else:
                 self.exceptions["workers lost after the key was claimed and before the row was written"].append(id)
-        elif seen.ends and {row["status"]} != seen.ends:
-            was_lost = "worker_lost" in (*seen.failures, row["error_code"])
-            if was_lost and self._past.could_not_tell(row):
-                self.exceptions["ends that the worker could not tell the engine before it died"].append(id)
-            else:
-                last = dict(sorted(seen.events.items())[-8:])
-                fault("streams with two ends", f"{id}: {row['status']} {row['ended']} {row['worker']}: {last}")
+        elif seen.ends and ({row["status"]} != seen.ends or _differs(seen, row)):
+            self._judge_end(id, seen, row)
 
-    def _judge_hooks(self, by_id: dict[str, dict[str, Any]], hooks: list[dict[str, Any]]) -> None:
+    def _judge_end(self, id: str, seen: Seen, row: Row) -> None:
+        was_lost = "worker_lost" in (*seen.failures, row["error_code"])
+        if was_lost and self._past.could_not_tell(row):
+            self.exceptions["ends that the worker could not tell the engine before it died"].append(id)
+        elif len(seen.ends) == 1 and self._past.could_not_record(row, seen.until):
+            self.exceptions["ends that the worker could not tell the ledger before it died"].append(id)
+        else:
+            last = dict(sorted(seen.events.items())[-8:])
+            kind = "streams with two ends" if {row["status"]} != seen.ends else "figures that differ from the row's"
+            figures = (row["source"], row["input_tokens"], row["output_tokens"])
+            self._fault(kind, f"{id}: {row['status']} {figures} {row['ended']} {row['worker']}: {last}", seen.question)
+
+    def _judge_hooks(self, by_id: dict[str, Row], hooks: list[dict[str, Any]]) -> None:
         called = defaultdict(list)
         for hook in hooks:
             called[hook["id"]].append(hook)
         for id in by_id.keys() - called.keys():
-            if self._past.was_silenced(by_id[id]):
+            row = by_id[id]
+            if row["status"] != "running" and self._past.was_silenced(row):
                 self.exceptions["hooks that a worker could not call before it died"].append(id)
             else:
-                self._witness.fault("hooks not called", f"{id}: {by_id[id]['status']} ended {by_id[id]['ended']}")
+                self._fault("hooks not called", f"{id}: {row['status']} ended {row['ended']}", _number(row))
         for id, calls in called.items():
-            if len(calls) > 1:
-                self._witness.fault("hooks called twice", f"{id}: {calls}")
             if id not in by_id:
-                self._witness.fault("hooks without a row", id)
+                self._fault("hooks without a row", id)
+                continue
+            number = _number(by_id[id])
+            if len(calls) > 1:
+                self._fault("hooks called twice", f"{id}: {calls} {by_id[id]}", number)
             elif by_id[id]["status"] != calls[-1]["status"]:
-                self._witness.fault("hooks told another end", f"{id}: {by_id[id]['status']}, {calls}")
+                self._fault("hooks told another end", f"{id}: {by_id[id]['status']}, {calls}", number)
 
-    def judge_keys(self, client: Any) -> int:
-        """Return how many keys there are."""
-        names = [name.decode() for name in client.scan_iter(count=1000)]
-        for name in names:
-            if client.ttl(name) == -1:
-                self._witness.fault("keys without an expiry", name)
-            if ":running:" in name or ":slots:" in name:
-                self._witness.fault("keys left of streams that ended", f"{name} {_value(client, name)}")
-        return len(names)
+    def _fault(self, kind: str, detail: str, question: int | None = None) -> None:
+        self._witness.fault(kind, detail, question)
 
 
-def _value(client: Any, name: str) -> Any:
-    return client.hgetall(name) if ":running:" in name else client.zrange(name, 0, -1, withscores=True)
+def _number(row: Row) -> int:
+    return int(row["owner"][1:])
+
+
+def _differs(seen: Seen, row: Row) -> bool:
+    return any(figures != (row["input_tokens"], row["output_tokens"]) for figures in seen.figures)

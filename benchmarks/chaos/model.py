@@ -23,10 +23,11 @@ class Model:
         question = self._questions[int(body["messages"][0]["content"].split()[0])]
         with self._lock:
             question.calls.append(time())
-        return Script(_steps(question))
+        return Script(_steps(question), usage=question.bill)
 
 
 def _steps(question: Question) -> Iterator[Any]:
     for n in range(question.tokens):
         yield Pause(question.pace_s)
         yield question.piece(n)
+        question.written = max(question.written, n + 1)

@@ -1,17 +1,23 @@
-"""What the troubles of a run excuse: an end that no other worker could be told of."""
+"""What the troubles of a run excuse: an end that no other worker could be told of, or that no ledger could be."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 from datetime import UTC
 from datetime import datetime
 from math import inf
+from time import time
 from typing import Any
 
+from .plan import JUMP_S
 from .troubles import Spell
 
 NOTICED_S = 1.5
 """How soon a worker tries an engine again that is back."""
+
+LEDGER_NOTICED_S = 13.0
+"""How soon a ledger is used again that is back: a connection that swallows everything is given up after ten seconds."""
 
 CLOCKS_S = 0.1
 """How much earlier a signal may have been sent than it arrived."""
@@ -19,16 +25,15 @@ CLOCKS_S = 0.1
 SHIPPED_S = 0.5
 """How long after its end a stream may still be in its worker's memory only."""
 
+Times = list[tuple[float, float]]
+
 
 class Past:
     def __init__(self, spells: Sequence[Spell]) -> None:
-        self._workers = [spell for spell in spells if spell.server is not None]
-        self._away: list[tuple[float, float]] = []
-        for spell in sorted((s for s in spells if s.server is None), key=lambda s: s.since):
-            if self._away and spell.since < self._away[-1][1] + NOTICED_S:
-                self._away[-1] = (self._away[-1][0], max(spell.until, self._away[-1][1]))
-            else:
-                self._away.append((spell.since, spell.until))
+        self.spells = spells
+        self._workers = [spell for spell in spells if spell.area == "worker"]
+        self._away = _together(_of(spells, "engine", "worker–Redis"), NOTICED_S)
+        self._ledger_away = _together(_of(spells, "ledger", "worker–PostgreSQL"), LEDGER_NOTICED_S)
 
     def could_not_tell(self, row: dict[str, Any]) -> bool:
         """Whether others had to take the stream for lost, though it has the end in this row, or its readers another.
@@ -37,28 +42,73 @@ class Past:
         worker dies or freezes before it could tell the engine, the stream is lost for all others. And a worker that
         wakes while the engine is away cannot know that it was taken for dead.
         """
-        ended_at, pid = _ended_at(row), int(row["worker"].split(":")[-2])
-        mine = [spell for spell in self._workers if pid in spell.pids]
+        ended_at, mine = _ended_at(row), self._of_worker(row)
         if row["error_code"] == "worker_lost":
             woken = [spell.until for spell in mine if spell.kind == "freeze" and spell.until > ended_at]
-            return any(self._is_away(at) for at in woken)
-        silent_at = min((at for spell in mine if (at := spell.silent_at) > ended_at - CLOCKS_S), default=inf)
+            return any(_is_within(self._away, at, NOTICED_S) for at in woken)
         if self.was_silenced(row):
             return True
+        silent_at = self._silent_after(ended_at, mine)
         return any(
             since - SHIPPED_S < ended_at < until + NOTICED_S and silent_at < until + NOTICED_S
             for since, until in self._away
         )
 
+    def could_not_record(self, row: dict[str, Any], seen_until: float) -> bool:
+        """Whether its worker ended while the ledger was away: readers wait a second for the ledger, and no longer."""
+        silent = [spell.silent_at for spell in self._of_worker(row)]
+        return any(
+            since - SHIPPED_S < seen_until < until + LEDGER_NOTICED_S
+            and any(seen_until - CLOCKS_S < at < until + LEDGER_NOTICED_S for at in silent)
+            for since, until in self._ledger_away
+        )
+
     def was_silenced(self, row: dict[str, Any]) -> bool:
         """Whether the worker died, or was frozen, within a moment of the end in this row."""
-        ended_at, pid = _ended_at(row), int(row["worker"].split(":")[-2])
-        times = [spell.silent_at for spell in self._workers if pid in spell.pids]
-        return any(-CLOCKS_S < at - ended_at < SHIPPED_S for at in times)
+        ended_at = _ended_at(row)
+        return any(-CLOCKS_S < spell.silent_at - ended_at < SHIPPED_S for spell in self._of_worker(row))
 
-    def _is_away(self, at: float) -> bool:
-        return any(since - NOTICED_S < at < until + NOTICED_S for since, until in self._away)
+    def has_ended(self, row: dict[str, Any]) -> bool:
+        """Whether the worker that wrote the stream was ended, or frozen, at any time after its start."""
+        started = _real(row["started"])
+        return any(spell.until > started for spell in self._of_worker(row))
+
+    def names_within(self, since: float, until: float) -> set[str]:
+        """What went wrong meanwhile."""
+        return {spell.trouble.name for spell in self.spells if spell.since < until and spell.until > since}
+
+    def _of_worker(self, row: dict[str, Any]) -> list[Spell]:
+        pid = int(row["worker"].split(":")[-2])
+        return [spell for spell in self._workers if pid in spell.pids]
+
+    def _silent_after(self, at: float, spells: Iterable[Spell]) -> float:
+        return min((spell.silent_at for spell in spells if spell.silent_at > at - CLOCKS_S), default=inf)
+
+
+def _of(spells: Iterable[Spell], *areas: str) -> list[Spell]:
+    return sorted((spell for spell in spells if spell.area in areas), key=lambda spell: spell.since)
+
+
+def _together(spells: Iterable[Spell], gap_s: float) -> Times:
+    """The times of these, and those between two that follow closely."""
+    times: Times = []
+    for spell in spells:
+        if times and spell.since < times[-1][1] + gap_s:
+            times[-1] = (times[-1][0], max(spell.until, times[-1][1]))
+        else:
+            times.append((spell.since, spell.until))
+    return times
+
+
+def _is_within(times: Times, at: float, margin_s: float) -> bool:
+    return any(since - margin_s < at < until + margin_s for since, until in times)
 
 
 def _ended_at(row: dict[str, Any]) -> float:
-    return datetime.fromisoformat(str(row["ended"])).replace(tzinfo=UTC).timestamp()
+    return _real(row["ended"])
+
+
+def _real(shown: object) -> float:
+    """A row has the time that its worker saw, which may be off by a jump."""
+    at = datetime.fromisoformat(str(shown)).replace(tzinfo=UTC).timestamp()
+    return at - JUMP_S * round((at - time()) / JUMP_S)

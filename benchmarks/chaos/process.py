@@ -22,8 +22,17 @@ def free_port() -> int:
 
 
 class Process:
-    def __init__(self, command: list[str], port: int, log: Path, cwd: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        port: int,
+        log: Path,
+        cwd: Path,
+        environment: Mapping[str, str],
+        user: str | None = None,
+    ) -> None:
         self.port = port
+        self._user = user
         self._command = command
         self._log = log
         self._cwd = cwd
@@ -38,7 +47,7 @@ class Process:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._cwd, env=dict(self._environment), stdout=log, stderr=log
+                self._command, cwd=self._cwd, env=dict(self._environment), stdout=log, stderr=log, user=self._user
             )
         until = monotonic() + START_S
         while not self.answers():
@@ -62,4 +71,7 @@ class Process:
             self._process.wait(60)
 
     def children(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        try:
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except FileNotFoundError:  # it has ended
+            return []

@@ -35,6 +35,8 @@ class Question:
     seed: str
     calls: list[float] = field(default_factory=list)
     """When the model was called for it."""
+    written: int = 0
+    """The most tokens that the model sent."""
 
     @property
     def owner(self) -> str:
@@ -49,6 +51,11 @@ class Question:
         return f"key-{self.number}"
 
     @property
+    def bill(self) -> dict[str, int]:
+        """What the model reports, if the answer gets so far."""
+        return {"prompt_tokens": 7 + self.number % 50, "completion_tokens": self.tokens}
+
+    @property
     def text(self) -> str:
         """The whole answer."""
         return "".join(self.piece(n) for n in range(self.tokens))
@@ -57,7 +64,7 @@ class Question:
         return f"{self.number}.{n} "
 
 
-def questions(seed: int, count: int, seconds: float, retention_s: float) -> list[Question]:
+def questions(seed: str, count: int, seconds: float, retention_s: float) -> list[Question]:
     return [_question(f"{seed}:{n}", n, seconds * n / count, retention_s) for n in range(count)]
 
 

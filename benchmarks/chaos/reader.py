@@ -20,6 +20,9 @@ from .witness import Witness
 
 PATIENCE_S = 100.0
 LONGEST_RETRY_S = 2.0
+ENDS = ("interrupted", "worker_lost", "cancelled", "abandoned", "idle_timeout", "first_token_timeout", "total_timeout")
+CUT_REQUEST = (400, 408)
+"""How servers answer half a request: a link lets a client close its half early."""
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Asking:
     """What the readers of a question have in common."""
 
     question: Question
-    ports: list[int]
+    port: int
     witness: Witness
     has_id: asyncio.Event = field(default_factory=asyncio.Event)
     stream_id: str = ""
@@ -35,17 +38,20 @@ class Asking:
 
 
 class Reader:
-    def __init__(self, asking: Asking, plan: Plan, home: int) -> None:
+    def __init__(self, asking: Asking, plan: Plan) -> None:
         self._asking = asking
         self._plan = plan
         self._chance = Random(f"{asking.question.seed}:{plan.name}")
         self._drops = list(plan.drops)
         self._id = "" if plan.asks else asking.stream_id
         self._last = 0
-        self._port = asking.ports[home]
         self.begun_at = time()
         self.told = ""
         """How it was told that there is no more."""
+
+    @property
+    def _number(self) -> int:
+        return self._asking.question.number
 
     @property
     def who(self) -> str:
@@ -58,7 +64,9 @@ class Reader:
         while not self.told:
             if time() > until:
                 self.told = "nothing"
-                witness.fault("readers without an end", f"{self.who} of {self._id or 'no stream'}-{self._last}")
+                witness.fault(
+                    "readers without an end", f"{self.who} of {self._id or 'no stream'}-{self._last}", self._number
+                )
                 return
             try:
                 pause_s = await self._visit()
@@ -69,13 +77,12 @@ class Reader:
                     self.told = "it left"
                     return
                 await asyncio.sleep(pause_s)
-                self._port = self._chance.choice(self._asking.ports)
                 witness.counts["reconnects"] += 1
 
     async def _visit(self) -> float:
         """One request. Return how long to wait before the next."""
         method, path, headers, body = self._request()
-        async with requested(self._port, method, path, headers, body) as response:
+        async with requested(self._asking.port, method, path, headers, body) as response:
             if response.status == 200:
                 return await self._follow(response)
             return self._refused(response, await response.body())
@@ -114,7 +121,9 @@ class Reader:
         stream_id, _, number = event_id.rpartition("-")
         asking, witness = self._asking, self._asking.witness
         if self._last and stream_id != self._id:
-            witness.fault("readers that were given another stream", f"{self.who}: {stream_id}, not {self._id}")
+            witness.fault(
+                "readers that were given another stream", f"{self.who}: {stream_id}, not {self._id}", self._number
+            )
         witness.saw(self.who, asking.question.number, stream_id, self._last, int(number), event)
         self._id, self._last = stream_id, int(number)
         asking.stream_id = stream_id
@@ -143,25 +152,31 @@ class Reader:
             self.told = str(status)
         elif status in (429, 503) and (code in REFUSED or not code):
             witness.counts["refusals"] += 1
-        elif code in ("interrupted", "worker_lost", "cancelled", "abandoned"):
+        elif status in (502, 504) and not code:
+            witness.counts["refusals by nginx"] += 1
+        elif status in CUT_REQUEST:
+            witness.counts["requests that arrived cut"] += 1
+        elif code in ENDS or code.startswith("upstream_"):
             self.told = code
         else:
-            witness.fault("answers that were not expected", f"{self.who} {self._id}: {status} {body[:300]!r}")
+            witness.fault(
+                "answers that were not expected", f"{self.who} {self._id}: {status} {body[:300]!r}", self._number
+            )
             self.told = str(status)
         return min(float(response.headers.get("retry-after", "1")), LONGEST_RETRY_S)
 
 
-async def stop(asking: Asking, chance: Random) -> None:
+async def stop(asking: Asking) -> None:
     """Until a server says that it is stopped, or gone."""
     headers = {"X-Owner": asking.question.owner}
     until = time() + PATIENCE_S
     while time() < until:
         path = f"/llm/streams/{asking.stream_id}"
         try:
-            async with requested(chance.choice(asking.ports), "DELETE", path, headers) as response:
+            async with requested(asking.port, "DELETE", path, headers) as response:
                 if response.status in (204, 404, 410):
                     return
         except (OSError, EOFError, TimeoutError):
             pass
         await asyncio.sleep(0.5)
-    asking.witness.fault("stops that were not confirmed", asking.stream_id)
+    asking.witness.fault("stops that were not confirmed", asking.stream_id, asking.question.number)

@@ -1,164 +1,207 @@
-"""The run: processes, questions, troubles, and the judgement."""
+"""One house's part of a run: its questions and its troubles, and then the judgement."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-import tempfile
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from time import monotonic
 from time import time
 from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
 
 from llm_stream.testing import Upstream
 
-from .engine import Engine
+from . import leaks
+from . import plan
+from .client import requested
+from .house import HOUSES
+from .house import House
+from .house import Setting
 from .judge import Judge
 from .judge import hooks_of
-from .judge import rows_of
+from .ledger import contents
 from .model import Model
 from .past import Past
+from .plan import Cutting
+from .plan import Pace
 from .question import Plan
 from .question import Question
 from .question import questions
 from .reader import Asking
 from .reader import Reader
 from .reader import stop
-from .server import Server
 from .troubles import Troublemaker
-from .troubles import schedule
 from .witness import Witness
 
 SETTLED_S = 100.0
 """The ledger gives the shared log a minute to settle what a lost worker left."""
 
+CALM_S = 25.0
+"""How long what is left in a worker may take to go: a connection that swallows everything is noticed late."""
+
+WEIGHTS = {"worker": 24, "engine": 12, "ledger": 12, "clock": 5}
+"""How likely an area is; a link has 6."""
+
 
 @dataclass(frozen=True)
 class Size:
     seed: int
-    seconds: float
+    pace: Pace
     streams: int
+    """In each house."""
     workers: int
-    trouble_every_s: float
-    longest_freeze_s: float
     retention_s: float
-    ledger: str | None
 
 
 class Run:
-    def __init__(self, size: Size) -> None:
+    def __init__(self, name: str, size: Size, cutting: Cutting, folder: Path, shim: Path | None) -> None:
+        self.name = name
         self.size = size
-        self.folder = Path(tempfile.mkdtemp(prefix="llm-stream-chaos-"))
         self.witness = Witness()
-        self.questions = questions(size.seed, size.streams, size.seconds, size.retention_s)
-        self.ledger = size.ledger or f"sqlite:///{self.folder / 'usage.db'}"
-        self.hooks = self.folder / "hooks"
-        self.engine = Engine(self.folder)
-        self.rows: list[dict[str, Any]] = []
+        self.seed = f"{size.seed} {name}"
+        self.questions = questions(self.seed, size.streams, size.pace.seconds, size.retention_s)
+        self.plan: list[plan.Trouble] = []
+        self.tables: dict[str, list[dict[str, Any]]] = {}
         self.keys = 0
+        self.left: list[dict[str, Any]] = []
+        self.house: House
+        self._folder = folder
+        self._shim = shim
+        self._cutting = cutting
         self._begun = monotonic()
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.tables.get("llm_stream_usage", [])
+
     def log(self, line: str) -> None:
-        print(f"{monotonic() - self._begun:7.1f}  {time():.1f}  {line}", file=sys.stderr, flush=True)
+        print(f"{monotonic() - self._begun:7.1f}  {time():.1f}  {self.name:7} {line}", file=sys.stderr, flush=True)
 
-    def settings(self, upstream: str) -> dict[str, str]:
-        ours = {"LOG_URL": self.engine.url, "LEDGER_URL": self.ledger, "RETENTION_S": self.size.retention_s}
-        ours |= {"TOTAL_S": 60, "HEARTBEAT_S": 1, "IDLE_S": 20, "FIRST_TOKEN_S": 30, "RETRIES": 0}
-        theirs = {"OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "none", "CHAOS_HOOKS": str(self.hooks)}
-        return theirs | {f"LLM_STREAM_{name}": str(value) for name, value in ours.items()}
-
-    def make(self) -> None:
+    async def make(self) -> None:
         """Raises nothing that goes wrong in a stream: that is a fault."""
-        with ExitStack() as stack:
-            upstream = stack.enter_context(Upstream(Model(self.questions).script))
-            self.engine.start()
-            stack.callback(self.engine.stop)
-            settings = self.settings(upstream.base_url)
-            servers = [Server(settings, self.folder / f"server-{n}.log") for n in range(self.size.workers)]
-            for server in servers:
-                stack.callback(server.stop)
-                server.start()
-            self.log(f"{len(servers)} servers run, in {self.folder}")
-            self.troublemaker = Troublemaker(self.engine, servers)
-            asyncio.run(self._ask([server.port for server in servers]))
-            self._wait_for_rows(upstream)
-            self._judge()
-
-    async def _ask(self, ports: list[int]) -> None:
         size = self.size
-        troubles = schedule(size.seed, size.seconds, size.workers, size.trouble_every_s, size.longest_freeze_s)
-        begun, asking = monotonic(), [asyncio.create_task(self.troublemaker.run(troubles, self.log))]
+        async with AsyncExitStack() as stack:
+            upstream = stack.enter_context(Upstream(Model(self.questions).script))
+            port = urlsplit(upstream.base_url).port or 0
+            self.house = HOUSES[self.name](Setting(self._folder, port, size.retention_s, size.workers), self._shim)
+            await self.house.open(stack)
+            self.log(f"{len(self.house.servers)} servers run, in {self.house.folder}")
+            self.plan = plan.troubles(self.seed, size.pace, len(self.house.servers), self.house.areas, WEIGHTS)
+            self.troublemaker = Troublemaker(self.house, self.log)
+            await self._ask()
+            await self._wait_for_rows(upstream)
+            await self._judge()
+
+    async def _ask(self) -> None:
+        kept = [trouble for trouble in self.plan if self._cutting.keeps(trouble)]
+        begun, asking = monotonic(), [asyncio.create_task(self.troublemaker.run(kept))]
         for question in self.questions:
             await asyncio.sleep(begun + question.at_s - monotonic())
-            asking.append(asyncio.create_task(self._play(Asking(question, ports, self.witness))))
+            self.witness.asked(question.number)
+            asking.append(asyncio.create_task(self._play(Asking(question, self.house.door, self.witness))))
         self.log("all questions are asked")
         await asyncio.gather(*asking)
         self.log("all readers have ended")
 
     async def _play(self, asking: Asking) -> None:
         question = asking.question
-        chance = Random(f"{question.seed} is played")
-        early = [plan for plan in question.plans if not plan.is_late]
-        home = chance.randrange(len(asking.ports))
-        playing = [asyncio.create_task(self._read(asking, plan, home + n)) for n, plan in enumerate(early)]
+        early = [reading for reading in question.plans if not reading.is_late]
+        playing = [asyncio.create_task(self._read(asking, reading)) for reading in early]
         if question.stop_after is not None:
-            playing.append(asyncio.create_task(self._stop(asking, question, chance)))
-        await asyncio.gather(*(task for task, plan in zip(playing, early, strict=False) if plan.asks))
+            playing.append(asyncio.create_task(self._stop(asking, question)))
+        await asyncio.gather(*(task for task, reading in zip(playing, early, strict=False) if reading.asks))
         asking.has_id.set()  # also if none has an id: an answer that failed at once is a status
         await asyncio.gather(*playing)
-        late = [plan for plan in question.plans if plan.is_late]
-        await asyncio.gather(*(self._read(asking, plan, home + 1) for plan in late))
+        late = [reading for reading in question.plans if reading.is_late]
+        await asyncio.gather(*(self._read(asking, reading) for reading in late))
 
-    async def _read(self, asking: Asking, plan: Plan, home: int) -> None:
-        await asyncio.sleep(plan.comes_after_s)
-        if not plan.asks:
+    async def _read(self, asking: Asking, reading: Plan) -> None:
+        await asyncio.sleep(reading.comes_after_s)
+        if not reading.asks:
             await asking.has_id.wait()
             if not asking.stream_id:
                 return
-        reader = Reader(asking, plan, home % len(asking.ports))
+        reader = Reader(asking, reading)
         await reader.read()
         self.witness.counts[f"told: {reader.told}"] += 1
         if reader.told == "404" and not self._lost_something_since(reader.begun_at):
-            self.witness.fault("streams that are unknown", f"{reader.who} {asking.stream_id}")
+            self.witness.fault("streams that are unknown", f"{reader.who} {asking.stream_id}", asking.question.number)
 
     def _lost_something_since(self, at: float) -> bool:
-        return any(lost_at > at - SETTLED_S for lost_at, _ in self.troublemaker.losses)
+        maker = self.troublemaker
+        ending = self.house.engine is None and any(s.area == "worker" and s.until == float("inf") for s in maker.spells)
+        return ending or any(lost_at > at - SETTLED_S for lost_at, _ in maker.losses)
 
-    async def _stop(self, asking: Asking, question: Question, chance: Random) -> None:
+    async def _stop(self, asking: Asking, question: Question) -> None:
         assert question.stop_after is not None
         await asking.has_id.wait()
         if not asking.stream_id:
             return
         await asyncio.sleep(question.stop_after * question.pace_s)
         self.witness.counts["stops"] += 1
-        await stop(asking, chance)
+        await stop(asking)
 
-    def _wait_for_rows(self, upstream: Upstream) -> None:
+    async def _wait_for_rows(self, upstream: Upstream) -> None:
         """All rows are settled, and then what is kept of the streams has expired."""
         until = monotonic() + SETTLED_S
         while monotonic() < until:
-            self.rows = rows_of(self.ledger)
+            with suppress(DBAPIError):
+                self.tables = await asyncio.to_thread(contents, self.house.ledger_url)
             if not upstream.open and all(row["status"] != "running" for row in self.rows):
                 break
-            asyncio.run(asyncio.sleep(0.5))
+            await asyncio.sleep(0.5)
         if upstream.open:
             self.witness.fault("calls that were left open", str(upstream.open))
         self.log("all rows are settled")
-        asyncio.run(asyncio.sleep(self.size.retention_s + 2.0))
+        await asyncio.sleep(self.size.retention_s + 2.0)
 
-    def _judge(self) -> None:
-        maker = self.troublemaker
-        self.judge = Judge(self.witness, self.questions, maker.losses, Past(maker.spells))
+    async def _judge(self) -> None:
+        maker, house = self.troublemaker, self.house
+        self.tables = await asyncio.to_thread(contents, house.ledger_url)
+        self.past = Past(maker.spells)
+        self.judge = Judge(self.witness, self.questions, maker.losses, self.past)
         self.judge.judge_contents()
         self.judge.judge_purchases()
-        self.judge.judge_rows(self.rows, hooks_of(self.hooks))
-        with self.engine.client() as client:
-            self.keys = self.judge.judge_keys(client)
+        self.judge.judge_rows(self.rows, hooks_of(house.hooks))
+        leaks.judge_ledger(self.tables, self.witness)
+        if house.engine:
+            with house.engine.client() as client:
+                self.keys = leaks.judge_keys(client, self.witness)
+        for number in range(len(house.servers)):
+            await self._judge_worker(number)
         for kind, details in self.judge.exceptions.items():
             self.log(f"{kind}: {', '.join(details)}")
         seen = {id: {n: (e.kind, e.data) for n, e in s.events.items()} for id, s in self.witness.streams.items()}
-        (self.folder / "seen.json").write_text(json.dumps(seen))
+        (house.folder / "seen.json").write_text(json.dumps(seen))
+
+    async def _judge_worker(self, number: int) -> None:
+        """Asks again while something is left, because a broken connection is not noticed at once."""
+        until = monotonic() + CALM_S
+        while True:
+            left = await self._left(number)
+            seen = Witness()
+            if left is not None:
+                leaks.judge_worker(self.house, number, left, seen)
+            if (left is not None and not seen.faults) or monotonic() > until:
+                break
+            await asyncio.sleep(0.5)
+        if left is None:
+            self.witness.fault("workers that do not answer", f"server {number} of {self.name}")
+        else:
+            self.left.append(left)
+            self.witness.faults += seen.faults
+
+    async def _left(self, number: int) -> dict[str, Any] | None:
+        try:
+            async with requested(self.house.servers[number].port, "GET", "/left", {}) as response:
+                left: dict[str, Any] = json.loads(await response.body())
+                return left
+        except (OSError, EOFError, TimeoutError, ValueError):
+            return None

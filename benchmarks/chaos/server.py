@@ -18,10 +18,11 @@ GRACE_S = 8
 
 
 class Server(Process):
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], log: Path, max_requests: int = 0) -> None:
         port = free_port()
         command = [str(Path(sys.executable).parent / "gunicorn"), "-c", "gunicorn.conf.py"]
-        command += ["--graceful-timeout", str(GRACE_S), "benchmarks.chaos.app:create_app()"]
+        command += ["--graceful-timeout", str(GRACE_S), "--max-requests", str(max_requests)]
+        command += ["benchmarks.chaos.app:create_app()"]
         super().__init__(command, port, log, ROOT, {**os.environ, **settings, "PORT": str(port)})
 
     def kill_worker(self) -> None:
@@ -35,6 +36,10 @@ class Server(Process):
         for pid in workers:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def recycled(self) -> int:
+        """How many workers ended because they had their `max_requests`."""
+        return self._log.read_text(errors="replace").count("Autorestarting worker")
 
     def signal_workers(self, sign: signal.Signals, pids: list[int] | None = None) -> list[int]:
         workers = self.children() if pids is None else pids

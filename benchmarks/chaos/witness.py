@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections import defaultdict
 from dataclasses import dataclass
 from dataclasses import field
+from time import time
 
 LOST = 900_000_000
 """Numbers from here are of the end that is written for a lost worker."""
@@ -30,6 +30,8 @@ class Seen:
 
     question: int
     events: dict[int, Event] = field(default_factory=dict)
+    until: float = 0.0
+    """When the last of them was first seen."""
 
     @property
     def text(self) -> str:
@@ -41,6 +43,11 @@ class Seen:
         return {event.get("status") for event in self.events.values() if event.kind == "done"}
 
     @property
+    def figures(self) -> list[tuple[int | None, int | None]]:
+        told = [json.loads(event.data) for event in self.events.values() if event.kind == "usage"]
+        return [(figures.get("input_tokens"), figures.get("output_tokens")) for figures in told]
+
+    @property
     def failures(self) -> set[str]:
         return {event.get("code") for event in self.events.values() if event.kind == "failure"}
 
@@ -49,24 +56,40 @@ class Seen:
         return bool(self.failures & REFUSED) and not self.text
 
 
+@dataclass(frozen=True)
+class Fault:
+    kind: str
+    detail: str
+    question: int | None
+    """None: it is of no single stream."""
+
+
 class Witness:
     def __init__(self) -> None:
         self.streams: dict[str, Seen] = {}
-        self.faults: dict[str, list[str]] = defaultdict(list)
+        self.faults: list[Fault] = []
         self.counts: Counter[str] = Counter()
+        self.times: dict[int, tuple[float, float]] = {}
+        """Of each question: when it was asked, and when its readers got their last event."""
 
-    def fault(self, kind: str, detail: str) -> None:
-        self.faults[kind].append(detail)
+    def fault(self, kind: str, detail: str, question: int | None = None) -> None:
+        self.faults.append(Fault(kind, detail, question))
+
+    def asked(self, question: int) -> None:
+        self.times[question] = (time(), time())
 
     def saw(self, who: str, question: int, stream_id: str, before: int, number: int, event: Event) -> None:
         """A reader whose last event was number `before` got this one."""
         self.counts["events"] += 1
+        self.times[question] = (self.times[question][0], time())
         seen = self.streams.setdefault(stream_id, Seen(question))
         if seen.question != question:
-            self.fault("streams of two questions", f"{stream_id} {who}")
+            self.fault("streams of two questions", f"{stream_id} {who}", question)
+        if number not in seen.events:
+            seen.until = time()
         known = seen.events.setdefault(number, event)
         if known != event:
-            self.fault("numbers with two contents", f"{stream_id}-{number} {who}: {known} and {event}")
+            self.fault("numbers with two contents", f"{stream_id}-{number} {who}: {known} and {event}", question)
         is_told = number == LOST and event.kind == "failure" and event.get("code") == "worker_lost"
         if number != before + 1 and not (is_told and before < LOST):
-            self.fault("gaps or repetitions", f"{stream_id} {who}: {number} {event.kind} after {before}")
+            self.fault("gaps or repetitions", f"{stream_id} {who}: {number} {event.kind} after {before}", question)

@@ -1,0 +1,34 @@
+"""The time of day that a server sees: tests/clock.c, preloaded, adds what a file says."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent.parent / "tests/clock.c"
+
+
+def compiled(folder: Path) -> Path | None:
+    """None where there is no compiler: then clocks do not jump."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    shim = folder / "clock.so"
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(shim), str(SOURCE)], check=True)
+    return shim
+
+
+class Clock:
+    def __init__(self, shim: Path, file: Path) -> None:
+        self._file = file
+        self.set(0)
+        self.settings = {"LD_PRELOAD": str(shim), "CLOCK_SHIFT_FILE": str(file)}
+
+    def set(self, shift_s: int) -> None:
+        """At once, in all processes of the server."""
+        if not self._file.exists():
+            self._file.write_bytes(bytes(8))
+        with self._file.open("r+b") as file:  # the file is mapped: it must stay the same one
+            file.write(struct.pack("q", shift_s))
