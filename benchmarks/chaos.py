@@ -28,7 +28,7 @@ from benchmarks.chaos.run import Run
 from benchmarks.chaos.run import Size
 
 ROOT = Path(__file__).parent.parent
-STREAMS_PER_MINUTE = 75
+STREAMS_PER_MINUTE = 50
 SHORT_S = 14.0
 PAGE = ROOT / "docs/reliability.md"
 RESULTS = ROOT / "benchmarks/chaos.json"
@@ -50,10 +50,10 @@ def parsed() -> argparse.Namespace:
 
 def size_of(options: argparse.Namespace) -> Size:
     if options.short:
-        pace = plan.Pace(SHORT_S, every_s=0.8, longest_freeze_s=7.0)
-        return Size(options.seed, pace, int(SHORT_S * 2), options.workers, retention_s=2.0)
+        pace = plan.Pace(SHORT_S, every_s=1.0, longest_freeze_s=7.0)
+        return Size(options.seed, pace, int(SHORT_S * 1.5), options.workers, retention_s=2.0)
     seconds = 60 * options.minutes
-    pace = plan.Pace(seconds, every_s=3.0, longest_freeze_s=12.0)
+    pace = plan.Pace(seconds, every_s=4.0, longest_freeze_s=12.0)
     return Size(options.seed, pace, int(options.minutes * STREAMS_PER_MINUTE), options.workers, retention_s=8.0)
 
 

@@ -75,7 +75,8 @@ def _connections() -> list[tuple[str, str]]:
 
 
 def left(memory: Memory) -> dict[str, Any]:
-    """A thread of ours, under gevent a greenlet, has our name. Logs that have expired go when the next stream starts."""
+    """A thread of ours, under gevent a greenlet, has our name."""
+    # what has expired goes when the next stream starts
     for kept in streams.every():
         with kept._lock:
             kept._forget_expired()

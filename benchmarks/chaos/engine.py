@@ -22,6 +22,10 @@ class Engine(Process):
         command += ["--save", "", "--appendonly", "yes", "--appendfsync", "no"]
         super().__init__(command, port, folder / "engine.log", self.data, os.environ)
 
+    @property
+    def url(self) -> str:
+        return self.url_at(self.port)
+
     def url_at(self, port: int) -> str:
         """`port` is that of a link."""
         return f"redis://127.0.0.1:{port}/0"

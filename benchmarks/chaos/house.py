@@ -66,7 +66,7 @@ class House:
     @property
     def areas(self) -> dict[str, Mapping[str, int]]:
         """What may befall it."""
-        areas: dict[str, Mapping[str, int]] = {"worker": plan.WORKER}
+        areas: dict[str, Mapping[str, int]] = {"worker": plan.WORKER | {plan.RECYCLED: 0}}
         areas["ledger"] = {kind: weight for kind, weight in plan.LEDGER.items() if kind in self.ledger.kinds}
         if self.engine:
             areas["engine"] = plan.ENGINE
@@ -83,7 +83,7 @@ class House:
     async def _link(self, stack: AsyncExitStack, name: str, target: int) -> int:
         link = Link(target)
         await link.start()
-        stack.callback(link.stop)
+        stack.push_async_callback(link.stop)
         self.links.setdefault(name, []).append(link)
         return link.port
 

@@ -14,8 +14,8 @@ MOST_GROWN_KIB = 32 * 1024
 MOST_FILES = 24
 """What is open beside sockets: the log, pipes, event loops and mapped files."""
 
-MOST_CONNECTIONS = 48
-"""To the upstream, the engine and the database. Idle ones to the upstream are kept for a minute."""
+MOST_CONNECTIONS = 116
+"""To the upstream, the engine and the database. A hundred idle ones to the upstream are kept for a minute."""
 
 
 def judge_ledger(tables: Mapping[str, list[dict[str, Any]]], witness: Witness) -> None:

@@ -81,10 +81,11 @@ class Link:
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._connected, sock=self._socket)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._server.close()
         for pair in list(self._pairs):
             pair.reset()
+        await asyncio.gather(*self._tasks)
 
     def begin(self, weather: Weather) -> None:
         self._weather, self._number = weather, 0
@@ -103,6 +104,11 @@ class Link:
             pair.cut = Cut(weather.kind, chance.random() < 0.5, chance.randint(0, FURTHEST))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

@@ -11,6 +11,8 @@ from random import Random
 from . import network
 
 WORKER = {"kill": 22, "freeze": 22, "term": 10, "int": 10, "reload": 14, "restart": 10, "crash": 12}
+RECYCLED = "max_requests"
+"""It comes when a worker has had its requests, and is in no plan."""
 ENGINE = {"freeze": 24, "restart, kept": 20, "restart, older": 12, "restart, empty": 12, "flush": 12, "full": 20}
 LEDGER = {"lock": 40, "restart": 30, "full": 30}
 CLOCK = {"jump": 1}

@@ -77,7 +77,6 @@ def details(run: Run) -> str:
     rows += [(name, number) for name, number in sorted(counts.items())]
     hits = {name: sum(link.hit for link in links) for name, links in run.house.links.items()}
     rows += [("connections cut", _counted(Counter(hits)))]
-    rows += [("workers recycled by max_requests", sum(server.recycled() for server in run.house.servers))]
     rows += [("keys in the engine at the end", run.keys)]
     rows += [("KiB that workers have grown", [left["grown"] for left in run.left])]
     rows += [(f"excused: {name}", len(found)) for name, found in run.judge.exceptions.items()]

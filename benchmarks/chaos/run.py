@@ -46,7 +46,7 @@ SETTLED_S = 100.0
 CALM_S = 25.0
 """How long what is left in a worker may take to go: a connection that swallows everything is noticed late."""
 
-WEIGHTS = {"worker": 24, "engine": 12, "ledger": 12, "clock": 5}
+WEIGHTS = {"worker": 12, "engine": 10, "ledger": 6, "clock": 3}
 """How likely an area is; a link has 6."""
 
 
@@ -95,6 +95,8 @@ class Run:
             self.log(f"{len(self.house.servers)} servers run, in {self.house.folder}")
             self.plan = plan.troubles(self.seed, size.pace, len(self.house.servers), self.house.areas, WEIGHTS)
             self.troublemaker = Troublemaker(self.house, self.log)
+            watching = asyncio.create_task(self.troublemaker.watch())
+            stack.callback(watching.cancel)
             await self._ask()
             await self._wait_for_rows(upstream)
             await self._judge()

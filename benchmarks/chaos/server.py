@@ -19,6 +19,7 @@ GRACE_S = 8
 
 class Server(Process):
     def __init__(self, settings: Mapping[str, str], log: Path, max_requests: int = 0) -> None:
+        self._read = 0
         port = free_port()
         command = [str(Path(sys.executable).parent / "gunicorn"), "-c", "gunicorn.conf.py"]
         command += ["--graceful-timeout", str(GRACE_S), "--max-requests", str(max_requests)]
@@ -37,9 +38,13 @@ class Server(Process):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def recycled(self) -> int:
-        """How many workers ended because they had their `max_requests`."""
-        return self._log.read_text(errors="replace").count("Autorestarting worker")
+    def has_recycled(self) -> bool:
+        """Whether a worker has had its `max_requests` since this was asked before."""
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            lines = log.read()
+        self._read += len(lines)
+        return b"Autorestarting worker" in lines
 
     def signal_workers(self, sign: signal.Signals, pids: list[int] | None = None) -> list[int]:
         workers = self.children() if pids is None else pids

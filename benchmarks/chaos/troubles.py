@@ -18,9 +18,11 @@ from time import time
 from .engine import Engine
 from .house import House
 from .network import Weather
+from .plan import RECYCLED
 from .plan import Trouble
 from .server import GRACE_S
 
+WATCH_S = 0.2
 OLDER_S = 3.0
 """How much an engine loses that falls back."""
 LONGEST_DELAY_S = 0.15
@@ -53,7 +55,7 @@ class Spell:
 
 
 class Troublemaker:
-    """Each process, and each link, has one trouble at a time; one that comes meanwhile waits for it to be over."""
+    """Each process, and each link, has one trouble at a time; one that comes meanwhile is left out."""
 
     def __init__(self, house: House, log: Callable[[str], None]) -> None:
         self.made: Counter[str] = Counter()
@@ -71,9 +73,24 @@ class Troublemaker:
             making.append(asyncio.create_task(self._make(trouble)))
         await asyncio.gather(*making)
 
+    async def watch(self) -> None:
+        """For what comes by itself, until it is cancelled."""
+        while True:
+            for number, server in enumerate(self._house.servers):
+                pids = server.children()
+                if server.has_recycled():
+                    trouble = Trouble(-1, 0.0, "worker", RECYCLED, number, GRACE_S, "")
+                    self.made[trouble.name] += 1
+                    now = time()
+                    self.spells.append(Spell(trouble, now - WATCH_S, now + GRACE_S + 1.0, now + GRACE_S + 1.0, pids))
+            await asyncio.sleep(WATCH_S)
+
     async def _make(self, trouble: Trouble) -> None:
         target = f"{trouble.area} {trouble.server if trouble.area in ('worker', 'clock') else ''}"
-        async with self._locks.setdefault(target, asyncio.Lock()):
+        lock = self._locks.setdefault(target, asyncio.Lock())
+        if lock.locked():
+            return self._log(f"{trouble}: left out, another one is not over")
+        async with lock:
             self._log(str(trouble))
             self.made[trouble.name] += 1
             now = time()
