@@ -91,17 +91,17 @@ class PostgreSQLServer:
         if self._user:
             shutil.chown(self.folder, "postgres")
         self._data = self.folder / "data"
-        self._port = free_port()
+        self.port = free_port()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
         self.start()
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self._port), "-h", "127.0.0.1"]
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1"]
         command += ["-k", str(self.folder), "-c", "max_connections=200", "-c", "fsync=off"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, user=self._user)

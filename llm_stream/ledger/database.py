@@ -13,6 +13,7 @@ from typing import Any
 from typing import TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy import Dialect
 from sqlalchemy import Engine
 from sqlalchemy import NullPool
 from sqlalchemy import create_engine
@@ -29,6 +30,7 @@ from sqlalchemy.exc import OperationalError
 from ..errors import ConfigError
 from ..server import gevent
 from ..usage.record import utc_now
+from . import patience
 from . import schema
 
 Result = TypeVar("Result")
@@ -46,6 +48,12 @@ CONNECT_S = 2
 LOST_S = 10
 """How long a write on PostgreSQL may wait for a lock, or for a server that does not answer."""
 
+GIVEN_UP_S = LOST_S + 5
+"""How long a write on PostgreSQL may take, before its connection is given up."""
+
+LONGEST_READ_S = 60
+"""The same of a read: a report over years takes its time."""
+
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 _of_parents: list[Connection] = []
@@ -60,9 +68,10 @@ class Database:
     event loop each of its statements would wait for all of them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, given_up_s: float = GIVEN_UP_S) -> None:
         """Raises `ConfigError`, and `ImportError` if the driver is missing."""
         parsed = _parse(url)
+        self._given_up_s = given_up_s
         self._is_sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(parsed.database) if self._is_sqlite and parsed.database else None
         """Of SQLite."""
@@ -72,14 +81,12 @@ class Database:
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` in a transaction, which any error rolls back. Raises SQLAlchemy's errors and those of `work`."""
-        result: Result = gevent.off_loop(self._write, work)
-        return result
+        return self._patiently(self._write, work, self._given_up_s)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Call `work` with a connection of its own."""
         with self._reads:
-            result: Result = gevent.off_loop(self._read, work)
-            return result
+            return self._patiently(self._read, work, LONGEST_READ_S)
 
     def now(self, connection: Connection) -> datetime:
         """The time of the database's clock, which workers on different machines share."""
@@ -105,7 +112,31 @@ class Database:
             _of_parents.append(self._writing)
             self._writing = None
 
+    def _patiently(
+        self,
+        do: Callable[[Callable[[Connection], Result]], Result],
+        work: Callable[[Connection], Result],
+        within_s: float,
+    ) -> Result:
+        result: Result
+        if self._is_sqlite:  # nothing of it is on a network
+            result = gevent.off_loop(do, work)
+            return result
+
+        def watched() -> Result:
+            token = patience.begin(waiting)
+            try:
+                return do(work)
+            finally:
+                patience.end(token)
+
+        with patience.Patience(within_s) as waiting:
+            result = gevent.off_loop(watched)
+            return result
+
     def _write(self, work: Callable[[Connection], Result]) -> Result:
+        if self._writing is not None:
+            patience.watch(self._writing.connection.driver_connection)
         if self._writing is None:
             connection = self._engine.connect()
             try:
@@ -189,4 +220,12 @@ def _postgresql(url: URL) -> Engine:
     arguments |= {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
     arguments |= {"application_name": "llm_stream", "client_encoding": "utf8"}
     defaults = {name: value for name, value in arguments.items() if name not in url.query}
-    return create_engine(url, poolclass=NullPool, connect_args=defaults, hide_parameters=True)
+    engine = create_engine(url, poolclass=NullPool, connect_args=defaults, hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Dialect, _: Any, arguments: Any, options: Any) -> Any:
+        connection = dialect.connect(*arguments, **options)
+        patience.watch(connection)  # SQLAlchemy asks it questions before anybody has it
+        return connection
+
+    return engine

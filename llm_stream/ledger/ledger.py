@@ -30,6 +30,7 @@ from ..usage.record import utc_now
 from . import reservations
 from .database import Database
 from .database import is_passing
+from .lease import LEASE_S
 from .lease import Lease
 from .rows import UNKNOWN_MODEL
 from .rows import is_lost
@@ -80,7 +81,7 @@ class Ledger:
         """Raises `ConfigError`."""
         self._database = Database(url)
         self._writer = Writer(self._database)
-        self._lease = Lease(Database(url), self._settle_lost, self._publish)
+        self._lease = Lease(Database(url, LEASE_S / 2), self._settle_lost, self._publish)
         self._publishers: dict[str, Publish] = {}
         self._rename_worker()
         os.register_at_fork(after_in_child=self._after_fork)
