@@ -28,7 +28,7 @@ from benchmarks.chaos.run import Run
 from benchmarks.chaos.run import Size
 
 ROOT = Path(__file__).parent.parent
-STREAMS_PER_MINUTE = 30
+STREAMS_PER_MINUTE = 20
 SHORT_S = 14.0
 PAGE = ROOT / "docs/reliability.md"
 RESULTS = ROOT / "benchmarks/chaos.json"

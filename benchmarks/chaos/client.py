@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-HEAD_S = 14.0
+HEAD_S = 20.0
 """How long to wait for the status: a POST holds it until there is content."""
 
-SILENCE_S = 4.0
+SILENCE_S = 8.0
 """How long a stream may be silent, heartbeats included."""
 
 

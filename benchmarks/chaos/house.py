@@ -92,7 +92,7 @@ class House:
     ) -> Server:
         number = len(self.servers)
         ours = {"LEDGER_URL": self.ledger.url, "RETENTION_S": self.setting.retention_s}
-        ours |= {"TOTAL_S": 60, "HEARTBEAT_S": 1, "IDLE_S": 6, "FIRST_TOKEN_S": 12, "RETRIES": 0, "SEND_TIMEOUT_S": 10}
+        ours |= {"TOTAL_S": 60, "HEARTBEAT_S": 1, "IDLE_S": 10, "FIRST_TOKEN_S": 20, "RETRIES": 0, "SEND_TIMEOUT_S": 10}
         ours |= {"PRICES": json.dumps(PRICES), "BUDGETS": json.dumps(BUDGETS), "MAX_OUTPUT_TOKENS": 400}
         settings = {"OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1", "OPENAI_API_KEY": "none"}
         settings |= {"CHAOS_HOOKS": str(self.hooks)} | {f"LLM_STREAM_{name}": str(ours[name]) for name in ours}

@@ -18,7 +18,7 @@ from .witness import REFUSED
 from .witness import Event
 from .witness import Witness
 
-PATIENCE_S = 150.0
+PATIENCE_S = 300.0
 LONGEST_RETRY_S = 2.0
 ENDS = ("interrupted", "worker_lost", "cancelled", "abandoned", "idle_timeout", "first_token_timeout", "total_timeout")
 CUT_REQUEST = (400, 408)
