@@ -29,7 +29,7 @@ CHECKS = (
     Check("patching", "gevent patched the standard library before it was used", serving.patching, in_workers=True),
     Check("worker-class", "a worker serves many readers at once", serving.worker_class, in_workers=True),
     Check("preload", "the app is imported after gevent has patched", serving.preload, in_workers=True),
-    Check("workers", "every worker finds every stream", serving.workers, in_workers=True),
+    Check("workers", "every worker finds every stream", serving.workers),
     Check("connections", "Stop gets in when the worker is full", serving.connections, in_workers=True),
     Check("grace", "a deploy waits for the longest answer", serving.grace, in_workers=True),
     Check("timeout", "a worker is killed only if it hangs", serving.timeout, in_workers=True),
