@@ -117,10 +117,10 @@ def test_configuration_that_prints_and_patches_does_so_elsewhere(make_app: MakeA
     assert opinion(make_app(), "--offline", "--gunicorn-config", noisy)["grace"]["status"] == "ok"
 
 
-def test_debug_mode_under_gunicorn_is_told(make_app: MakeApp, tmp_path: Path) -> None:
+def test_debug_mode_under_gunicorn_is_told(make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app()
     assert opinion(app, "--offline", "--gunicorn-config", config(tmp_path))["debug"]["status"] == "ok"
-    app.debug = True
+    monkeypatch.setenv("FLASK_DEBUG", "1")  # Flask's commands go by this alone, and overwrite `app.debug`
     assert opinion(app, "--offline", "--gunicorn-config", config(tmp_path))["debug"]["status"] == "warning"
 
 
