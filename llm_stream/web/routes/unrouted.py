@@ -8,6 +8,7 @@ from __future__ import annotations
 from flask import Response
 from flask import current_app
 from flask import request
+from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -26,18 +27,24 @@ def add_to(llm: Service) -> None:
         error = request.routing_exception
         if error is None or (path := _path_below_prefix(llm)) is None:
             return None
+        if isinstance(error, BadRequest):  # of a host that may not be asked: no page may read that
+            return _in_our_form(error, path)
         origins.claim_request(llm)
         if request.method == "OPTIONS" and access.is_allowed_origin(request, llm.state.settings):
             return Response(status=204)  # a browser shows its page the request's error, but not the preflight's
         if isinstance(error, RequestRedirect):
             return None
-        return openai_form.of_exception(error) if path.split("/")[0] == "v1" else aborted.in_json(error)
+        return _in_our_form(error, path)
+
+
+def _in_our_form(error: HTTPException, path: str) -> Response | HTTPException:
+    return openai_form.of_exception(error) if path.split("/")[0] == "v1" else aborted.in_json(error)
 
 
 def _path_below_prefix(llm: Service) -> str | None:
     try:
         adapter = address.url_adapter()
-    except HTTPException:  # no host that may be asked; the answer that says so has our form, too
+    except HTTPException:  # no host that may be asked; its path may be one of ours
         adapter = current_app.url_map.bind("", path_info=request.path)
     rests = (prefix.rest_of(adapter) for prefix in llm.state.prefixes)
     return next((rest for rest in rests if rest is not None), None)
