@@ -98,8 +98,16 @@ REPORT: Schema = {
     "required": ["filters", "by", "totals", "groups", "days", "models", "owners", "statuses"],
     "properties": {"totals": FIGURES, "groups": {"type": "array", "items": FIGURES}},
 }
-OPENAI_EVENTS = events("`data:` lines with chat completion chunks, then `data: [DONE]`.")
-RESPONSE_EVENTS = events("The events of the Responses API, with `sequence_number`.")
+OPENAI_EVENTS = events(
+    "Lines of `data:`, each a chunk of https://platform.openai.com/docs/api-reference/chat-streaming or"
+    " an `OpenAIError`, and at the end `[DONE]`."
+)
+RESPONSE_EVENTS = events(
+    "Events of https://platform.openai.com/docs/api-reference/responses-streaming, from `response.created` to"
+    " `response.completed`, `response.incomplete` or `response.failed`. Each has a `sequence_number`."
+)
+UI_EVENTS = events("Parts of https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol, version 1, and at the end `[DONE]`.")
+AGUI_EVENTS = events("Events of https://docs.ag-ui.com/concepts/events, from `RUN_STARTED` to its end or `RUN_ERROR`.")
 STARTED_STREAM: Schema = {
     "type": "object",
     "required": ["id", "url"],

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ...errors import ConfigError
 from ...errors.statuses import STATUSES
 from ...events import KINDS
 from ...requests import agui
@@ -75,9 +76,8 @@ NULL: Schema = {"type": "null"}
 _add("ChatRequest", native.BODY).update(additionalProperties=False, oneOf=_either("messages", "prompt"))
 _add("UIChatRequest", ui.BODY)
 _add("RunAgentInput", agui.BODY)
-_add("ChatCompletionRequest", openai.BODY)["properties"] |= _add("ChatCompletionOptions", openai.PASSED_ON)[
-    "properties"
-] | _accepted(openai.UNSUPPORTED)
+_options = _add("ChatCompletionOptions", openai.PASSED_ON)["properties"] | _accepted(openai.UNSUPPORTED)
+_add("ChatCompletionRequest", openai.BODY)["properties"] |= _options
 _add("ResponseRequest", responses.BODY)["properties"] |= _accepted(responses.UNSUPPORTED)
 _add("Answer", Snapshot)
 for _type, _kind in KINDS.items():
@@ -86,7 +86,7 @@ del COMPONENTS["ChatCompletionOptions"]
 for _message in ("ChatRequest_Message", "UIChatRequest_UIMessage"):
     COMPONENTS[_message]["properties"]["role"]["enum"] = list(ROLES)
 
-_CODES = sorted(STATUSES)
+_CODES = sorted(STATUSES.keys() - {ConfigError.code})
 
 COMPONENTS["Error"] = {
     "type": "object",

@@ -14,6 +14,7 @@ from ...requests.responses import UnknownResponse
 from ...wire import durable
 from ..routes.responses import NoSuchResponse
 from .common import ADMITTED
+from .common import AGUI_EVENTS
 from .common import ANSWER
 from .common import CANCELLED
 from .common import FAILED
@@ -37,6 +38,7 @@ from .common import STARTED_STREAM
 from .common import STATUS_EVENT
 from .common import STREAM
 from .common import STRING
+from .common import UI_EVENTS
 from .common import object_of
 from .common import probe
 from .components import ref
@@ -214,14 +216,14 @@ CLIENTS: dict[str, Operation] = {
         summary="A turn of the Vercel AI SDK's useChat or useCompletion",
         description="With `messages` or `message` it is a turn of a chat, and with `prompt` a completion.",
         body="UIChatRequest",
-        answers={200: events("The AI SDK's UI message stream.")},
+        answers={200: UI_EVENTS},
         errors=(*ADMITTED, *READ, *STARTED, *FAILED),
         form=IN_TEXT,
     ),
     "ui.resume_ui_chat": Operation(
         tag="useChat",
         summary="Read the answer that is being written in a chat",
-        answers={200: events("The AI SDK's UI message stream."), 204: NOTHING},
+        answers={200: UI_EVENTS, 204: NOTHING},
         errors=(*ADMITTED, LogUnavailable),
         form=IN_TEXT,
     ),
@@ -236,7 +238,7 @@ CLIENTS: dict[str, Operation] = {
         tag="AG-UI",
         summary="A run of an AG-UI agent",
         body="RunAgentInput",
-        answers={200: events("The events of AG-UI.")},
+        answers={200: AGUI_EVENTS},
         errors=(*ADMITTED, *READ, *STARTED, *FAILED),
     ),
     "stop_thread": Operation(
