@@ -256,8 +256,10 @@ static void read_slowly(Client *c, int64_t now) {
         if (waiting) c->began = now; /* a busy server may have taken its time */
         c->wake_at = now + (waiting ? 2 * send_timeout_us : 500000);
     } else {
+        int is_long = now - c->began > 3 * send_timeout_us;
         c->wake_at = now + TICK_US;
-        if (!read_some(c, 1 << 16) && now - c->began > 3 * send_timeout_us) fault(c, "it is kept waiting"), begin(c, 0);
+        if (is_long) fault(c, "it is kept waiting"), begin(c, 0);
+        else read_some(c, 1 << 16);
     }
 }
 
