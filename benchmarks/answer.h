@@ -1,4 +1,4 @@
-/* Takes the body of an HTTP answer out of its head and its chunks. `load.c` and `readers.c` include it; each defines
+/* Takes the body of an HTTP answer out of its head and its chunks. `load.c`, `readers.c` and `soak.c` include it; each defines
  * `payload`, which gets the bytes of the body as they come.
  */
 #include <stdint.h>

@@ -33,6 +33,9 @@ LONG_TOKENS = 6000
 GRACE_S = 5.0
 """Beside what is kept: how long the worker may take to notice that readers have gone, and to end their streams."""
 
+IDLE_S = 4.0
+"""gunicorn keeps a connection for 2 s."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -124,7 +127,7 @@ class Course:
             sleep(self.size.window_s)
             self._take(server, {"at": monotonic() - started})
         server.load(1, 2).result()
-        sleep(2 * GRACE_S)  # connections that are kept, by gunicorn and upstream
+        sleep(IDLE_S)
         self._take(server, {"at": monotonic() - started}, collect=True)
 
     def _take(self, server: Running, sample: Sample | None = None, *, collect: bool = False) -> None:
