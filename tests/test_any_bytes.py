@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from llm_stream.errors import UpstreamGarbled
 from llm_stream.events import Delta
-from llm_stream.upstream import call
 from llm_stream.upstream import payloads
 from llm_stream.upstream.connection import MAX_INTERIM
 from llm_stream.upstream.payloads import JSONText
 from llm_stream.upstream.payloads import Splitter
+from llm_stream.upstream.transport import PACKED_AT_ONCE
+from llm_stream.upstream.transport import LeanTransport
 
 from . import decoding
 from . import transporting
@@ -121,11 +122,11 @@ def test_content_length_that_is_none_is_an_error_of_the_upstream(length: bytes) 
 
 
 def test_compressed_body_is_unpacked_in_short_pieces() -> None:
-    class Whole(httpx2.SyncByteStream):
-        def __iter__(self) -> Any:
-            yield gzip.compress(b"\n" * 50_000_000)
-
-    response = httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=Whole())
-    pieces = [len(piece) for piece in call._body_of(response)]
+    packed = gzip.compress(b"\n" * 50_000_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with transporting.sending() as sender:
+        sender.pieces = [head + packed]
+        with httpx2.Client(transport=LeanTransport()) as client, client.stream("POST", sender.url) as response:
+            pieces = [len(piece) for piece in response.iter_bytes()]
     assert sum(pieces) == 50_000_000
-    assert max(pieces) <= 1100 * call.COMPRESSED_AT_ONCE
+    assert max(pieces) <= 1100 * PACKED_AT_ONCE

@@ -27,8 +27,6 @@ from .source import Waits
 
 DONE = b"[DONE]"
 
-COMPRESSED_AT_ONCE = 1024
-
 Batch = list[Event]
 
 
@@ -136,19 +134,4 @@ def _body_of(response: httpx2.Response) -> Iterator[bytes]:
     """The bytes of each read."""
     if response.headers.get("content-encoding", "identity") == "identity":
         return iter(response.stream)  # type: ignore[arg-type]
-    response.stream = _Slices(response.stream)  # type: ignore[arg-type]
     return response.iter_bytes()  # the server compressed it although we asked for identity
-
-
-class _Slices(httpx2.SyncByteStream):
-    """A compressed body in short pieces: each may become a thousand times as large."""
-
-    def __init__(self, stream: httpx2.SyncByteStream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._stream:
-            yield from (piece[at : at + COMPRESSED_AT_ONCE] for at in range(0, len(piece), COMPRESSED_AT_ONCE))
-
-    def close(self) -> None:
-        self._stream.close()

@@ -25,6 +25,8 @@ from .lifeline import current as current_lifeline
 
 MAX_ERROR_BYTES = 262_144
 """What is read of an error's body. The rest is not awaited: an error object is short."""
+PACKED_ERROR_BYTES = 4096
+PACKED_AT_ONCE = 1024
 
 
 class LeanTransport(httpx2.BaseTransport):
@@ -124,7 +126,9 @@ class LeanTransport(httpx2.BaseTransport):
             connection.close()
             raise
         keep = body.ends_itself and http1.stays_open(version, headers)
-        stream = BodyStream(self, connection, body, rest, keep, _most_of(status, headers))
+        is_packed = any(name.lower() == b"content-encoding" for name, _ in headers)
+        most = None if status < 400 else PACKED_ERROR_BYTES if is_packed else MAX_ERROR_BYTES
+        stream = (PackedStream if is_packed else BodyStream)(self, connection, body, rest, keep, most)
         extensions = {"http_version": b"HTTP/1." + version, "network_stream": stream}
         return httpx2.Response(status, headers=headers, stream=stream, extensions=extensions, request=prepared.request)
 
@@ -216,11 +220,12 @@ class BodyStream(httpx2.SyncByteStream):
             connection.close()
 
 
-def _most_of(status: int, headers: http1.Headers) -> int | None:
-    """How many bytes of a body are read. A compressed one may become a thousand times as large."""
-    if status < 400:
-        return None
-    return MAX_ERROR_BYTES // (64 if any(name.lower() == b"content-encoding" for name, _ in headers) else 1)
+class PackedStream(BodyStream):
+    """A compressed body, in short pieces: each may become a thousand times as large."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in super().__iter__():
+            yield from (piece[at : at + PACKED_AT_ONCE] for at in range(0, len(piece), PACKED_AT_ONCE))
 
 
 def _origin_of(url: httpx2.URL) -> Origin:
