@@ -30,7 +30,7 @@ from .decoding import stable
 REQUEST = ChatRequest(messages=[{"role": "user", "content": "hi"}], model="m", max_output_tokens=10)
 ENDS = {1: "reset", 2: "stall"}
 """By the first byte of the input; the others close."""
-STALL_S = 0.1
+STALL_S = 0.5
 MOST_SENDS = 20
 
 
