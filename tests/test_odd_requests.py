@@ -29,8 +29,10 @@ def test_broken_chunks_are_the_clients_mistake(site: Server, broken: str, path: 
     assert "Traceback" not in site.log
 
 
-@pytest.mark.parametrize("path", ["/llm", "/llm/", "/llm//", "/llm/%2f%2F", "/llm//v1", "/llm//%2fx/"])
-def test_address_below_the_prefix_is_ours_however_many_slashes_it_has(site: Server, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/llm", "/llm/", "/llm//", "/llm/%2f%2F", "/llm//v1", "/llm//%2fx/", "/llm/a%0Ab", "/llm/v1/models/a%0A"]
+)
+def test_address_below_the_prefix_is_ours_whatever_is_in_it(site: Server, path: str) -> None:
     reading = Connection.get(site.port, path, "Connection: close")
     answer = reading.read_to_end()
     assert answer.startswith("HTTP/1.1 404 ")

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "max_retained_bytes": 8_000_000,
 }  # fmt: skip
 OPTIONS = [
-    "--phases", "examples,coverage,fuzzing,stateful", "--workers", "2", "--request-timeout", "20",
+    "--phases", "examples,coverage,fuzzing,stateful", "--workers", "1", "--request-timeout", "20",
     "--generation-database", "none", "--no-color",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ def served(folder: Path) -> Iterator[Server]:
 
 
 def tried(server: Server, folder: Path, seed: int, *bounds: str) -> subprocess.CompletedProcess[str]:
-    """The outcome of schemathesis, with all checks but the one that `tests/schemathesis.toml` leaves out."""
+    """The outcome of schemathesis, with all checks but those that `tests/schemathesis.toml` leaves out."""
     program = [str(PLACE / "bin" / "schemathesis"), "--config-file", str(ROOT / "tests" / "schemathesis.toml")]
     command = [*program, "run", f"{server.url}/llm/openapi.json", "--seed", str(seed), *OPTIONS, *bounds]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -92,7 +92,8 @@ class Prefix:
 
     def rest_of(self, address: MapAdapter) -> str | None:
         """The path below the prefix; None for an address that is not below it."""
-        path = re.sub("/{2,}", "/", address.path_info)  # a variable of Werkzeug's does not begin with a slash
+        # a variable of Werkzeug's neither begins with a slash nor has a line's end in it
+        path = re.sub("/{2,}", "/", address.path_info.replace("\n", " "))
         adapter = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=path)
         try:
             _, variables = adapter.match()

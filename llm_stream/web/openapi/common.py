@@ -89,7 +89,7 @@ NAMES: Schema = {"type": "array", "items": STRING}
 FILTERS = (
     parameter("since", DAY, "The first day."),
     parameter("until", DAY, "The last day."),
-    parameter("by", {"enum": list(DIMENSIONS)}, "What to group by."),
+    parameter("by", {"enum": ["", *DIMENSIONS]}, "What to group by."),
     *(parameter(name, NAMES, "Only these; may be repeated.") for name in ("model", "owner", "status")),
 )
 FIGURES: Schema = {"type": "object", "required": ["streams", "spend", "input_tokens", "output_tokens"]}

@@ -103,7 +103,7 @@ NATIVE: dict[str, Operation] = {
         summary="Read an answer from any event",
         description="With `offset` or `live` the answer has the form of Durable Streams 1.0.",
         parameters=(
-            FORMAT,
+            parameter("format", STRING, "As in `GET …/chat`; not read with `offset` or `live`."),
             parameter("after", NUMBER, "The number of the last event that the reader has."),
             LAST_EVENT_ID,
             parameter(
