@@ -19,6 +19,7 @@ from llm_stream.upstream import payloads
 from llm_stream.upstream.connection import MAX_INTERIM
 from llm_stream.upstream.payloads import JSONText
 from llm_stream.upstream.payloads import Splitter
+from llm_stream.upstream.text import Said
 from llm_stream.upstream.transport import PACKED_AT_ONCE
 from llm_stream.upstream.transport import LeanTransport
 
@@ -75,6 +76,13 @@ def test_what_comes_before_a_too_large_event_counts_at_every_split(size: int, mo
     assert lines.feed(b"{}\n[" + b"1," * 40 + b"1]\n{}\n") == [b"{}"]
     with pytest.raises(UpstreamGarbled):
         lines.end()
+
+
+def test_pieces_of_a_text_are_joined_once() -> None:
+    said = Said(["a"] * 1000)
+    assert said.joined() == "a" * 1000 and len(said) == 1
+    assert said.missing_from("a" * 1001) == "a"
+    assert Said().joined() == "" and not Said()
 
 
 def test_text_before_a_broken_chunk_counts() -> None:

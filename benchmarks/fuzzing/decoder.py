@@ -1,11 +1,20 @@
-"""Any bytes as the body of an answer, of both APIs, in any pieces."""
+"""Any bytes as the body of an answer, of both APIs, in any pieces; and bodies of awkward shapes, twice as long."""
 
 from __future__ import annotations
 
+import logging
+
+from . import _doubling
 from . import _runs
 
 NAME = "The upstream's answers: any bytes, divided anywhere"
 
 
 def run(seconds: float, seed: int) -> dict[str, int | float]:
-    return _runs.run("tests.decoding", _runs.ROOT / "tests/corpus/decoder", seconds, seed)
+    logging.getLogger("llm_stream").setLevel(logging.ERROR)
+    counts = _runs.run("tests.decoding", _runs.ROOT / "tests/corpus/decoder", seconds, seed)
+    slow = _doubling.slow_shapes()
+    for name in slow:
+        print(f"{name}: twice as many bytes take more than {_doubling.MOST} times the work")
+    faults = counts.pop("faults") + len(slow)
+    return {**counts, "shapes of which twice as much was decoded": len(_doubling.SHAPES), "faults": faults}

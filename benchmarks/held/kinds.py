@@ -196,7 +196,7 @@ PIECES = "text is counted in a thread, in pieces of 16 KiB"
 PARSED = "`LLM_STREAM_MAX_REQUEST_BYTES`; JSON is parsed in C"
 SLICES = "256 events are written, then others run"
 MERGED = "pieces of the same text are joined first"
-DAYS = "summed in threads, day by day, and kept"
+DAYS = "summed and rendered in threads; sums of past days are kept"
 
 KINDS = [
     Kind("a first call by HTTPS", THREAD, asked("secure"), (502, 503)),
@@ -231,7 +231,7 @@ KINDS = [
     Kind("an event of 1 MiB from the upstream", "4 MiB for an event; JSON is parsed in C", asked("line")),
     Kind("an error of 100 MB from the upstream", "256 KiB are read", asked("broken"), (502, 503)),
     Kind("a tool that is called with 200 kB and returns them", MERGED, asked("caller")),
-    Kind("structured output of 1 MB", "partial values are made ever more rarely", structured),
+    Kind("structured output of 1 MB", "the JSON so far is parsed when the text has grown by an eighth", structured),
     Kind("the usage page, 1,000,000 rows", DAYS, usage("usage?since=1y")),
     Kind("the same again, of one model", DAYS, usage("usage?since=1y&model=openai/gpt-4o")),
     Kind("`/usage.json`", DAYS, usage("usage.json?since=1y")),

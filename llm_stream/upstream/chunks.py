@@ -147,7 +147,7 @@ class ChunkDecoder:
         if reason:
             self.finish_reason = _reason_of(reason)
             events += self._tool_calls.end()
-        if self.finish_reason and (state := self._state.event("".join(self._reasoning))):
+        if self.finish_reason and (state := self._state.event(self._reasoning.joined())):
             events.append(state)
         is_begun = self._has_deltas and attempt.upstream_model is not None
         self._may_be_plain = is_begun and not self._halves and not self._thoughts.are_open

@@ -55,7 +55,10 @@ class Texts:
 
     def end_part(self, text: Any) -> list[Event]:
         """It may be told twice: as a text and as a part."""
-        if not isinstance(text, str) or "".join(self._said[self._part :]).endswith(whole(text)):
+        said = "".join(self._said[self._part :])
+        if said:  # or each end would join all pieces again
+            self._said[self._part :] = [said]
+        if not isinstance(text, str) or said.endswith(whole(text)):
             return []
         return self._rest(self._part, text)
 

@@ -74,12 +74,19 @@ class Halves:
 class Said(list[str]):
     """The pieces of a text that were passed on so far."""
 
+    def joined(self) -> str:
+        """All of it, as one piece from now on: some servers make this necessary for each piece."""
+        said = "".join(self)
+        if said:
+            self[:] = [said]
+        return said
+
     def missing_from(self, text: str) -> str | None:
         """Return the part of `text` after what was passed on; None if `text` does not begin with that.
 
         Providers trim the whole text but not its pieces, so blanks around what was passed on do not count.
         """
-        said = "".join(self)
+        said = self.joined()
         if not text.startswith(said):
             said, text = said.strip(), text.lstrip()
         return text[len(said) :] if text.startswith(said) else None
