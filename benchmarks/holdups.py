@@ -175,9 +175,9 @@ def told_about(rounds: int) -> str:
     load = os.getloadavg()[2]
     return (
         "One gevent worker writes ten streams of 50 tokens/s. Meanwhile one request is made, as large as the default"
-        f" settings allow. The wait is that of a token of these streams, in {rounds} rounds, less what it is without the"
-        f" request. It has in it whatever else the machine did: a load of {load:.0f} on {os.cpu_count()} cores. Busy is"
-        " the most CPU time that the event loop spent in one go, which is the request's own.\n\n"
+        f" settings allow. The wait is that of a token of these streams, in {rounds} rounds, less what it is without"
+        f" the request. It has in it whatever else the machine did: a load of {load:.0f} on {os.cpu_count()} cores. Busy"
+        " is the most CPU time that the event loop spent in one go, which is the request's own.\n\n"
         f"No request keeps the loop busy for {LIMIT_MS:.0f} ms. `make holdups` measures it again, and fails if one does."
     )
 
