@@ -176,9 +176,10 @@ def told_about(rounds: int) -> str:
     return (
         "One gevent worker writes ten streams of 50 tokens/s. Meanwhile one request is made, as large as the default"
         f" settings allow. The wait is that of a token of these streams, in {rounds} rounds, less what it is without"
-        f" the request. It has in it whatever else the machine did: a load of {load:.0f} on {os.cpu_count()} cores. Busy"
-        " is the most CPU time that the event loop spent in one go, which is the request's own.\n\n"
-        f"No request keeps the loop busy for {LIMIT_MS:.0f} ms. `make holdups` measures it again, and fails if one does."
+        f" the request. It has in it whatever else the machine did: a load of {load:.0f} on {os.cpu_count()} cores."
+        " Busy is the most CPU time that the event loop spent in one go, which is the request's own.\n\n"
+        f"No request keeps the loop busy for {LIMIT_MS:.0f} ms. `make holdups` measures it again, and fails if one"
+        " does."
     )
 
 
@@ -200,14 +201,14 @@ def main() -> None:
         ledger = options.ledger or Path(folder) / "usage.db"
         if not ledger.exists():
             fill(f"sqlite:///{ledger}", options.rows, 365, 1000)
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             round_of(options, size, ledger, figures)
+            if not (options.only or options.short):
+                write(figures, number + 1)
     if options.short:
         print(json.dumps(figures))
         return
     print(table(figures))
-    if not options.only:
-        write(figures, options.rounds)
     if slow := [name for name, found in figures.items() if max(found["busy"]) > LIMIT_MS]:
         sys.exit(f"more than {LIMIT_MS:.0f} ms: {', '.join(slow)}")
 

@@ -22,7 +22,7 @@ class Client:
 
     def __init__(self, url: str, size: int) -> None:
         self.size = size
-        self._http = httpx2.Client(base_url=url, timeout=120, limits=httpx2.Limits(max_connections=None))
+        self._http = httpx2.Client(base_url=url, timeout=120, limits=httpx2.Limits(max_keepalive_connections=0))
         self.kept: dict[str, str] = {}
         """Ids of streams that were made before, by the name of their model."""
 
