@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -225,3 +226,28 @@ def test_fifth_answer_waits_for_one_of_the_four_threads_that_waitress_has_by_def
         gate.open()
     for reading in readers:
         reading.read_until("event: done")
+
+
+def test_client_that_does_not_read_is_noticed_by_waitress_with_a_low_watermark(
+    own_upstream: Upstream, serve: Callable[..., Server]
+) -> None:
+    """By default waitress would keep 16 MB for it."""
+    command = [*WAITRESS, "--outbuf-high-watermark", "65536", "tests.served:app"]
+    server = serve(own_upstream, command=command, send_timeout_s=1, disconnect_grace_s=0, max_stream_bytes=20_000_000)
+    own_upstream.answer(*["x" * 100_000] * 80, Stall())
+    Connection.get(server.port, "/llm/chat?prompt=hi", read_buffer=4096)
+    (record,) = eventually(server.records)
+    assert record["status"] == "abandoned"
+
+
+@pytest.mark.parametrize("name", ["waitress", "flask run"])
+def test_server_without_hooks_for_its_stop_cuts_answers(
+    name: str, own_upstream: Upstream, serve: Callable[..., Server]
+) -> None:
+    server = serve(own_upstream, command=SERVERS[name])
+    own_upstream.answer("Hello", Stall())
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi")
+    reading.read_until("Hello")
+    assert server.stop() == -signal.SIGTERM
+    assert "event: done" not in reading.read_to_end()
+    assert not server.records()
