@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import httpx2
+import pytest
 
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
@@ -22,14 +24,29 @@ from .conftest import text_of
 Serve = Callable[..., Server]
 
 
+@pytest.fixture
+def upstream(site: Server) -> Iterator[Upstream]:
+    """The site's: most tests here share its server, as if it had just begun."""
+    upstream = site.upstream
+    assert upstream is not None
+    site.clear()
+    upstream.clear()
+    yield upstream
+    eventually(lambda: upstream.open == 0, "the end of every upstream request")
+
+
+@pytest.fixture
+def server(site: Server, upstream: Upstream) -> Server:
+    return site
+
+
 def last_id(text: str) -> str:
     """The id of the last event that is there as a whole."""
     events = read_events(text.rpartition("\n\n")[0].encode())
     return events[-1][0]
 
 
-def test_reader_that_loses_its_connection_three_times_gets_every_event_once(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_reader_that_loses_its_connection_three_times_gets_every_event_once(upstream: Upstream, server: Server) -> None:
     gates = [Gate(), Gate(), Gate()]
     upstream.answer("one ", gates[0], "two ", gates[1], "three ", gates[2], "four")
     seen: list[Any] = []
@@ -53,8 +70,7 @@ def test_reader_that_loses_its_connection_three_times_gets_every_event_once(upst
     assert len(server.records()) == 1
 
 
-def test_finished_and_delivered_is_204_and_buys_nothing(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_finished_and_delivered_is_204_and_buys_nothing(upstream: Upstream, server: Server) -> None:
     upstream.answer("Hello")
     events = server.events()
     for path in ("/llm/chat?prompt=hi", f"/llm/streams/{events[0][2]['id']}"):
@@ -63,19 +79,17 @@ def test_finished_and_delivered_is_204_and_buys_nothing(upstream: Upstream, serv
     assert len(upstream.requests) == 1
 
 
-def test_unknown_last_event_id_is_204_and_buys_nothing(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_unknown_last_event_id_is_204_and_buys_nothing(upstream: Upstream, server: Server) -> None:
     assert server.post().status_code == 200
     for last in ("nonsense", "00000000000000000000-3", "ümlaut-1", "-", "5", "x-" + "9" * 5000):
         headers = {b"Last-Event-ID": last.encode()}
-        assert httpx2.get(server.url + "/llm/chat?prompt=hi", headers=headers).status_code == 204
-        again = httpx2.post(server.url + "/llm/chat", json={"prompt": "hi"}, headers=headers)
+        assert httpx2.get(server.url + "/llm/chat?prompt=hi", headers=headers, verify=False).status_code == 204
+        again = httpx2.post(server.url + "/llm/chat", json={"prompt": "hi"}, headers=headers, verify=False)
         assert again.status_code == 204, "a client that re-posts after a lost connection must not buy again either"
     assert len(upstream.requests) == 1
 
 
-def test_lost_before_the_first_event_is_found_again_by_its_key(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_lost_before_the_first_event_is_found_again_by_its_key(upstream: Upstream, server: Server) -> None:
     gate = Gate()
     upstream.answer(gate, "Hello")
     path = f"/llm/chat?prompt=hi&key={uuid4()}"
@@ -90,8 +104,7 @@ def test_lost_before_the_first_event_is_found_again_by_its_key(upstream: Upstrea
     assert len(upstream.requests) == 1
 
 
-def test_key_is_good_for_one_request_of_one_owner(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_key_is_good_for_one_request_of_one_owner(upstream: Upstream, server: Server) -> None:
     upstream.answer("Hello")
     first = server.post(prompt="hi", key="k1")
     again = server.post(prompt="hi", key="k1")
@@ -130,8 +143,7 @@ def test_expired_stream_is_gone_and_never_bought_again(upstream: Upstream, serve
     assert len(upstream.requests) == 1
 
 
-def test_two_readers_share_one_stream(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_two_readers_share_one_stream(upstream: Upstream, server: Server) -> None:
     gate = Gate()
     upstream.answer("Hel", gate, "lo")
     started = server.post("/llm/streams", prompt="hi").json()
@@ -145,8 +157,7 @@ def test_two_readers_share_one_stream(upstream: Upstream, serve: Serve) -> None:
     assert len(upstream.requests) == 1
 
 
-def test_reader_may_come_in_anywhere(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_reader_may_come_in_anywhere(upstream: Upstream, server: Server) -> None:
     upstream.answer("one ", "two ", "three")
     started = server.post("/llm/streams", prompt="hi").json()
     whole = server.events(started["url"])
@@ -160,8 +171,7 @@ def test_reader_may_come_in_anywhere(upstream: Upstream, serve: Serve) -> None:
     assert server.get(f"{started['url']}?after=x").status_code == 422
 
 
-def test_resumed_connection_opens_at_once(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_resumed_connection_opens_at_once(upstream: Upstream, server: Server) -> None:
     gate = Gate()
     upstream.answer("Hello", gate)
     first = Connection.get(server.port, "/llm/chat?prompt=hi")
@@ -173,8 +183,7 @@ def test_resumed_connection_opens_at_once(upstream: Upstream, serve: Serve) -> N
     assert "Hello" not in second.read_until("event: done")
 
 
-def test_text_form_resumes_too(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_text_form_resumes_too(upstream: Upstream, server: Server) -> None:
     gate = Gate()
     upstream.answer("one\r", gate, "\ntwo")
     first = Connection.get(server.port, "/llm/chat?prompt=hi&format=text")
@@ -188,8 +197,7 @@ def test_text_form_resumes_too(upstream: Upstream, serve: Serve) -> None:
     assert len(upstream.requests) == 1
 
 
-def test_view_of_ones_own_attaches_without_running_its_generator_again(upstream: Upstream, serve: Serve) -> None:
-    server = serve(upstream)
+def test_view_of_ones_own_attaches_without_running_its_generator_again(upstream: Upstream, server: Server) -> None:
     events = server.events("/report?name=x")
     assert text_of(events) == "one\ntwo x"
     response = server.get("/report?name=x", **{"Last-Event-ID": events[1][0]})
