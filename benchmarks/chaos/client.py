@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 HEAD_S = 20.0
 """How long to wait for the status: a POST holds it until there is content."""
@@ -71,3 +73,13 @@ async def requested(
         yield Response(int(first.split()[1]), fields, reader)
     finally:
         writer.close()
+
+
+async def left(port: int) -> dict[str, Any] | None:
+    """What is left in the worker that answers; None if there is none."""
+    try:
+        async with requested(port, "GET", "/left", {}) as response:
+            found: dict[str, Any] = json.loads(await response.body())
+            return found
+    except (OSError, EOFError, TimeoutError, ValueError):
+        return None

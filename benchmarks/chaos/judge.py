@@ -25,6 +25,8 @@ PRICE = (14, 58)
 BY_CHANCE = 4
 """A text that ends in the middle may have so many tokens more."""
 
+LEFT = "streams that all readers left before the ledger took them"
+
 Row = dict[str, Any]
 
 
@@ -106,7 +108,9 @@ class Judge:
             if row is not None:
                 self._fault("rows of streams that were refused", f"{id}: {row['status']}", seen.question)
         elif row is None:
-            if seen.text or (seen.ends and "worker_lost" not in seen.failures):
+            if not seen.text and self._past.is_unrecorded(id):
+                self.exceptions[LEFT].append(id)
+            elif seen.text or (seen.ends and "worker_lost" not in seen.failures):
                 self._fault("rows missing", f"{id}: {seen.ends}, {calls} calls", seen.question)
             else:
                 self.exceptions["workers lost after the key was claimed and before the row was written"].append(id)
@@ -117,7 +121,7 @@ class Judge:
         was_lost = "worker_lost" in (*seen.failures, row["error_code"])
         if was_lost and self._past.could_not_tell(row):
             self.exceptions["ends that the worker could not tell the engine before it died"].append(id)
-        elif len(seen.ends) == 1 and self._past.could_not_record(row, seen.until):
+        elif len(seen.ends) == 1 and self._past.could_not_record(row):
             self.exceptions["ends that the worker could not tell the ledger before it died"].append(id)
         else:
             last = dict(sorted(seen.events.items())[-8:])
@@ -137,10 +141,13 @@ class Judge:
                 self._fault("hooks not called", f"{id}: {row['status']} ended {row['ended']}", _number(row))
         for id, calls in called.items():
             if id not in by_id:
-                self._fault("hooks without a row", id)
+                if self._past.is_unrecorded(id):
+                    self.exceptions[LEFT].append(id)
+                else:
+                    self._fault("hooks without a row", id)
                 continue
             row = by_id[id]
-            if len(calls) == 2 and self._past.could_not_record(row, calls[0]["at"]):
+            if len(calls) == 2 and self._past.could_not_record(row):
                 self.exceptions["hooks called again for a worker that could not tell the ledger before it died"].append(
                     id
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 from datetime import UTC
@@ -16,8 +17,7 @@ from .troubles import Spell
 NOTICED_S = 1.5
 """How soon a worker tries an engine again that is back."""
 
-LEDGER_NOTICED_S = 13.0
-"""How soon a ledger is used again that is back: a connection that swallows everything is given up after ten seconds."""
+UNRECORDED = re.compile(r"the record of stream (\w+) is not in the ledger yet")
 
 CLOCKS_S = 0.1
 """How much earlier a signal may have been sent than it arrived."""
@@ -29,11 +29,11 @@ Times = list[tuple[float, float]]
 
 
 class Past:
-    def __init__(self, spells: Sequence[Spell]) -> None:
+    def __init__(self, spells: Sequence[Spell], logs: Iterable[str]) -> None:
         self.spells = spells
+        self._unrecorded = {id for log in logs for id in UNRECORDED.findall(log)}
         self._workers = [spell for spell in spells if spell.area == "worker"]
         self._away = _together(_of(spells, "engine", "worker–Redis"), NOTICED_S)
-        self._ledger_away = _together(_of(spells, "ledger", "worker–PostgreSQL"), LEDGER_NOTICED_S)
 
     def could_not_tell(self, row: dict[str, Any]) -> bool:
         """Whether others had to take the stream for lost, though it has the end in this row, or its readers another.
@@ -54,22 +54,21 @@ class Past:
             for since, until in self._away
         )
 
-    def could_not_record(self, row: dict[str, Any], seen_until: float) -> bool:
-        """Whether its worker ended while the ledger was away: readers wait a second for the ledger, and no longer."""
-        silent = [spell.silent_at for spell in self._of_worker(row)]
-        return any(
-            since - SHIPPED_S < seen_until < until + LEDGER_NOTICED_S
-            and any(seen_until - CLOCKS_S < at < until + LEDGER_NOTICED_S for at in silent)
-            for since, until in self._ledger_away
-        )
+    def is_unrecorded(self, id: str) -> bool:
+        """Whether its worker said that the ledger did not take the record within a second."""
+        return id in self._unrecorded
+
+    def could_not_record(self, row: dict[str, Any]) -> bool:
+        """Whether its worker said so, and then ended: readers wait a second for the ledger, and no longer."""
+        return self.is_unrecorded(row["id"]) and self._has_ended(row)
 
     def was_silenced(self, row: dict[str, Any]) -> bool:
         """Whether the worker died, or was frozen, within a moment of the end in this row."""
         ended_at = _ended_at(row)
         return any(-CLOCKS_S < spell.silent_at - ended_at < SHIPPED_S for spell in self._of_worker(row))
 
-    def has_ended(self, row: dict[str, Any]) -> bool:
-        """Whether the worker that wrote the stream was ended, or frozen, at any time after its start."""
+    def _has_ended(self, row: dict[str, Any]) -> bool:
+        """Whether the worker that wrote the stream was ended, or frozen, after its start."""
         started = _real(row["started"])
         return any(spell.until > started for spell in self._of_worker(row))
 

@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError
 
 from llm_stream.testing import Upstream
 
+from . import client
 from . import leaks
 from . import plan
-from .client import requested
 from .house import HOUSES
 from .house import House
 from .house import Setting
@@ -167,15 +167,15 @@ class Run:
     async def _judge(self) -> None:
         maker, house = self.troublemaker, self.house
         self.tables = await asyncio.to_thread(contents, house.ledger_url)
-        self.past = Past(maker.spells)
+        self.past = Past(maker.spells, [server.said() for server in house.servers])
         self.judge = Judge(self.witness, self.questions, maker.losses, self.past)
         self.judge.judge_contents()
         self.judge.judge_purchases()
         self.judge.judge_rows(self.rows, hooks_of(house.hooks))
         leaks.judge_ledger(self.tables, self.witness)
         if house.engine:
-            with house.engine.client() as client:
-                self.keys = leaks.judge_keys(client, self.witness)
+            with house.engine.client() as engine:
+                self.keys = leaks.judge_keys(engine, self.witness)
         for number in range(len(house.servers)):
             await self._judge_worker(number)
         for kind, details in self.judge.exceptions.items():
@@ -187,7 +187,7 @@ class Run:
         """Asks again while something is left, because a broken connection is not noticed at once."""
         until = monotonic() + CALM_S
         while True:
-            left = await self._left(number)
+            left = await client.left(self.house.servers[number].port)
             seen = Witness()
             if left is not None:
                 leaks.judge_worker(self.house, number, left, seen)
@@ -199,11 +199,3 @@ class Run:
         else:
             self.left.append(left)
             self.witness.faults += seen.faults
-
-    async def _left(self, number: int) -> dict[str, Any] | None:
-        try:
-            async with requested(self.house.servers[number].port, "GET", "/left", {}) as response:
-                left: dict[str, Any] = json.loads(await response.body())
-                return left
-        except (OSError, EOFError, TimeoutError, ValueError):
-            return None

@@ -38,6 +38,9 @@ class Server(Process):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
     def has_recycled(self) -> bool:
         """Whether a worker has had its `max_requests` since this was asked before."""
         with self._log.open("rb") as log:

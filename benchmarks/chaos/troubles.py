@@ -15,14 +15,19 @@ from dataclasses import field
 from math import inf
 from time import time
 
+from .client import left
 from .engine import Engine
 from .house import House
 from .network import Weather
 from .plan import RECYCLED
 from .plan import Trouble
 from .server import GRACE_S
+from .server import Server
 
 WATCH_S = 0.2
+BOOT_S = 60.0
+CALM_S = 3.0
+"""A worker that has begun is left alone for so long."""
 OLDER_S = 3.0
 """How much an engine loses that falls back."""
 LONGEST_DELAY_S = 0.15
@@ -143,17 +148,20 @@ class Troublemaker:
             spell.silent_at = time()
             await asyncio.sleep(trouble.lasts_s / 4)
             await asyncio.to_thread(server.start)
-        if self._house.engine is None:  # the log was in the worker's memory
-            self.losses.append((time(), 0.0))
-        await self._gone(spell)
+        await self._replaced(server, spell)
 
-    async def _gone(self, spell: Spell) -> None:
-        """Until the workers have ended: another trouble would hit one that is ending."""
+    async def _replaced(self, server: Server, spell: Spell) -> None:
+        """Until the workers have ended, and another one answers: the next trouble would hit one that only begins."""
+        is_alone = self._house.engine is None  # then the log was in the worker's memory
+        self.losses += [(time(), 0.0)] * is_alone
         while any(_exists(pid) for pid in spell.pids) and time() < spell.since + 2 * GRACE_S:
             await asyncio.sleep(0.1)
         spell.silent_at = min(spell.silent_at, time())
-        if self._house.engine is None:
-            self.losses.append((time(), 0.0))
+        self.losses += [(time(), 0.0)] * is_alone
+        until = time() + BOOT_S
+        while await left(server.port) is None and time() < until:
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(CALM_S)
 
     async def _with_engine(self, engine: Engine, trouble: Trouble) -> None:
         if trouble.kind == "flush":

@@ -30,8 +30,6 @@ class Seen:
 
     question: int
     events: dict[int, Event] = field(default_factory=dict)
-    until: float = 0.0
-    """When the last of them was first seen."""
 
     @property
     def text(self) -> str:
@@ -85,8 +83,6 @@ class Witness:
         seen = self.streams.setdefault(stream_id, Seen(question))
         if seen.question != question:
             self.fault("streams of two questions", f"{stream_id} {who}", question)
-        if number not in seen.events:
-            seen.until = time()
         known = seen.events.setdefault(number, event)
         if known != event:
             self.fault("numbers with two contents", f"{stream_id}-{number} {who}: {known} and {event}", question)
