@@ -168,18 +168,24 @@ def write(figures: Figures, rounds: int) -> None:
     page = ROOT / "docs/reliability.md"
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{told_about(rounds)}\n\n{table(figures)}\n\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{told_about(figures, rounds)}\n\n{table(figures)}\n\n{END}{after}")
 
 
-def told_about(rounds: int) -> str:
+def told_about(figures: Figures, rounds: int) -> str:
     load = os.getloadavg()[2]
+    longest = [name for name, found in figures.items() if max(found["waited"]) > LIMIT_MS]
+    usual = [name for name, found in figures.items() if statistics.median(found["waited"]) > LIMIT_MS]
+    busy = [name for name, found in figures.items() if max(found["busy"]) > LIMIT_MS]
     return (
         "One gevent worker writes ten streams of 50 tokens/s. Meanwhile one request is made, as large as the default"
         f" settings allow. The wait is that of a token of these streams, in {rounds} rounds, less what it is without"
         f" the request. It has in it whatever else the machine did: a load of {load:.0f} on {os.cpu_count()} cores."
-        " Busy is the most CPU time that the event loop spent in one go, which is the request's own.\n\n"
-        f"No request keeps the loop busy for {LIMIT_MS:.0f} ms. `make holdups` measures it again, and fails if one"
-        " does."
+        " Busy is the most CPU time that the event loop's thread spent in one go. It leaves out the time in which the"
+        " loop waited for another thread of the worker, such as one that sums a report.\n\n"
+        f"Of {len(figures)} kinds, {len(busy)} kept the loop busy for more than {LIMIT_MS:.0f} ms. The longest wait"
+        f" was above that for {len(longest)} kinds, and the median for {len(usual)}. A busy machine cannot tell how"
+        " much of a wait is the request's, so these waits are not shown to be below the limit. `make holdups` fails"
+        " where the loop was busy for longer."
     )
 
 

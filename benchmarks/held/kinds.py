@@ -200,7 +200,7 @@ DAYS = "summed and rendered in threads; sums of past days are kept"
 
 KINDS = [
     Kind("a first call by HTTPS", THREAD, asked("secure"), (502, 503)),
-    Kind("the first price from the public lists", LOADED, asked("gpt-4o-mini")),
+    Kind("the first price from the public lists", "the lists are loaded when the worker starts", asked("gpt-4o-mini")),
     Kind("a model that the price lists do not have", LOADED, asked("no-such-model-anywhere")),
     Kind("990 messages", PARSED, many_messages),
     Kind("one message of words", PARSED, chat("some words ")),
