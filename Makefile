@@ -43,14 +43,14 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 
 # Debian's python3 comes without ensurepip; pip can then be had from its own zip in the package python3-pip-whl
-.venv/ready: requirements.txt requirements-dev.txt pyproject.toml
+.venv/ready: requirements.txt requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements/dev.txt
 	touch $@
 
 # tools that need an environment of their own; without it their tests are skipped.
 # clients: their pins differ from ours · proxies: 350 MB of binaries · schemathesis: pytest would load its plugin · audit: pip-audit
-.venv-%/ready: requirements-%.txt
+.venv-%/ready: requirements/%.txt
 	$(PYTHON) -m venv .venv-$* || { echo "make: no venv here; on Debian: apt-get install python3-venv"; exit 1; }
 	.venv-$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	touch $@

@@ -29,7 +29,7 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def test_lowest_versions_that_are_tested_are_those_that_are_allowed() -> None:
-    tested = pins("requirements-lowest.txt")
+    tested = pins("requirements/lowest.txt")
     assert {name: version(tested[name]) for name in RANGES} == {name: version(low) for name, low in RANGES.items()}
 
 
@@ -39,7 +39,7 @@ def test_pinned_versions_are_within_the_ranges() -> None:
 
 
 def test_everything_that_the_tests_need_is_pinned_and_in_the_group() -> None:
-    pinned = {name.partition("[")[0] for name in pins("requirements-dev.txt")}
+    pinned = {name.partition("[")[0] for name in pins("requirements/dev.txt")}
     group = {name.partition("[")[0] for name in PROJECT["dependency-groups"]["dev"]}
     assert group <= pinned
     assert pinned - group <= {"icu4py", "pytest-xdist"}  # of an extra; only the Makefile asks for it

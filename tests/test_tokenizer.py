@@ -103,7 +103,7 @@ def libraries(tmp_path: Path) -> Libraries:
 @pytest.fixture
 def tiktoken() -> None:
     if find_spec("tiktoken") is None:
-        missing("tiktoken is missing: pip install -r requirements-dev.txt")
+        missing("tiktoken is missing: pip install -r requirements/dev.txt")
 
 
 def test_toktok_serves_when_both_are_installed(libraries: Libraries, tiktoken: None) -> None:

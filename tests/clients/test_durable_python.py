@@ -23,7 +23,7 @@ from ..proxy import Proxy
 from .scripts import AWKWARD
 
 durable_streams = pytest.importorskip(
-    "durable_streams", reason="durable-streams is missing: pip install -r requirements-dev.txt"
+    "durable_streams", reason="durable-streams is missing: pip install -r requirements/dev.txt"
 )
 
 LIVE = ["sse", "long-poll"]
