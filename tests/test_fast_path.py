@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,34 @@ Serve = Callable[..., Server]
 WORDS = [f"word-{n} " for n in range(50)]
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["fast_path", "slow_path"])
+def fast_path(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture(scope="module")
+def site(fast_path: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of each way, which most tests share. Only answers that break off are asked for again."""
+    with Upstream() as upstream:
+        folder = tmp_path_factory.mktemp("site")
+        server = Server(upstream, folder, fast_path=fast_path, max_stream_bytes=100_000_000, retry_after_content=True)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def server(site: Server) -> Server:
+    """As if it had just begun."""
+    site.clear()
+    scripted(site).clear()
+    return site
+
+
+def scripted(server: Server) -> Upstream:
+    assert server.upstream is not None
+    return server.upstream
+
+
 def slowly(words: list[str]) -> list[str | Pause]:
     """Each by itself, so that the reader sleeps in between."""
     return [step for word in words for step in (word, Pause(0.005))]
@@ -42,9 +71,8 @@ def test_whoever_stands_between_sees_every_byte(upstream: Upstream, serve: Serve
     assert body.count("WORD-") == len(WORDS)
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_client_that_reads_late_gets_everything_in_order(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
-    server = serve(upstream, max_stream_bytes=100_000_000, fast_path=fast_path)
+def test_client_that_reads_late_gets_everything_in_order(server: Server) -> None:
+    upstream = scripted(server)
     blocks = [f"<{n}>" + "x" * 40_000 for n in range(300)]
     upstream.answer(*[step for block in blocks for step in (block, Pause(0.001))])
     reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close", read_buffer=4096)
@@ -54,9 +82,8 @@ def test_client_that_reads_late_gets_everything_in_order(upstream: Upstream, ser
     assert server.records()[0]["status"] == "completed"
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_two_readers_of_which_one_is_slow(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
-    server = serve(upstream, max_stream_bytes=100_000_000, fast_path=fast_path)
+def test_two_readers_of_which_one_is_slow(server: Server) -> None:
+    upstream = scripted(server)
     gate = Gate()
     blocks = [f"<{n}>" + "x" * 40_000 for n in range(200)]
     upstream.answer("Hello", gate, *[step for block in blocks for step in (block, Pause(0.001))])
@@ -71,9 +98,8 @@ def test_two_readers_of_which_one_is_slow(upstream: Upstream, serve: Serve, fast
     assert text_of(read_events(first.encode())) == "Hello" + "".join(blocks)
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_old_client_gets_no_chunks(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
-    server = serve(upstream, fast_path=fast_path)
+def test_old_client_gets_no_chunks(server: Server) -> None:
+    upstream = scripted(server)
     upstream.answer(*slowly(WORDS))
     reading = Connection(server.port, "GET /llm/chat?prompt=hi HTTP/1.0\n\n")
     head, _, body = reading.read_to_end().partition("\r\n\r\n")
@@ -81,9 +107,8 @@ def test_old_client_gets_no_chunks(upstream: Upstream, serve: Serve, fast_path: 
     assert text_of(read_events(body.encode())) == "".join(WORDS)
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_connection_serves_one_request_after_another(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
-    server = serve(upstream, fast_path=fast_path)
+def test_connection_serves_one_request_after_another(server: Server) -> None:
+    upstream = scripted(server)
     for n in range(3):
         upstream.answer(f"answer {n} ", *slowly(WORDS))
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
@@ -95,9 +120,8 @@ def test_connection_serves_one_request_after_another(upstream: Upstream, serve: 
             reading.socket.sendall(b"GET /llm/chat?prompt=hi HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_silent_model_keeps_no_thread(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
-    server = serve(upstream, fast_path=fast_path)
+def test_silent_model_keeps_no_thread(server: Server, fast_path: bool) -> None:
+    upstream = scripted(server)
     gates = [Gate() for _ in range(3)]
     upstream.answer("one ", gates[0], "two ", gates[1], "three", gates[2])
     reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close")
@@ -142,9 +166,8 @@ def test_upstream_over_tls(
         assert upstream.requests[-1].left.wait(5)
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
-def test_answer_that_breaks_off_is_asked_for_again_if_wanted(upstream: Upstream, serve: Serve, fast_path: bool) -> None:
-    server = serve(upstream, fast_path=fast_path, retry_after_content=True)
+def test_answer_that_breaks_off_is_asked_for_again_if_wanted(server: Server) -> None:
+    upstream = scripted(server)
     upstream.answer(*slowly(WORDS[:5]), Cut())
     upstream.answer(status=500)
     upstream.answer(*slowly(WORDS[:7]))
