@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,6 +166,21 @@ def test_killed_workers_streams_are_settled_by_another(upstream: Upstream, serve
     records = eventually(lambda: other.records() if len(other.records()) == 2 else None)
     assert {record["id"] for record in records} == {row["id"] for row in rows}
     assert {(record["status"], record["owner"]) for record in records} == {("interrupted", "127.0.0.1")}
+
+
+def test_row_of_a_dead_worker_is_settled_although_its_clock_was_ahead(
+    upstream: Upstream, serve: Serve, tmp_path: Path
+) -> None:
+    database = SQLite(tmp_path)
+    ledger = ledgers.of(database.url)
+    ledger.worker = "gone"
+    ledger.open(id="lost", llm="llm", owner="o", model="m", started=datetime.now(UTC))
+    ledger.close(10)
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("INSERT INTO llm_stream_workers VALUES ('gone', '2999-01-01 00:00:00.000000')")
+    connection.close()
+    serve(upstream, ledger_url=database.url)
+    assert {row["status"] for row in settled(database, 1)} == {"interrupted"}
 
 
 def test_each_abandoned_row_is_swept_by_one_worker(upstream: Upstream, serve: Serve, database: Database) -> None:

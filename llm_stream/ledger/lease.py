@@ -126,8 +126,9 @@ class Lease:
             self._publish(llm, record)
 
     def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
-        now = self._database.now(connection)
-        alive = select(workers.c.worker).where(workers.c.beat > now - timedelta(seconds=self.patience_s))
+        now, patience = self._database.now(connection), timedelta(seconds=self.patience_s)
+        # a lease of the future is one of a clock that was wrong: who lives has renewed it since
+        alive = select(workers.c.worker).where(workers.c.beat > now - patience, workers.c.beat < now + patience)
         lost = (
             select(usage, workers.c.beat)
             .outerjoin(workers, workers.c.worker == usage.c.worker)
