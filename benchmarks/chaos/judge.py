@@ -45,6 +45,8 @@ class Judge:
         self._witness = witness
         self._questions = questions
         self._losses = losses
+        self._hooked_at: dict[str, float] = {}
+        """When the hook of a stream was called first."""
 
     def judge_contents(self) -> None:
         for id, seen in self._witness.streams.items():
@@ -71,6 +73,7 @@ class Judge:
 
     def judge_rows(self, rows: list[Row], hooks: list[dict[str, Any]]) -> None:
         by_id = {row["id"]: row for row in rows}
+        self._hooked_at = {hook["id"]: hook["at"] for hook in reversed(hooks)}
         calls = Counter({question.owner: len(question.calls) for question in self._questions})
         owned = Counter(row["owner"] for row in rows)
         for question in self._questions:
@@ -121,7 +124,7 @@ class Judge:
         was_lost = "worker_lost" in (*seen.failures, row["error_code"])
         if was_lost and self._past.could_not_tell(row):
             self.exceptions["ends that the worker could not tell the engine before it died"].append(id)
-        elif len(seen.ends) == 1 and self._past.could_not_record(row):
+        elif len(seen.ends) == 1 and self._past.could_not_record(row, self._hooked_at.get(id, 0.0)):
             self.exceptions["ends that the worker could not tell the ledger before it died"].append(id)
         else:
             last = dict(sorted(seen.events.items())[-8:])
@@ -147,7 +150,7 @@ class Judge:
                     self._fault("hooks without a row", id)
                 continue
             row = by_id[id]
-            if len(calls) == 2 and self._past.could_not_record(row):
+            if len(calls) == 2 and self._past.could_not_record(row, calls[0]["at"]):
                 self.exceptions["hooks called again for a worker that could not tell the ledger before it died"].append(
                     id
                 )

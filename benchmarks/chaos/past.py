@@ -33,6 +33,7 @@ class Past:
         self.spells = spells
         self._unrecorded = {id for log in logs for id in UNRECORDED.findall(log)}
         self._workers = [spell for spell in spells if spell.area == "worker"]
+        self._full = [spell for spell in spells if spell.area == "ledger" and spell.kind == "full"]
         self._away = _together(_of(spells, "engine", "worker–Redis"), NOTICED_S)
 
     def could_not_tell(self, row: dict[str, Any]) -> bool:
@@ -58,9 +59,13 @@ class Past:
         """Whether its worker said that the ledger did not take the record within a second."""
         return id in self._unrecorded
 
-    def could_not_record(self, row: dict[str, Any]) -> bool:
-        """Whether its worker said so, and then ended: readers wait a second for the ledger, and no longer."""
-        return self.is_unrecorded(row["id"]) and self._has_ended(row)
+    def could_not_record(self, row: dict[str, Any], settled_at: float) -> bool:
+        """Whether its worker said so, and then ended: readers wait a second for the ledger, and no longer.
+
+        A worker whose disk is full cannot say so.
+        """
+        is_full = any(spell.since - SHIPPED_S < settled_at < spell.until + NOTICED_S for spell in self._full)
+        return (is_full or self.is_unrecorded(row["id"])) and self._has_ended(row)
 
     def was_silenced(self, row: dict[str, Any]) -> bool:
         """Whether the worker died, or was frozen, within a moment of the end in this row."""
