@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_stream.usage.estimate import count_tokens
+from llm_stream.usage import tokenizer
 
 from .past import Past
 from .question import Question
@@ -98,7 +98,7 @@ class Judge:
                 "figures that the upstream did not report", f"{row['id']}: {told}, {question.bill}", _number(row)
             )
         if row["source"] == "estimated":
-            most = count_tokens("".join(question.piece(n) for n in range(question.written))) + BY_CHANCE
+            most = tokenizer.count("".join(question.piece(n) for n in range(question.written))) + BY_CHANCE
             if row["output_tokens"] > most:
                 self._fault("estimates above what was written", f"{row['id']}: {told}, {most}", _number(row))
         if row["cost"] is not None and row["cost"] != sum(p * n for p, n in zip(PRICE, told, strict=True)) * FRACTIONS:
