@@ -223,6 +223,28 @@ def test_database_that_is_away_refuses_new_streams_and_loses_none(
     assert {row["status"] for row in rows} == {"completed"}
 
 
+def test_stream_whose_row_is_refused_never_was_although_a_reader_came_and_left(
+    upstream: Upstream, serve: Serve, tmp_path: Path
+) -> None:
+    """A second request with the same key finds the stream while its row is being written."""
+    database = SQLite(tmp_path)
+    server = serve(upstream, ledger_url=database.url, disconnect_grace_s=0.0)
+    server.events()
+    database.take_away()
+    try:
+        first = Connection.get(server.port, "/llm/chat?prompt=hi&key=a", "Connection: close")
+        second = Connection.get(server.port, "/llm/chat?prompt=hi&key=a")
+        second.read_until("event: start")
+        second.close()
+        assert "ledger_unavailable" in first.read_to_end()
+    finally:
+        database.give_back()
+    eventually(lambda: "event: done" in server.get("/llm/chat?prompt=hi&key=a").text)
+    eventually(lambda: len(server.records()) == 2)
+    assert [record["status"] for record in server.records()] == ["completed", "completed"]
+    assert [row["status"] for row in settled(database, 2)] == ["completed", "completed"]
+
+
 def test_stopping_worker_settles_and_gives_up_its_lease(upstream: Upstream, serve: Serve, database: Database) -> None:
     server = serve(upstream, command=[*GUNICORN, "--graceful-timeout", "2"], ledger_url=database.url)
     upstream.answer("Hello", Stall())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -42,8 +41,6 @@ from .producer import Producer
 from .structured import Structured
 from .transforms import Transforms
 
-logger = logging.getLogger("llm_stream")
-
 JOIN_S = 1.0
 """How long after its start a stream may wait for its first reader."""
 
@@ -65,8 +62,8 @@ class Lost(Exception):
 class Stream(Followed):
     """A log, the producer that fills it, and the readers that follow it.
 
-    States: running → stopping (the verdict is set, the producer is returning) → settled. Every stream that has started
-    goes through `_settle()` exactly once.
+    States: opening (no row yet) → running → stopping (the verdict is set, the producer is returning) → settled. Every
+    stream that has started goes through `_settle()` exactly once.
     """
 
     def __init__(
@@ -101,6 +98,7 @@ class Stream(Followed):
         self._settle_with = settle
         self.last_content_at = self.started_at
         self.readerless_since = self.started_at
+        self._begun_at: float | None = None
         self._whole_since: float | None = None
         self._lock = threading.Lock()
         self._verdict: Ending | None = None
@@ -112,7 +110,10 @@ class Stream(Followed):
     # The producer
 
     def start(self) -> None:
-        """Start to drain the source."""
+        """Start to drain the source, unless the stream was stopped already."""
+        self.readerless_since = self._begun_at = monotonic()
+        if self._verdict:
+            return self._settle(self._verdict)
         producer = self._producer = Producer(self)
         try:
             producer.start()
@@ -222,6 +223,8 @@ class Stream(Followed):
     def tick(self, now: float) -> None:
         """Called by the clock: check deadlines, readers, and whether a stopped producer has returned."""
         self._tick_readers(now)
+        if self._begun_at is None:
+            return  # it may be refused yet
         if self.settled_at is not None:
             if self._source is not None and now - self.settled_at > UNWIND_S:
                 self._source.interrupt()  # the upstream has not ended its body
@@ -293,5 +296,5 @@ class Stream(Followed):
     @property
     def is_read(self) -> bool | None:
         """Whether it has a reader. None while the first reader may still arrive."""
-        has_just_begun = self.readerless_since == self.started_at > monotonic() - JOIN_S
+        has_just_begun = self.readerless_since == self._begun_at and self._begun_at > monotonic() - JOIN_S
         return None if has_just_begun and not self.readers else bool(self.readers)
