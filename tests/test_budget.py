@@ -70,8 +70,9 @@ def in_budget(database: Any) -> list[tuple[str, float, float]]:
 
 def spent(database: Any) -> float:
     """What one period holds, with nothing held any more."""
+    eventually(lambda: not database.rows("SELECT * FROM llm_stream_reservations"), "the record")
     ((_, spent, reserved),) = in_budget(database)
-    assert reserved == 0 and not database.rows("SELECT * FROM llm_stream_reservations")
+    assert reserved == 0
     return spent
 
 

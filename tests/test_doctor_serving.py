@@ -30,6 +30,7 @@ def nothing_of_gunicorn_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("patching", "import httpx2, llm_stream", "error", "llm_stream"),
         ("worker-class", 'worker_class = "sync"', "error", "sync workers"),
+        ("worker-class", 'worker_class = "gthread"', "error", "one thread"),
         ("preload", "preload_app = True", "error", "preload_app is on"),
         ("workers", "workers = 3", "error", "several workers (3)"),
         ("workers", "reuse_port = True", "error", "several workers"),
@@ -59,7 +60,7 @@ def test_one_wrong_setting_is_one_finding(
         ['worker_class = "sync"', "threads = 50"],  # which gunicorn runs as gthread
         ["from gevent import monkey", "monkey.patch_all()", "import http.client, llm_stream"],
         ["import decimal, json, msgspec, multiprocessing"],
-        ["from llm_stream.worker import worker_exit, worker_int" + "\n" + 'worker_class = "gthread"'],
+        ["from llm_stream.worker import worker_exit, worker_int" + "\n" + 'worker_class = "gthread"; threads = 2'],
         ["def ours(worker): llm_stream_hook(worker)", "llm_stream_hook = post_worker_init", "post_worker_init = ours"],
     ],
     ids=["gthread", "sync with threads", "patched first", "harmless imports", "hooks as they are", "hook by a helper"],

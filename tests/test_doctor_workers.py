@@ -92,11 +92,6 @@ def test_worker_tells_of_modules_that_gevent_came_too_late_for(
     assert ", llm_stream" in server.log
 
 
-def test_worker_tells_of_its_own_class(upstream: Upstream, serve: Serve, tmp_path: Path) -> None:
-    server = serve(upstream, command=by(config(tmp_path, 'worker_class = "sync"')))
-    assert told(server) == ["worker-class"]
-
-
 def test_worker_tells_of_observers_and_of_several_apps_once(serve: Serve, tmp_path: Path) -> None:
     server = serve(command=by(config(tmp_path), app="tests.observed:app"))
     assert told(server) == ["observers", "prices"]

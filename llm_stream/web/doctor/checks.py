@@ -27,7 +27,7 @@ class Check:
 
 CHECKS = (
     Check("patching", "gevent patched the standard library before it was used", serving.patching, in_workers=True),
-    Check("worker-class", "a worker serves many readers at once", serving.worker_class, in_workers=True),
+    Check("worker-class", "a worker serves many readers at once", serving.worker_class),
     Check("preload", "the app is imported after gevent has patched", serving.preload, in_workers=True),
     Check("workers", "every worker finds every stream", serving.workers),
     Check("connections", "Stop gets in when the worker is full", serving.connections, in_workers=True),

@@ -9,6 +9,8 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -44,18 +46,29 @@ def add_to(llm: Service) -> None:
         change it. gunicorn's settings are read from its file, from GUNICORN_CMD_ARGS and from WEB_CONCURRENCY, because
         options of its command line are not known here.
         """
-        logging.getLogger("llm_stream").setLevel(logging.CRITICAL)  # the findings say it
         patient = Patient(llm, llm.state, partial(_read, gunicorn_config), is_worker=False)
         results = []
-        for check in CHECKS:
-            results.append(result_of(check, patient, offline=offline))
-            if not as_json:
-                _print(results[-1])
+        with _silent():  # the findings say it
+            for check in CHECKS:
+                results.append(result_of(check, patient, offline=offline))
+                if not as_json:
+                    _print(results[-1])
         if as_json:
             click.echo(json.dumps([_as_json(result) for result in results], indent=2, ensure_ascii=False))
         else:
             click.echo(f"\n{_summary(results)}")
         context.exit(int(any(result.status == "error" for result in results)))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    logger = logging.getLogger("llm_stream")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _read(path: str | None) -> gunicorn_config.GunicornConfig:

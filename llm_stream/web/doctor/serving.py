@@ -29,12 +29,16 @@ def patching(patient: Patient) -> Finding | None:
 
 
 def worker_class(patient: Patient) -> Finding | None:
-    gunicorn = patient.gunicorn
-    if gunicorn.worker_class not in ("sync", "SyncWorker") and not gunicorn.worker_class.endswith(".SyncWorker"):
+    kind, threads = patient.gunicorn.worker_class.rpartition(".")[2], patient.gunicorn.threads
+    if kind in ("sync", "SyncWorker"):
+        what = "gunicorn runs sync workers."
+    elif kind in ("gthread", "ThreadWorker") and threads == 1:
+        what = "gunicorn runs gthread workers with one thread."
+    else:
         return None
     return Finding(
-        "gunicorn runs sync workers.",
-        f"Each serves one reader at a time, and is killed in the middle of an answer after {gunicorn.timeout} s.",
+        what,
+        "Each answers one request at a time, and hears no Stop meanwhile: gunicorn does not start.",
         'Set worker_class = "gevent", or "gthread" with enough threads.',
         "error",
     )
