@@ -38,6 +38,10 @@ hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
+# a shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 30.0
 GUNICORN = ["{bin}/gunicorn", "-c", "gunicorn.conf.py", "tests.served:app"]
