@@ -25,8 +25,6 @@ PRICE = (14, 58)
 BY_CHANCE = 4
 """A text that ends in the middle may have so many tokens more."""
 
-LEFT = "streams that all readers left before the ledger took them"
-
 Row = dict[str, Any]
 
 
@@ -111,9 +109,7 @@ class Judge:
             if row is not None:
                 self._fault("rows of streams that were refused", f"{id}: {row['status']}", seen.question)
         elif row is None:
-            if not seen.text and self._past.is_unrecorded(id):
-                self.exceptions[LEFT].append(id)
-            elif seen.text or (seen.ends and "worker_lost" not in seen.failures):
+            if seen.text or (seen.ends and "worker_lost" not in seen.failures):
                 self._fault("rows missing", f"{id}: {seen.ends}, {calls} calls", seen.question)
             else:
                 self.exceptions["workers lost after the key was claimed and before the row was written"].append(id)
@@ -144,10 +140,7 @@ class Judge:
                 self._fault("hooks not called", f"{id}: {row['status']} ended {row['ended']}", _number(row))
         for id, calls in called.items():
             if id not in by_id:
-                if self._past.is_unrecorded(id):
-                    self.exceptions[LEFT].append(id)
-                else:
-                    self._fault("hooks without a row", id)
+                self._fault("hooks without a row", id)
                 continue
             row = by_id[id]
             if len(calls) == 2 and self._past.could_not_record(row, calls[0]["at"]):
