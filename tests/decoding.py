@@ -86,7 +86,14 @@ def divided(body: bytes, seed: int) -> list[bytes]:
 def outcome(api: Api, headers: list[tuple[bytes, bytes]], pieces: list[bytes]) -> Outcome:
     """The events of an answer, in one list, with neighbouring texts as they came, and how it ended."""
     attempt = Attempt("m", accepted=True)
-    call = Call(Given(api, headers, pieces), REQUEST, attempt)  # type: ignore[arg-type]
+    came = drained(Call(Given(api, headers, pieces), REQUEST, attempt))  # type: ignore[arg-type]
+    for text in (attempt.upstream_model, attempt.request_id, attempt.service_tier):
+        assert text is None or text.encode() is not None
+    return came
+
+
+def drained(call: Call) -> Outcome:
+    """The events of a call, and how it ended, which is by one `Ending` or one `StreamError`."""
     events: list[Event] = []
     endings: list[str] = []
     try:
@@ -101,8 +108,6 @@ def outcome(api: Api, headers: list[tuple[bytes, bytes]], pieces: list[bytes]) -
         endings.append(type(error).__name__)
     assert len(endings) == 1, endings
     msgspec.json.encode(events)
-    for text in (attempt.upstream_model, attempt.request_id, attempt.service_tier):
-        assert text is None or text.encode() is not None
     return [stable(event) for event in events], endings[0]
 
 

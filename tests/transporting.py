@@ -9,23 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
-import msgspec
 from openai import OpenAI
 
 from llm_stream.chat_request import ChatRequest
-from llm_stream.errors import StreamError
-from llm_stream.events import Event
 from llm_stream.upstream.call import Call
 from llm_stream.upstream.chat import ChatCompletions
-from llm_stream.upstream.ending import Ending
 from llm_stream.upstream.endpoint import Endpoint
 from llm_stream.upstream.source import Attempt
-from llm_stream.upstream.source import Waits
 from llm_stream.upstream.transport import LeanTransport
 
 from .decoding import Outcome
 from .decoding import divided
-from .decoding import stable
+from .decoding import drained
 
 REQUEST = ChatRequest(messages=[{"role": "user", "content": "hi"}], model="m", max_output_tokens=10)
 ENDS = {1: "reset", 2: "stall"}
@@ -111,7 +106,7 @@ def pieces(answer: bytes, seed: int) -> list[bytes]:
 
 
 def outcome(sender: Sender, sent: list[bytes], end: str) -> Outcome:
-    """The events of a call, and how it ended, which is by one `Ending` or one `StreamError`."""
+    """What comes of a call that is sent these pieces."""
     sender.pieces, sender.end = [piece for piece in sent if piece], end
     transport = LeanTransport()
     timeout = httpx2.Timeout(STALL_S if end == "stall" else 10)
@@ -121,20 +116,7 @@ def outcome(sender: Sender, sent: list[bytes], end: str) -> Outcome:
         max_retries=0,
         http_client=httpx2.Client(transport=transport, timeout=timeout),
     ) as client:
-        call = Call(Endpoint(client, ChatCompletions(client), transport), REQUEST, attempt := Attempt("m"))
-        events: list[Event] = []
-        endings: list[str] = []
-        try:
-            for batch in call.batches():
-                if isinstance(batch, Ending):
-                    endings.append(f"{batch.status} {batch.finish_reason}")
-                elif not isinstance(batch, Waits):
-                    assert not endings, "events after the end"
-                    events += batch
-        except StreamError as error:
-            assert not endings, "an error after the end"
-            endings.append(type(error).__name__)
-    assert len(endings) == 1, endings
+        attempt = Attempt("m")
+        came = drained(Call(Endpoint(client, ChatCompletions(client), transport), REQUEST, attempt))
     assert attempt.request_id is None or attempt.request_id.encode() is not None
-    msgspec.json.encode(events)
-    return [stable(event) for event in events], endings[0]
+    return came
