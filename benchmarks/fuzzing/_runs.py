@@ -20,7 +20,8 @@ def run(module: str, corpus: Path, seconds: float, seed: int) -> dict[str, int |
             Path(folder, name).mkdir()
         command = [
             sys.executable,
-            "benchmarks/fuzzing/_target.py",
+            "-m",
+            "benchmarks.fuzzing._target",
             module,
             str(corpus),
             str(seconds),
