@@ -27,7 +27,6 @@ ENVIRONMENT = ROOT / ".venv-proxies"
 
 NGINX = """
 daemon off;
-master_process off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 64; }}

@@ -32,26 +32,11 @@ from .deployed import checked
 from .deployed import checker
 from .deployed import graceful_timeout
 from .deployed import seconds
+from .proxies import NGINX
 from .stores import StoreServer
 from .test_package import is_listening
 
 Nginx = Callable[[Site], tuple[Site, subprocess.Popen[bytes]]]
-
-NGINX_MAIN = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/default.conf;
-}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +64,10 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
         config = (DEPLOY / "nginx.conf").read_text()
         config = config.replace("app:8000", f"127.0.0.1:{server.port}").replace("listen 80;", f"listen {site.port};")
         config = config.replace("/var/log/nginx/access.log", str(tmp_path / "access.log"))
-        (tmp_path / "default.conf").write_text(config)
-        (tmp_path / "nginx.conf").write_text(NGINX_MAIN.format(folder=tmp_path))
+        sites = tmp_path / "etc/nginx/conf.d"
+        sites.mkdir(parents=True)
+        (sites / "default.conf").write_text(config)
+        (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path))
         command = [program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)]
         processes.append(subprocess.Popen(command))
         eventually((tmp_path / "nginx.pid").exists, "nginx")

@@ -179,6 +179,8 @@ class Reader:
         if not events:
             return b"", ended
         self._after = first + len(events) - 1
+        if len(events) == MOST_AT_ONCE:
+            sleep(0)
         return self._encoded(wire, first, events), isinstance(events[-1], Done)
 
     def _encoded(self, wire: Wire, first: int, events: Sequence[Event]) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 from time import monotonic
-from time import sleep
 
 from ..wire import Wire
 from .followed import Followed
@@ -37,7 +36,6 @@ class Readers:
                     client.writing_since = client.last_write = monotonic()
                     yield data
                     client.writing_since, data = None, b""
-                    sleep(0)
                 else:
                     client.bell.wait(None)
         finally:

@@ -40,7 +40,7 @@ class Cost:
 
 def load() -> None:
     """Load the public price lists now. That takes about 50 ms and, under gevent, blocks every greenlet."""
-    cost_of(Usage(0, 0), ["gpt-5"], {}, "https://api.openai.com/v1")
+    cost_of(Usage(0, 0), ["gpt-5"], {})
 
 
 def cost_of(
