@@ -11,7 +11,7 @@ import sys
 from .conftest import ROOT
 from .conftest import require
 
-PATIENCE_S = 180
+PATIENCE_S = 300
 
 
 def printed_by(script: str, *arguments: str) -> str:
@@ -26,7 +26,7 @@ def printed_by(script: str, *arguments: str) -> str:
         os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
         raise
-    assert running.returncode == 0, errors
+    assert running.returncode == 0, output + errors
     return output
 
 

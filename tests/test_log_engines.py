@@ -86,3 +86,16 @@ def test_replica_that_takes_over_has_what_runs(model: Upstream, tmp_path: Path) 
                 assert "completed" in far.read_to_end()
                 eventually(lambda: pair.a.post("/llm/streams").status_code == 201, "a new stream")
                 assert text_of(pair.b.events(url)) == "Hello"
+
+
+def test_stream_that_a_delayed_command_has_put_back_into_a_workers_list_leaves_it_again(model: Upstream) -> None:
+    with StoreServer("Valkey 9") as store, working(model, store.url(), on_disconnect="finish") as pair:
+        ask = partial(store.ask, database=1)
+        gate = Gate()
+        model.answer("Hello", gate)
+        running = pair.a.post("/llm/streams", prompt="hi").json()["id"]
+        (workers_list,) = eventually(lambda: ask("KEYS", "*:running:*"), "the list")
+        ask("HSET", workers_list, "feedfacefeedfacefeed", "2")
+        eventually(lambda: ask("HKEYS", workers_list) == [running.encode()], "the list without it")
+        gate.open()
+        eventually(lambda: not ask("KEYS", "*:running:*"), "no list")

@@ -21,6 +21,7 @@ from llm_stream.testing import Upstream
 from . import client
 from . import leaks
 from . import plan
+from .engine import Engine
 from .house import HOUSES
 from .house import House
 from .house import Setting
@@ -42,6 +43,9 @@ from .witness import Witness
 
 SETTLED_S = 100.0
 """The ledger gives the shared log a minute to settle what a lost worker left."""
+
+REAPED_S = 25.0
+"""How long a dead worker's keys may stay in the engine: its lease runs out, and the others must have been connected."""
 
 CALM_S = 25.0
 """How long what is left in a worker may take to go: a connection that swallows everything is noticed late."""
@@ -174,14 +178,25 @@ class Run:
         self.judge.judge_rows(self.rows, hooks_of(house.hooks))
         leaks.judge_ledger(self.tables, self.witness)
         if house.engine:
-            with house.engine.client() as engine:
-                self.keys = leaks.judge_keys(engine, self.witness)
+            await self._judge_keys(house.engine)
         for number in range(len(house.servers)):
             await self._judge_worker(number)
         for kind, details in self.judge.exceptions.items():
             self.log(f"{kind}: {', '.join(details)}")
         seen = {id: {n: (e.kind, e.data) for n, e in s.events.items()} for id, s in self.witness.streams.items()}
         (house.folder / "seen.json").write_text(json.dumps(seen))
+
+    async def _judge_keys(self, engine: Engine) -> None:
+        """Asks again while something is left: a worker is known to be dead once the engine has answered for a while."""
+        until = monotonic() + REAPED_S
+        while True:
+            seen = Witness()
+            with engine.client() as client:
+                self.keys = leaks.judge_keys(client, seen)
+            if not seen.faults or monotonic() > until:
+                break
+            await asyncio.sleep(0.5)
+        self.witness.faults += seen.faults
 
     async def _judge_worker(self, number: int) -> None:
         """Asks again while something is left, because a broken connection is not noticed at once."""

@@ -156,6 +156,7 @@ class Troublemaker:
         self.losses += [(time(), 0.0)] * is_alone
         while any(_exists(pid) for pid in spell.pids) and time() < spell.since + 2 * GRACE_S:
             await asyncio.sleep(0.1)
+            self.losses += [(time(), 0.0)] * is_alone  # the new worker serves already, and does not know the old one's
         spell.silent_at = min(spell.silent_at, time())
         self.losses += [(time(), 0.0)] * is_alone
         until = time() + BOOT_S

@@ -88,6 +88,11 @@ class Roster:
             pipe.hset(running, mapping=counts)  # type: ignore[arg-type]
             pipe.pexpire(running, milliseconds(REMEMBERED_S))
 
+    def list_anew(self, pipe: Pipeline, worker: str, readers: Iterable[tuple[str, int]]) -> None:
+        """The same of all its streams. What else was in the list is forgotten."""
+        pipe.delete(self._keys.running(worker))
+        self.report(pipe, worker, readers)
+
     # Inboxes
 
     def send(self, messages: Iterable[tuple[str, bytes]], also: Fill) -> None:

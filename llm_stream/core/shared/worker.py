@@ -37,6 +37,9 @@ logger = logging.getLogger("llm_stream")
 PAUSE_S = 0.2
 """Between attempts to read the inbox while the engine is away."""
 
+LIST_S = 10.0
+"""How often the list of this worker's streams is written anew: a delayed command may have put an ended one back."""
+
 
 AllClaims = Callable[[], Sequence[tuple[str, str, Claim]]]
 """Returns the keys that this process knows, with their owners."""
@@ -57,6 +60,7 @@ class Worker:
         self._reaper = reaper
         self._claims = claims
         self._withdrawn: list[tuple[Opening, Entry]] = []
+        self._list_at = 0.0
         self._lock = threading.Lock()
         self._reaping = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -121,13 +125,21 @@ class Worker:
 
     def _beat(self) -> None:
         followed = [mirror for mirror in self.mirrors if mirror.readers and not mirror.log.ended]
+        is_list_due = monotonic() >= self._list_at
 
         def also(pipe: Pipeline) -> None:
             self._roster.add_messages(pipe, self.inbox.follow(followed))
-            self._roster.report(pipe, self.name, self.shipper.readers())
+            if is_list_due:
+                self._roster.list_anew(
+                    pipe, self.name, ((copy.stream.id, copy.readers) for copy in self.shipper.copies)
+                )
+            else:
+                self._roster.report(pipe, self.name, self.shipper.readers())
             self._roster.renew_inbox(pipe, self.name, self.inbox.read)
 
         beat = self.lease.beat(also)
+        if is_list_due:
+            self._list_at = monotonic() + LIST_S
         self._check_policy()
         if self.lease.was_emptied:
             logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what is known here is written to it again")
