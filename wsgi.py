@@ -23,7 +23,7 @@ CONTENT_SECURITY_POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
-    "img-src": "'self' data:",  # pictures that are asked about, or that are in the answer itself
+    "img-src": "'self' data:",  # pictures in questions and answers
     "connect-src": "'self'",
     "base-uri": "'none'",
     "form-action": "'none'",
@@ -44,7 +44,7 @@ PROXY_HEADERS = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
-    if proxies := int(os.environ.get("PROXIES", "0")):  # so many of ours add to X-Forwarded-For
+    if proxies := int(os.environ.get("PROXIES", "0")):  # the number of our own proxies that add to X-Forwarded-For
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]
     app.config.from_prefixed_env("FLASK")
     app.config.from_mapping(config or {})
@@ -91,7 +91,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def add_tools(llm: LLMStream) -> None:
-    """What the stand-in calls when the question names it."""
+    """Adds the tools that the scripted model calls if the question names them."""
 
     @llm.tool
     def weather(city: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def has_model() -> bool:
 
 
 def make_client() -> OpenAI:
-    """The API client; without a key or a base URL it calls a scripted server in this process."""
+    """The API client. Without a key or a base URL, it calls a scripted server in this process."""
     if has_model():
         return OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none")  # local servers need no key
     upstream = Upstream()

@@ -1,9 +1,9 @@
-"""What each layer of the hot path costs, without sockets: a long answer, read in bursts or token by token.
+"""Measures the cost of each layer of the hot path, without sockets: a long answer, read in bursts or token by token.
 
-python benchmarks/layers.py               microseconds per token, layer by layer, and of other JSON decoders
-python benchmarks/layers.py --responses   the same of the upstream's Responses API
-python benchmarks/layers.py --count       instructions per token, by valgrind: independent of the machine's mood
-python benchmarks/layers.py --record      the same, kept in instructions.json for the tests to compare with
+python benchmarks/layers.py               microseconds per token for each layer, and for other JSON decoders
+python benchmarks/layers.py --responses   the same for the upstream's Responses API
+python benchmarks/layers.py --count       instructions per token, counted by valgrind: independent of the machine's load
+python benchmarks/layers.py --record      the same, saved in instructions.json as the tests' reference
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def answer(tokens: int, api: str = "chat") -> list[bytes]:
     else:
         data = b"event: response.output_text.delta\ndata: " + json.dumps(DELTA).encode() + b"\n\n"
     frame = data.replace(b"%", b"%%").replace(b"NUMBER", b"%06d")
-    piece = b"%x\r\n%b\r\n" % (len(frame % 0), frame)  # made once: else making it would be what is counted
+    piece = b"%x\r\n%b\r\n" % (len(frame % 0), frame)  # built once: otherwise the measurement would include building it
     pieces = [piece % number for number in range(tokens)]
     return pieces
 
@@ -74,7 +74,7 @@ def in_bursts(pieces: list[bytes]) -> list[bytes]:
 
 
 def layers(api: str = "chat") -> list[tuple[str, Callable[[list[Any]], list[Any]]]]:
-    """Each takes what the one before it made of all the reads."""
+    """The layers. Each takes the previous layer's output for all reads."""
     body, splitter, log, wire = ChunkedBody(), Splitter(), MemoryLog(), NativeWire()
     decoder = ChunkDecoder() if api == "chat" else ResponseDecoder()
 
@@ -99,7 +99,7 @@ def layers(api: str = "chat") -> list[tuple[str, Callable[[list[Any]], list[Any]
 
 
 def timed(reads: list[bytes], tokens: int, api: str = "chat") -> dict[str, float]:
-    """Microseconds per token of each layer: the median of some rounds."""
+    """Microseconds per token for each layer: the median of several rounds."""
     rounds: dict[str, list[float]] = {}
     for _ in range(7):
         given: list[Any] = reads
@@ -111,7 +111,7 @@ def timed(reads: list[bytes], tokens: int, api: str = "chat") -> dict[str, float
 
 
 def decoders(tokens: int) -> dict[str, float]:
-    """Microseconds to decode one chunk, by what is installed."""
+    """Microseconds to decode one chunk with each installed JSON decoder."""
     payload = answer(1)[0].partition(b"\r\n")[2][6:-4]
     times = {}
     for name, decode in _decoders():
@@ -158,7 +158,7 @@ def _instructions_of(mode: str, tokens: int) -> float:
 
 
 def run(mode: str, tokens: int) -> None:
-    """To be counted: without what is done once, and without the garbage collector, which looks at all that is there."""
+    """The code that valgrind counts: no one-time work, and no garbage collector, whose work depends on all objects."""
     given: list[Any] = MODES[mode](answer(tokens))
     for turn in ("warm", "counted"):
         made = given

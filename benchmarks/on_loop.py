@@ -1,4 +1,4 @@
-"""The demo with its ledger's database in the event loop, as it would be without `gevent.off_loop`."""
+"""The demo with the ledger's database calls in the event loop, as without `gevent.off_loop`."""
 
 from __future__ import annotations
 

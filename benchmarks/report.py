@@ -1,4 +1,4 @@
-"""Writes what `run.py` measured: the tables in README.md, between their marks, and a plot."""
+"""Writes the results of `run.py`: the tables in README.md, between their markers, and a plot."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def profile(layers: dict[str, dict[str, float]]) -> list[str]:
-    """Where the microseconds of a token go, less those of the kernel and of gevent."""
+    """The microseconds per token for each layer, without the kernel and gevent."""
     ways = [way for way in layers if way != "decoding one chunk"]
     lines = ["", "| µs/token, without sockets | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
     for layer in layers[ways[0]]:
@@ -49,7 +49,7 @@ def profile(layers: dict[str, dict[str, float]]) -> list[str]:
 
 
 def carried(sweep: list[dict[str, float]]) -> float | None:
-    """The most streams that were tried and arrived in time and whole."""
+    """The largest tried number of streams that all arrived complete and in time."""
     good = [step["streams"] for step in sweep if step["p99"] < LIMIT_MS and not step["broken answers"]]
     return max(good) if good else None
 
@@ -68,7 +68,7 @@ def shown(value: float | None) -> str:
 
 
 def plot(capacity: dict[str, list[dict[str, float]]]) -> str:
-    """Lag over streams, both on logarithmic scales."""
+    """A plot of the lag over the number of streams, both on logarithmic scales."""
     from math import log10
 
     def x(streams: float) -> float:

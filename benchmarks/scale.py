@@ -1,4 +1,4 @@
-"""What a hundred thousand streams at once would take, calculated from the figures of `shared_log.py`."""
+"""Calculates the resources for a hundred thousand streams at once from the figures of `shared_log.py`."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked for."""
+    """The assumed load."""
 
     streams: int = 100_000
     per_s: int = 50
-    """Tokens per second of each."""
+    """Tokens per second of each stream."""
     tokens: int = 500
-    """Of an answer."""
+    """Tokens of an answer."""
     retention_s: float = 600
-    """LLM_STREAM_RETENTION_S: how long an answer that has ended is kept."""
+    """LLM_STREAM_RETENTION_S: how long a finished answer is kept."""
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is not measured. Prices are round figures for rented machines: put your own in."""
+    """Assumptions that are not measured. Prices are round figures for rented machines: replace them with your own."""
 
     worker_busy: float = 0.6
-    """The share of a core that a worker may use, so that tokens are not late."""
+    """The share of a core that a worker may use without delaying tokens."""
     engine_busy: float = 0.5
     engine_gib: float = 16
-    """The most that one shard may hold."""
+    """The maximum memory of one shard."""
     engine_copies: int = 2
     """Each shard and its replica."""
     worker_gib: float = 0.25
-    """Of a worker without streams."""
+    """The memory of a worker without streams."""
     vcpu_hour: float = 0.04
     gib_hour: float = 0.005
     gib_sent: float = 0.01
-    """Where the engine is in another zone; both ways."""
+    """The price of traffic to an engine in another zone, in both directions."""
     currency: str = "$"
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured of one way."""
+    """The measured figures of one way."""
 
     worker_us_per_token: float
     worker_ms_per_stream: float
@@ -59,7 +59,7 @@ class Costs:
 
 
 def needs(load: Load, costs: Costs, given: Assumptions) -> dict[str, float]:
-    """Each row of the table."""
+    """The rows of the table."""
     events_per_s = load.streams * load.per_s
     begun_per_s = events_per_s / load.tokens
     worker_cores = (events_per_s * costs.worker_us_per_token + begun_per_s * 1000 * costs.worker_ms_per_stream) / 1e6
@@ -67,7 +67,7 @@ def needs(load: Load, costs: Costs, given: Assumptions) -> dict[str, float]:
     worker_gib = workers * given.worker_gib + load.streams * costs.worker_kib_per_stream * 1024 / GIB
     engine_cores = (events_per_s * costs.engine_us_per_event + begun_per_s * costs.engine_us_per_stream) / 1e6
     ended = begun_per_s * load.retention_s
-    events_kept = load.streams * load.tokens / 2 + ended * load.tokens  # the running ones are half done
+    events_kept = load.streams * load.tokens / 2 + ended * load.tokens  # running streams are half done on average
     stream_bytes = (load.streams + ended) * costs.engine_bytes_per_stream
     engine_gib = (events_kept * costs.engine_bytes_per_event + stream_bytes) / GIB
     shards = math.ceil(max(engine_cores / given.engine_busy, engine_gib / given.engine_gib))
@@ -96,7 +96,7 @@ def needs(load: Load, costs: Costs, given: Assumptions) -> dict[str, float]:
 
 
 def costs_of(figures: dict[str, float], paced: str, worker_kib_per_stream: float) -> Costs:
-    """From the figures of one way: `paced` names the rows whose streams come at the load's pace."""
+    """Reads the figures of one way. `paced` names the rows whose streams have the load's pace."""
     return Costs(
         worker_us_per_token=figures[f"{paced}: server CPU µs/token"],
         worker_ms_per_stream=figures["request: server CPU ms"],

@@ -1,10 +1,10 @@
-"""Measures what a log that all workers share costs: beside the log in memory, and beside the nearest peer.
+"""Measures the cost of a log that all workers share, compared with the log in memory and with the nearest peer.
 
     python benchmarks/shared_log.py            about ten minutes; writes shared_log.json and its tables in README.md
-    python benchmarks/shared_log.py --short    everything once, small: a smoke test that judges no time
+    python benchmarks/shared_log.py --short    everything once, small: a smoke test that does not judge times
 
-The first server has a core of its own where the machine has two. The mock upstream, the load, the engine and the
-second server share the other. An engine keeps everything in memory and writes nothing to disk.
+If the machine has two cores, the first server has one. The mock upstream, the load, the engine and the second server
+share the other. An engine keeps everything in memory and writes nothing to disk.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def figures_of(way: Way, tools: Path) -> Iterator[tuple[str, float | None]]:
 
 
 def undisturbed(way: Way, servers: int, scenario: Scenario, tools: Path) -> Mapping[str, float | None]:
-    """A scenario on servers of its own, once more if others have used the machine meanwhile.
+    """Run a scenario on its own servers. Repeat it if other processes used the machine meanwhile.
 
-    Which try counts depends on the others only, and not on its figures. If none does, the figures are None, but for
+    Only the other load decides which try counts, never the figures. If no try counts, the figures are None, except for
     broken answers, which always count.
     """
     broken = 0.0

@@ -1,4 +1,4 @@
-"""Writes what `shared_log.py` measured: shared_log.json, and the tables of README.md between their marks."""
+"""Writes the results of `shared_log.py`: shared_log.json, and the tables of README.md between their markers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sharing import Way
 BEGIN, END = "<!-- shared log -->", "<!-- end of shared log -->"
 RESULTS = run.HERE / "shared_log.json"
 PACES = {50: "500 × 50/s", 20: "250 × 20/s"}
-"""The rows from which it is calculated what streams of this pace take."""
+"""The rows from which `scale.py` calculates the resources for streams of this pace."""
 
 GOALS = {
     "100 × 50/s: server CPU, times that without": "1.3",
@@ -34,11 +34,11 @@ GOALS = {
 LEFT_OUT = "measurements left out, as others used the machine"
 
 Everything = dict[str, dict[str, list[float | None]]]
-"""A value for each round, by way and row; None where it was left out."""
+"""The value of each round, by way and row; None for a measurement that does not count."""
 
 
 def medians(everything: Everything, ways: list[Way]) -> dict[str, Figures]:
-    """Of the rounds; and how a shared log compares with none in the same round."""
+    """The medians of the rounds, and the comparison with the log in memory in the same round."""
     found = {}
     for way in ways:
         rows = everything[way.name]
@@ -79,14 +79,14 @@ def table(figures: dict[str, Figures], ways: list[Way]) -> str:
 
 
 def rows_of(figures: dict[str, Figures]) -> list[str]:
-    """Each row once; what belongs together stands together, in the order in which it was measured."""
+    """Each row once. Rows that belong together are adjacent, in the order of measurement."""
     rows = dict.fromkeys(row for values in figures.values() for row in values)
     groups = list(dict.fromkeys(row.partition(":")[0] for row in rows))
     return sorted(rows, key=lambda row: groups.index(row.partition(":")[0]))
 
 
 def scaled(figures: dict[str, Figures], ways: list[Way]) -> dict[str, dict[str, float]]:
-    """What a hundred thousand streams at once would take, for each pace that was measured."""
+    """The resources for a hundred thousand streams at once, for each measured pace."""
     measured = json.loads((run.HERE / "results.json").read_text())["figures"]["flask-llm-stream"]
     kib = measured["memory: KiB per open stream"]
     way = next(way for way in ways if way.base and not way.is_peer)

@@ -1,4 +1,4 @@
-"""What `shared_log.py` does to a server, and to two that share an engine: each function returns its figures."""
+"""The scenarios of `shared_log.py`, for one server and for two that share an engine. Each returns its figures."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything: enough to mean something, or enough to run."""
+    """The sizes of the scenarios: large enough for meaningful figures, or only large enough to run."""
 
     rounds: int
     requests: int
     paced: tuple[tuple[int, int], ...]
-    """Streams, and tokens per second of each."""
+    """The number of streams, and the tokens per second of each."""
     settle_s: float
     window_s: float
     kept: int
@@ -42,27 +42,27 @@ class Size:
     followed: tuple[tuple[int, int], ...]
     resumed: int
     tries: int = 1
-    """How often something is measured at most, until others leave the machine alone."""
+    """The maximum number of tries for a measurement without other load on the machine."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A log to measure: whose server, and on which engine."""
+    """A log to measure: its server and its engine."""
 
     name: str
     server: Callable[[str, int, int], run.Server]
-    """From the engine's URL, a port, and a core."""
+    """Makes the server from the engine's URL, a port and a core."""
     program: str | None
     follow_path: str = "/llm/streams/%s"
     size: Size = field(kw_only=True)
     base: str | None = None
-    """The way to compare with: the same server without a shared log."""
+    """The same server without a shared log, for comparison."""
     is_peer: bool = False
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A server, another one that shares its engine if there is one, and the tools."""
+    """A server, the tools, and a second server if there is an engine to share."""
 
     way: Way
     servers: list[run.Running]
@@ -77,7 +77,7 @@ class Pair:
 
 
 class Readers:
-    """The program `readers` at work."""
+    """The running program `readers`."""
 
     def __init__(self, tools: Path, *arguments: str) -> None:
         command = [str(tools / "readers"), *arguments]
@@ -117,7 +117,7 @@ def request(pair: Pair) -> Figures:
 
 
 def paced(pair: Pair, streams: int, per_s: int) -> Figures:
-    """Streams that each bring a token at a time: a window in the middle of them."""
+    """Streams with one token per read. Measures a window in the middle."""
     size, server = pair.way.size, pair.servers[0]
     opening = streams / OPENED_PER_S + size.settle_s
     tokens = math.ceil((opening + size.window_s + 0.5) * per_s)
@@ -134,7 +134,7 @@ def paced(pair: Pair, streams: int, per_s: int) -> Figures:
         figures |= per_event(name, pair.engine.since(before), arrived)
         figures[f"{name}: connections of the worker"] = pair.engine.connections()
     if per_second < 0.9 * streams * per_s:
-        load.stop()  # it is overloaded: what would come is a matter of minutes
+        load.stop()  # the server is overloaded: the rest would take minutes
         return figures
     result = load.result()
     return figures | run.whole(result) | {f"{name}: lag p99, ms": result["lag"]["p99"]}
@@ -150,7 +150,7 @@ def per_event(name: str, done: Reading, events: int) -> Figures:
 
 
 def kept(pair: Pair) -> Figures:
-    """Short and long streams that have ended: what one takes in the engine's memory, and what one event more takes."""
+    """Short and long finished streams: the engine's memory for each stream, and for each further event."""
     assert pair.engine
     size = pair.way.size
     grown = []
@@ -158,7 +158,7 @@ def kept(pair: Pair) -> Figures:
     for tokens in size.kept_tokens:
         before = pair.engine.memory()
         result = pair.servers[0].load(size.kept, tokens, 20, rate=OPENED_PER_S).result()
-        time.sleep(0.5)  # the last window is on its way
+        time.sleep(0.5)  # the worker is still shipping the last events
         grown.append((pair.engine.memory() - before) / size.kept)
         if broken := run.whole(result)["broken answers"]:
             return {"broken answers": broken}
@@ -171,7 +171,7 @@ def kept(pair: Pair) -> Figures:
 
 
 def follow(pair: Pair, streams: int, per_s: int) -> Figures:
-    """Each stream is read where it is written, and at the other worker."""
+    """Read each stream at the worker that writes it and at the other worker."""
     assert pair.engine
     size = pair.way.size
     opening = streams / OPENED_PER_S + size.settle_s
@@ -201,7 +201,7 @@ def follow(pair: Pair, streams: int, per_s: int) -> Figures:
 
 
 def resume(pair: Pair) -> Figures:
-    """The first worker is killed; its readers ask the second one, all at once."""
+    """Kill the first worker. All its readers reconnect to the second worker at once."""
     assert pair.engine
     streams = pair.way.size.resumed
     opening = streams / OPENED_PER_S
@@ -234,7 +234,7 @@ def resume(pair: Pair) -> Figures:
 
 
 def lease_left(store: Engine, pids: list[int]) -> float:
-    """Seconds until the worker counts as lost, whose name has its process id."""
+    """Seconds until the lease of a worker expires. The worker's name contains its process id."""
     seconds, micros = store.client.time()
     leases = store.client.zrange("llm_stream:llm:workers", 0, -1, withscores=True)
     ends = [end for name, end in leases if int(name.split(b":")[-2]) in pids]

@@ -2,8 +2,8 @@
 
     pip install '.[gunicorn,otel]' opentelemetry-exporter-prometheus
 
-The counts are those of one worker; with several, let each export by OTLP instead of being scraped. Whoever can read
-this page sees which models are used and how much: leave it to the inside of your network.
+The page counts the streams of one worker. With several workers, let each worker export by OTLP instead. The page shows
+which models are used and how much, so make it reachable only inside your network.
 """
 
 from __future__ import annotations

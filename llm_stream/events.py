@@ -1,4 +1,4 @@
-"""The events of a stream. Logs store them, wires write them."""
+"""The events of a stream. Logs store them; wires encode them for readers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Status = Literal[
 ]
 
 WHOLE: tuple[Status, ...] = ("completed", "incomplete")
-"""The statuses of an answer that the model finished, or that its limits cut off."""
+"""The statuses of an answer that the model finished, or that a limit cut off."""
 
 UsageSource = Literal[
     "provider",  # the provider's final figures
-    "partial",  # the provider's figures from before the end
+    "partial",  # the provider's latest figures of an unfinished answer
     "estimated",  # counted here with a tokenizer
-    "none",  # nothing was bought
+    "none",  # no provider accepted a call
     "unknown",
 ]
 
@@ -74,8 +74,8 @@ class Refusal(Event, frozen=True):
 class ToolCall(Event, frozen=True):
     """A fragment of a tool call. Only its first fragment has `id`, `name` and `server`.
 
-    `server`: the tool runs on the server; the reader must not run it. `opaque` has fields of the provider's, on any
-    fragment: they belong to the call, and must be sent back with it.
+    `server`: the tool runs on the server, so the reader must not run it. `opaque` may be on any fragment. It has the
+    provider's own fields of the call, which must be sent back with the call.
     """
 
     type = "tool_call"
@@ -88,10 +88,10 @@ class ToolCall(Event, frozen=True):
 
 
 class ToolResult(Event, frozen=True):
-    """What a tool returned that ran on the server: `result`, or the `error` that the model was told.
+    """The outcome of a tool that ran on the server: its `result`, or the `error` that the model was given.
 
-    `id` and `name` are those of the call, which may belong to an earlier stream: the reader has just approved it.
-    `result` is JSON. It is UNSET where there is an error, because None is a result.
+    `id` and `name` identify the call. If a reader has just approved the call, it belongs to an earlier stream.
+    `result` is JSON. If there is an error, `result` is UNSET, because None is a valid result.
     """
 
     type = "tool_result"
@@ -102,9 +102,10 @@ class ToolResult(Event, frozen=True):
 
 
 class Approval(Event, frozen=True):
-    """A call that waits for the reader's approval, after its arguments. The stream ends with the call open.
+    """A call that waits for the reader's approval. It comes after the call's arguments; then the stream ends.
 
-    `id` names the question: the reader's next request has the decision under it. `call_id` is the id of the call.
+    `id` is the id of the approval: the reader's next request has the decision under this id. `call_id` is the id of the
+    call.
     """
 
     type = "approval"
@@ -114,14 +115,14 @@ class Approval(Event, frozen=True):
 
 
 class Step(Event, frozen=True):
-    """Another call of the model begins, because tools have returned. The first call has no event, so this is from 2."""
+    """Another model call begins, because tools have returned. `number` starts at 2: the first call has no event."""
 
     type = "step"
     number: int
 
 
 class Source(Event, frozen=True):
-    """A citation. `start` and `end` are the place in the step's text that it supports, in characters."""
+    """A citation. `start` and `end` delimit the cited passage in the step's text, in characters."""
 
     type = "source"
     url: str
@@ -140,9 +141,9 @@ class File(Event, frozen=True):
 
 
 class Data(Event, frozen=True):
-    """JSON of the app's own, under a name. A later one of the same name and `id` replaces it.
+    """The app's own JSON, under a name. A later event with the same `name` and `id` replaces it.
 
-    `transient`: it is news for the readers of the moment, and no part of the answer.
+    `transient`: the event is for current readers only and not part of the answer.
     """
 
     type = "data"
@@ -153,9 +154,9 @@ class Data(Event, frozen=True):
 
 
 class Partial(Event, frozen=True):
-    """The JSON that the answer holds so far, where a schema was given. A later one replaces it.
+    """The answer's JSON so far, if a schema was requested. A later `Partial` replaces it.
 
-    `whole`: it is all of the answer, and it fits the schema. A `Step` and a `Reset` make those before it void.
+    `whole`: the value is the complete answer and matches the schema. A `Step` or `Reset` voids all earlier ones.
     """
 
     type = "partial"
@@ -164,9 +165,9 @@ class Partial(Event, frozen=True):
 
 
 class Opaque(Event, frozen=True):
-    """What the provider wants back with the message that ends here: at the end of a step, at most once.
+    """The provider's own fields, which must be sent back with the message that ends here. At most once per step.
 
-    `fields` are fields of the message. `reasoning` is the name under which the provider sent the reasoning, if it did.
+    `fields` are fields of the message. `reasoning` is the provider's field name for the reasoning, if it sent any.
     """
 
     type = "opaque"
@@ -182,7 +183,7 @@ class Reset(Event, frozen=True):
 
 
 class Failure(Event, frozen=True):
-    """Why the stream failed; at most once, before `usage`. `retry_after` is in seconds."""
+    """Why the stream failed. At most once, before `usage`. `retry_after` is in seconds."""
 
     type = "failure"
     code: str
@@ -193,9 +194,9 @@ class Failure(Event, frozen=True):
 
 
 class Usage(Event, frozen=True):
-    """Tokens and cost; once, before `done`. An unknown figure is None, never 0.
+    """Tokens and cost. Once, before `done`. An unknown figure is None, never 0.
 
-    `cache_write_tokens` is for the price and the record only, and never sent to readers.
+    `cache_write_tokens` is for the price and the record only. Readers never get it.
     """
 
     type = "usage"

@@ -15,23 +15,23 @@ from .events import Reasoning
 from .events import Refusal
 
 LONGEST_WORD = 64
-"""What is longer is passed on as it comes: a line of dashes, or data."""
+"""In characters. A longer run without a word boundary, such as a line of dashes, is passed on without waiting."""
 
 PROBES = ("a", "1", "א")
-"""What might come next and join two words: `can'` + `t`, `3.` + `1`, and an abbreviation in Hebrew."""
+"""Characters that may follow and join two words: `can'` + `t`, `3.` + `1`, and an abbreviation in Hebrew."""
 
 ROOT = "und"
-"""The rules of Unicode, as they are for no language in particular. The dictionaries are the same for all."""
+"""ICU's root locale: Unicode's rules without changes for a language. The dictionaries are the same for all locales."""
 
 Split = Callable[[str], list[str]]
 
 
 def smooth() -> Transform:
-    """A transform that passes text on in whole words, whatever pieces the provider sends. It changes no text.
+    """A transform that passes text on in whole words, whatever pieces the provider sends. It does not change the text.
 
-    What is a word is decided by ICU, as in a browser's `Intl.Segmenter`: by the rules of UAX #29, and by a dictionary
-    where a language writes no spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese). It waits for no timer: a word is
-    held until it is followed by something, and never at the end, nor before an event that is not text.
+    ICU finds the words, as in a browser's `Intl.Segmenter`: by the rules of UAX #29, and by a dictionary for languages
+    without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese). There is no timer: a word is held until more text
+    shows where it ends. The end of the stream, or an event that is not text, releases the word.
 
     Raises `ConfigError` without the extra `smooth`.
     """
@@ -66,7 +66,7 @@ def _splitter() -> Split:
 
 
 def _end_of_whole_words(text: str, split: Split) -> int:
-    """How much of `text` can be passed on, because nothing that follows can change its words."""
+    """How many characters of `text` can be passed on, because later text cannot change their words."""
     if text[-1:].isspace() and not text.endswith("\r"):  # the LF of a CRLF may follow
         return len(text)
     recent = text[-2 * LONGEST_WORD :]
@@ -79,9 +79,9 @@ def _end_of_whole_words(text: str, split: Split) -> int:
 
 
 def _may_join(word: str, last: str, split: Split) -> bool:
-    """Whether what follows `last` may make one word of both.
+    """Whether later text may join `word` and `last` into one word.
 
-    Between two letters only a dictionary has found a boundary. With more text it may find another one.
+    A boundary between two letters comes from a dictionary, which may move the boundary when more text follows.
     """
     if last[0].isalnum():
         return word[-1].isalpha() and last[0].isalpha()

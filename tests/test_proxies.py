@@ -1,4 +1,4 @@
-"""Behind the proxies of docs/proxies.md, with the configuration of that page, by HTTP/1.1 and by HTTP/2."""
+"""Behind the proxies of docs/guides/proxies.md, with the configuration of that page, by HTTP/1.1 and by HTTP/2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/proxies.md and the table in docs/reliability.md say beside what tests/test_proxies.py runs."""
+"""What the pages on proxies and reliability say beside what tests/test_proxies.py runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks that no other file tries: docs/security.md says which tests keep which promise."""
+"""Attacks that no other file tries: docs/explanation/security.md says which tests keep which promise."""
 
 from __future__ import annotations
 

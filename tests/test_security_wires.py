@@ -1,4 +1,4 @@
-"""Words of a model or of a client that look like the protocol, and floods. See docs/security.md."""
+"""Words of a model or of a client that look like the protocol, and floods. See docs/explanation/security.md."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """The chaos run; `benchmarks/chaos.py` starts it.
 
-- `plan` is what goes wrong and when, by the seed: a value. `troubles` makes it.
-- `house` is one of the two set-ups; `server`, `engine`, `postgresql` and `nginx` are its processes, and `ledger` its
+- `plan` lists the troubles and their times; the seed determines it. `troubles` carries it out.
+- `house` is one of the two set-ups. `server`, `engine`, `postgresql` and `nginx` are its processes, and `ledger` is its
   database.
-- `network` is the link between any two processes, `clock` the time of day that a server sees.
-- `question` is one stream that is asked for, and what is to happen to it; `model` answers, and counts what was bought.
-- `reader` is a client that goes away and comes back; `client` is its HTTP.
-- `witness` records what the readers got; `judge` compares it with the ledger, the hooks and the model's bill; `leaks`
-  looks at what is left; `past` knows what the troubles excuse.
-- `run` puts these together for one house, and `report` prints the outcome.
+- `network` is the link between two processes. `clock` is the time of day that a server sees.
+- `question` is one requested stream and the plan for its readers. `model` answers, and counts the bought answers.
+- `reader` is a client that disconnects and reconnects; `client` is its HTTP.
+- `witness` records the readers' events. `judge` compares them with the ledger, the hooks and the model's bill. `leaks`
+  looks for resources that are still in use. `past` knows which faults the troubles excuse.
+- `run` combines these for one house, and `report` prints the outcome.
 """

@@ -1,5 +1,4 @@
-"""What the servers of the run serve: the owner is named by a header, each hook leaves a file, and one view shows what
-is left in the worker."""
+"""The chaos run's app: a header names the owner, each hook writes a file, and one view shows the worker's leaks."""
 
 from __future__ import annotations
 
@@ -26,11 +25,11 @@ from llm_stream.core.reader import Reader
 
 THREADS_OF_THE_WORKER = {f"llm_stream {name}" for name in ("drain", "ledger", "lease", "log", "inbox")}
 WARM = 10
-"""After so many streams a worker has loaded what it will need."""
+"""After this many streams a worker has loaded all modules and caches."""
 
 
 class Memory:
-    """What the worker takes, in KiB, beside what it took when it was warm."""
+    """Measures how much the worker's memory has grown since it was warm, in KiB."""
 
     def __init__(self) -> None:
         self._streams = 0
@@ -53,13 +52,13 @@ def resident() -> int:
 
 
 def files() -> dict[str, int]:
-    """What is open, by what it is; a socket by the two ports."""
+    """The open file descriptors by their targets; sockets by their two ports."""
     kinds: Counter[str] = Counter()
     connections = dict(_connections())
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             name = os.readlink(f"/proc/self/fd/{descriptor}")
-        except FileNotFoundError:  # that of the list itself
+        except FileNotFoundError:  # the descriptor of the directory listing itself
             continue
         kinds[connections.get(name, name.partition(":")[0])] += 1
     return dict(kinds)
@@ -75,8 +74,8 @@ def _connections() -> list[tuple[str, str]]:
 
 
 def left(memory: Memory) -> dict[str, Any]:
-    """A thread of ours, under gevent a greenlet, has our name."""
-    # what has expired goes when the next stream starts
+    """Whether a thread is ours, by its name. Under gevent it is a greenlet."""
+    # the next stream's start removes expired streams
     for kept in streams.every():
         with kept._lock:
             kept._forget_expired()

@@ -1,4 +1,4 @@
-"""HTTP of one request per connection, by asyncio: light enough for hundreds of readers beside the servers."""
+"""An asyncio HTTP client with one request per connection, light enough for hundreds of readers next to the servers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 HEAD_S = 20.0
-"""How long to wait for the status: a POST holds it until there is content."""
+"""How long to wait for the status. A POST holds its status until the first content."""
 
 SILENCE_S = 8.0
-"""How long a stream may be silent, heartbeats included."""
+"""How long a stream may send nothing, not even a heartbeat."""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Response:
     _reader: asyncio.StreamReader
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises `OSError`, `EOFError` and `TimeoutError` where it breaks off."""
+        """The body as it arrives. Raises `OSError`, `EOFError` or `TimeoutError` if it breaks off."""
         if self.headers.get("transfer-encoding") != "chunked":
             yield await self._exactly(int(self.headers.get("content-length", "0")))
             return
@@ -76,7 +76,7 @@ async def requested(
 
 
 async def left(port: int) -> dict[str, Any] | None:
-    """What is left in the worker that answers; None if there is none."""
+    """The resources in use by the worker that responds; None if no worker responds."""
     try:
         async with requested(port, "GET", "/left", {}) as response:
             found: dict[str, Any] = json.loads(await response.body())

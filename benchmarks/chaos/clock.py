@@ -1,4 +1,4 @@
-"""The time of day that a server sees: tests/clock.c, preloaded, adds what a file says."""
+"""The time of day that a server sees: the preloaded tests/clock.c adds the shift that a file contains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent.parent / "tests/clock.c"
 
 
 def compiled(folder: Path) -> Path | None:
-    """None where there is no compiler: then clocks do not jump."""
+    """The library's path; None without a compiler, and then clocks do not jump."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
@@ -27,8 +27,8 @@ class Clock:
         self.settings = {"LD_PRELOAD": str(shim), "CLOCK_SHIFT_FILE": str(file)}
 
     def set(self, shift_s: int) -> None:
-        """At once, in all processes of the server."""
+        """Shift the clock at once in all processes of the server."""
         if not self._file.exists():
             self._file.write_bytes(bytes(8))
-        with self._file.open("r+b") as file:  # the file is mapped: it must stay the same one
+        with self._file.open("r+b") as file:  # processes have mapped the file, so change it in place
             file.write(struct.pack("q", shift_s))

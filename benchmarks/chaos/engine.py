@@ -1,4 +1,4 @@
-"""The Valkey or Redis of the run, with a log of every write, so that a restart may keep all it had."""
+"""The Valkey or Redis of the run. It logs every write, so a restart can keep all data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Engine(Process):
         return self.url_at(self.port)
 
     def url_at(self, port: int) -> str:
-        """`port` is that of a link."""
+        """`port` is the port of a link."""
         return f"redis://127.0.0.1:{port}/0"
 
     def client(self) -> Any:
@@ -40,7 +40,7 @@ class Engine(Process):
             client.flushall()
 
     def fill(self) -> None:
-        """It has no memory left: it refuses what would take some."""
+        """Leave the engine no free memory, so that it refuses commands that need some."""
         self._set_memory("1")
 
     def empty(self) -> None:
@@ -54,17 +54,17 @@ class Engine(Process):
         self.stop(signal.SIGKILL)
 
     def forget(self) -> None:
-        """While it is not running: what it had is gone."""
+        """Delete all data, while the engine is not running."""
         shutil.rmtree(self.data)
         self.data.mkdir()
 
     def keep_copy(self) -> None:
-        """Remember what it has now, for `fall_back()`."""
+        """Save the current data for `fall_back()`."""
         shutil.rmtree(self._older, ignore_errors=True)
         shutil.copytree(self.data, self._older)
 
     def fall_back(self) -> None:
-        """While it is not running: it lost its last seconds, like a replica that lagged, or a snapshot."""
+        """Restore the saved data while the engine is not running, as if it had only a snapshot or a lagging replica."""
         shutil.rmtree(self.data)
         self._older.rename(self.data)
 

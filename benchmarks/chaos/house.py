@@ -1,6 +1,6 @@
-"""The two set-ups that a run tries: one worker by itself, and several behind nginx that share what they have.
+"""The two set-ups of a run: a single worker, and several workers behind nginx that share a log and a ledger.
 
-Between any two processes is a link.
+There is a link between any two processes.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .server import Server
 PRICES = {"chaos": {"input": "14", "output": "58", "currency": "INR"}}
 BUDGETS = {"day": "100000", "month": "1000000", "currency": "INR"}
 MAX_REQUESTS = 150
-"""Of the first of several servers. A worker by itself should not be recycled: README.md says why."""
+"""The `max_requests` of the first of several servers. A single worker should not be recycled: README.md says why."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What both houses are told."""
+    """The settings of both houses."""
 
     folder: Path
     upstream: int
     """Its port."""
     retention_s: float
     workers: int
-    """How many share, in the second house."""
+    """The number of servers in the second house."""
 
 
 class House:
@@ -58,14 +58,14 @@ class House:
         self.engine: Engine | None = None
         self.ledger: SQLiteLedger | PostgreSQLLedger
         self.ledger_url = ""
-        """For the run itself, which takes no link."""
+        """The engine's own port, for the run itself, which uses no link."""
         self.door = 0
         """The port that clients use."""
         self._shim = shim
 
     @property
     def areas(self) -> dict[str, Mapping[str, int]]:
-        """What may befall it."""
+        """The possible troubles of this house."""
         areas: dict[str, Mapping[str, int]] = {"worker": plan.WORKER | {plan.RECYCLED: 0}}
         areas["ledger"] = {kind: weight for kind, weight in plan.LEDGER.items() if kind in self.ledger.kinds}
         if self.engine:
@@ -112,7 +112,7 @@ async def _run(stack: AsyncExitStack, process: Process, *, end: signal.Signals =
 
 
 class Alone(House):
-    """A worker with its log in memory and a ledger in a file."""
+    """A worker with its log in memory and its ledger in a file."""
 
     name = "alone"
 

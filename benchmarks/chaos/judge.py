@@ -1,4 +1,4 @@
-"""Compares what the readers saw with what was bought, with the ledger, the hooks, and what the engine keeps."""
+"""Compares the readers' events with the model's calls, the ledger, the hooks, and the engine's data."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .witness import Seen
 from .witness import Witness
 
 CLOSE_S = 2.0
-"""The claim of a key reaches the engine before the model is called, and clocks are read a little later."""
+"""Tolerance: a key's claim reaches the engine before the call of the model, but our clocks are read slightly later."""
 
 FRACTIONS = 10**6
 """The ledger counts in 10⁻¹² of a currency, and prices are per million tokens."""
 PRICE = (14, 58)
 BY_CHANCE = 4
-"""A text that ends in the middle may have so many tokens more."""
+"""A truncated text may have this many more tokens than the whole text up to there."""
 
 Row = dict[str, Any]
 
 
 def hooks_of(folder: Path) -> list[dict[str, Any]]:
-    """In the order of their calls. The files have the time of this machine, the hooks that of a clock that jumps."""
+    """The hooks' records in the order of their calls: by the files' times, because the hooks' own clocks may jump."""
     files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)
     return [json.loads(file.read_text()) | {"at": file.stat().st_mtime} for file in files]
 
@@ -44,7 +44,7 @@ class Judge:
         self._questions = questions
         self._losses = losses
         self._hooked_at: dict[str, float] = {}
-        """When the hook of a stream was called first."""
+        """The time of the first call of each stream's hook."""
 
     def judge_contents(self) -> None:
         for id, seen in self._witness.streams.items():
@@ -64,7 +64,7 @@ class Judge:
                     )
 
     def _is_lost_between(self, first: float, second: float) -> bool:
-        """Whether the log lost a claim of the time `first` before the time `second`."""
+        """Whether the log lost, before the time `second`, a claim that was made at the time `first`."""
         return any(kept_until - CLOSE_S < first < lost_at < second + CLOSE_S for lost_at, kept_until in self._losses)
 
     # Records
@@ -88,7 +88,7 @@ class Judge:
         self._judge_hooks(by_id, hooks)
 
     def _judge_bill(self, row: Row) -> None:
-        """The row's figures are those of the upstream, or an estimate of what it wrote."""
+        """The row's figures must be the upstream's, or an estimate of the text that the upstream wrote."""
         question = self._questions[_number(row)]
         told = (row["input_tokens"], row["output_tokens"])
         if row["source"] in ("provider", "partial") and told != tuple(question.bill.values()):

@@ -1,4 +1,4 @@
-"""What is left when all streams have ended: in the ledger, in the engine, at the upstream, and in the workers."""
+"""Finds leaks after all streams have ended: in the ledger, the engine, the upstream and the workers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .house import House
 from .witness import Witness
 
 MOST_GROWN_KIB = 32 * 1024
-"""How much more than after its tenth stream a worker may take: arenas, caches, a second connection to a database."""
+"""How much a worker's memory may grow after its tenth stream: arenas, caches, a second connection to a database."""
 
 MOST_FILES = 24
-"""What is open beside sockets: the log, pipes, event loops and mapped files."""
+"""The maximum of open files other than sockets: the log, pipes, event loops and mapped files."""
 
 MOST_CONNECTIONS = 116
-"""To the upstream, the engine and the database. A hundred idle ones to the upstream are kept for a minute."""
+"""The maximum of connections to the upstream, engine and database. Up to 100 idle upstream ones stay for a minute."""
 
 
 def judge_ledger(tables: Mapping[str, list[dict[str, Any]]], witness: Witness) -> None:
@@ -40,7 +40,7 @@ def _costs(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def judge_keys(client: Any, witness: Witness) -> int:
-    """Return how many keys there are."""
+    """Return the number of keys."""
     names = [name.decode() for name in client.scan_iter(count=1000)]
     for name in names:
         if client.ttl(name) == -1:
@@ -64,7 +64,7 @@ def judge_worker(house: House, number: int, left: Mapping[str, Any], witness: Wi
     of_clients = sum(count for name, count in sockets.items() if name.startswith(f"{port} to") and name[-2:] != " 0")
     others = sum(count for name, count in sockets.items() if not name.startswith(f"{port} to"))
     files = sum(left["files"].values()) - sum(sockets.values())
-    if of_clients > 1 or others > MOST_CONNECTIONS or files > MOST_FILES:  # one asks for this
+    if of_clients > 1 or others > MOST_CONNECTIONS or files > MOST_FILES:  # one client connection is this request
         witness.fault("files left in a worker", f"{who}: {left['files']}")
     if left["grown"] > MOST_GROWN_KIB:
         witness.fault("memory left in a worker", f"{who}: {left['grown']} KiB")

@@ -1,4 +1,4 @@
-"""The ledgers of the run: what befalls their databases, and what is in them."""
+"""The ledgers of the run: the troubles of their databases, and their contents."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .postgresql import PostgreSQL
 
 TABLES = ("llm_stream_usage", "llm_stream_reservations", "llm_stream_budgets")
 SMALLEST = 4096
-"""No file may become larger while a disk is full. What is shorter than this is still written."""
+"""The file size limit that imitates a full disk. Files shorter than this can still grow to it."""
 
 
 class SQLiteLedger:
-    """A file that the workers write themselves."""
+    """An SQLite file that the workers write."""
 
     kinds = ("lock", "full")
 
@@ -35,7 +35,7 @@ class SQLiteLedger:
         self.url = f"sqlite:///{self._path}"
 
     def lock(self, seconds: float) -> None:
-        """What a backup does, or a person with a shell."""
+        """Lock the database, like a backup or an open shell."""
         until = monotonic() + 10
         with closing(sqlite3.connect(self._path, isolation_level=None, timeout=0.05)) as connection:
             while monotonic() < until:
@@ -46,7 +46,7 @@ class SQLiteLedger:
                     return
 
     def full(self, seconds: float) -> None:
-        """By a limit of the workers' files, which needs no disk of its own: each write fails, as on a full disk."""
+        """Limit the size of the workers' files, so that each write fails as on a full disk."""
         _limit(self._workers(), SMALLEST)
         sleep(seconds)
         _limit(self._workers(), resource.RLIM_INFINITY)
@@ -58,7 +58,7 @@ class PostgreSQLLedger:
     def __init__(self, server: PostgreSQL, url: str) -> None:
         self._server = server
         self.url = url
-        """How the workers reach it."""
+        """The URL that the workers use."""
 
     def lock(self, seconds: float) -> None:
         import psycopg
@@ -74,7 +74,7 @@ class PostgreSQLLedger:
         self._server.start()
 
     def full(self, seconds: float) -> None:
-        """PostgreSQL itself gives up when its own log cannot be written; then somebody makes room and starts it."""
+        """Imitate a full disk. PostgreSQL exits when it cannot write its log, so lift the limit and start it again."""
         self._server.limit_files(SMALLEST)
         sleep(seconds)
         self._server.crash()

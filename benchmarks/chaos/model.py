@@ -1,4 +1,4 @@
-"""The scripted model: what it answers can be told from the question, and it writes down when it was called."""
+"""The scripted model: the question determines its answer. It records the time of each call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nginx in front of several workers, set up as docs/several_workers.md says."""
+"""The nginx in front of several workers, configured as in docs/guides/several_workers.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the troubles of a run excuse: an end that no other worker could be told of, or that no ledger could be."""
+"""Knows which faults the troubles of a run excuse: ends that could not reach other workers or the ledger."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .plan import JUMP_S
 from .troubles import Spell
 
 NOTICED_S = 1.5
-"""How soon a worker tries an engine again that is back."""
+"""How soon a worker retries an engine that is back."""
 
 UNRECORDED = re.compile(r"the record of stream (\w+) is not in the ledger yet")
 
 CLOCKS_S = 0.1
-"""How much earlier a signal may have been sent than it arrived."""
+"""How long before its arrival a signal may have been sent."""
 
 SHIPPED_S = 0.5
-"""How long after its end a stream may still be in its worker's memory only."""
+"""How long after its end a stream may exist only in its worker's memory."""
 
 Times = list[tuple[float, float]]
 
@@ -37,11 +37,11 @@ class Past:
         self._away = _together(_of(spells, "engine", "worker–Redis"), NOTICED_S)
 
     def could_not_tell(self, row: dict[str, Any]) -> bool:
-        """Whether others had to take the stream for lost, though it has the end in this row, or its readers another.
+        """Whether other workers had to consider the stream lost, although its row or its readers have a different end.
 
-        Readers of the worker that writes have the end from its memory, for they never wait for the engine. If the
-        worker dies or freezes before it could tell the engine, the stream is lost for all others. And a worker that
-        wakes while the engine is away cannot know that it was taken for dead.
+        Readers of the writing worker get the end from its memory, because they never wait for the engine. If that
+        worker dies or freezes before it can write the end to the engine, all other workers consider the stream lost.
+        And a worker that wakes while the engine is unreachable cannot know that it was considered dead.
         """
         ended_at, mine = _ended_at(row), self._of_worker(row)
         if row["error_code"] == "worker_lost":
@@ -56,29 +56,29 @@ class Past:
         )
 
     def is_unrecorded(self, id: str) -> bool:
-        """Whether its worker said that the ledger did not take the record within a second."""
+        """Whether the stream's worker logged that the ledger did not accept the record within a second."""
         return id in self._unrecorded
 
     def could_not_record(self, row: dict[str, Any], settled_at: float) -> bool:
-        """Whether its worker said so, and then ended: readers wait a second for the ledger, and no longer.
+        """Whether the worker logged that it could not record the stream, and then ended.
 
-        A worker whose disk is full cannot say so.
+        Readers wait at most a second for the ledger. A worker whose disk is full cannot log.
         """
         is_full = any(spell.since - SHIPPED_S < settled_at < spell.until + NOTICED_S for spell in self._full)
         return (is_full or self.is_unrecorded(row["id"])) and self._has_ended(row)
 
     def was_silenced(self, row: dict[str, Any]) -> bool:
-        """Whether the worker died, or was frozen, within a moment of the end in this row."""
+        """Whether the worker died or froze within a moment of the end in this row."""
         ended_at = _ended_at(row)
         return any(-CLOCKS_S < spell.silent_at - ended_at < SHIPPED_S for spell in self._of_worker(row))
 
     def _has_ended(self, row: dict[str, Any]) -> bool:
-        """Whether the worker that wrote the stream was ended, or frozen, after its start."""
+        """Whether the stream's worker died or froze after the stream's start."""
         started = _real(row["started"])
         return any(spell.until > started for spell in self._of_worker(row))
 
     def names_within(self, since: float, until: float) -> set[str]:
-        """What went wrong meanwhile."""
+        """The troubles in this period."""
         return {spell.trouble.name for spell in self.spells if spell.since < until and spell.until > since}
 
     def _of_worker(self, row: dict[str, Any]) -> list[Spell]:
@@ -94,7 +94,7 @@ def _of(spells: Iterable[Spell], *areas: str) -> list[Spell]:
 
 
 def _together(spells: Iterable[Spell], gap_s: float) -> Times:
-    """The times of these, and those between two that follow closely."""
+    """The periods of these spells. Joins spells with short gaps."""
     times: Times = []
     for spell in spells:
         if times and spell.since < times[-1][1] + gap_s:
@@ -113,6 +113,6 @@ def _ended_at(row: dict[str, Any]) -> float:
 
 
 def _real(shown: object) -> float:
-    """A row has the time that its worker saw, which may be off by a jump."""
+    """The real time. A row has the time of its worker's clock, which may have jumped."""
     at = datetime.fromisoformat(str(shown)).replace(tzinfo=UTC).timestamp()
     return at - JUMP_S * round((at - time()) / JUMP_S)

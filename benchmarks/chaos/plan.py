@@ -1,4 +1,4 @@
-"""The troubles of a run, by its seed: a value that can be printed and cut down."""
+"""The troubles of a run, determined by its seed: a value that can be printed and reduced."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from . import network
 
 WORKER = {"kill": 22, "freeze": 22, "term": 10, "int": 10, "reload": 14, "restart": 10, "crash": 12}
 RECYCLED = "max_requests"
-"""It comes when a worker has had its requests, and is in no plan."""
+"""This trouble occurs by itself when a worker reaches `max_requests`, so it is in no plan."""
 ENGINE = {"freeze": 24, "restart, kept": 20, "restart, older": 12, "restart, empty": 12, "flush": 12, "full": 20}
 LEDGER = {"lock": 40, "restart": 30, "full": 30}
 CLOCK = {"jump": 1}
 LINK = dict.fromkeys(network.KINDS, 1)
 
 QUIET = 0.25
-"""No worker is ended in this last part of a run: what leaks there is still there when it is looked for."""
+"""No worker is ended in this last part of a run, so that leaks are still there when the run looks for them."""
 
 JUMP_S = 6 * 3600
 JUMPS = (-5, -4, -1, 1, 4, 5, 160)
-"""Clocks jump by multiples of six hours, up to 40 days, so the time that a jump hides can be told."""
+"""Clocks jump by multiples of six hours, up to 40 days, so that the run can compute the real time."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Trouble:
     number: int
     at_s: float
     area: str
-    """What it befalls: worker, clock, engine, ledger, or a link by the name of its ends."""
+    """The target: worker, clock, engine, ledger, or a link by the names of its ends."""
     kind: str
     server: int
-    """Of a worker or a clock: whose."""
+    """The server of a worker or a clock."""
     lasts_s: float
     seed: str
-    """Of what it does to single connections."""
+    """The seed of the effects on single connections."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Trouble:
 
     @property
     def size(self) -> float:
-        """From 0 to 1: how bad it is, where a kind has degrees."""
+        """The severity from 0 to 1, for kinds that have degrees."""
         return Random(self.seed).random()
 
     @property
@@ -59,10 +59,10 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Cutting:
-    """Which troubles of a plan are made: the others keep their numbers, times and seeds."""
+    """Selects the troubles of a plan that happen. All troubles keep their numbers, times and seeds."""
 
     only: frozenset[str] = frozenset()
-    """Areas, kinds, or names; empty: all."""
+    """Areas, kinds or names; empty for all."""
     since: int = 0
     until: int | None = None
 
@@ -75,14 +75,14 @@ class Cutting:
 class Pace:
     seconds: float
     every_s: float
-    """How long it is from one trouble to the next, on average."""
+    """The average time from one trouble to the next."""
     longest_freeze_s: float
 
 
 def troubles(
     seed: str, pace: Pace, servers: int, areas: Mapping[str, Mapping[str, int]], weights: Mapping[str, int]
 ) -> list[Trouble]:
-    """`areas` says which kinds there are, and how likely; `weights` how likely an area is."""
+    """`areas` has the kinds of each area with their likelihoods, `weights` the likelihood of each area."""
     chance, at_s = Random(f"troubles of {seed}"), pace.every_s / 2
     made: list[Trouble] = []
     while at_s < pace.seconds:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the run's own. It refuses root, so there it runs as the user that Debian's package makes."""
+"""The run's own PostgreSQL server. PostgreSQL refuses root, so under root it runs as the user of Debian's package."""
 
 from __future__ import annotations
 
@@ -46,18 +46,20 @@ class PostgreSQL(Process):
         return True
 
     def crash(self) -> None:
-        """At once: connections break in the middle."""
+        """Stop the server at once; connections break."""
         self.stop(signal.SIGQUIT)
 
     def limit_files(self, size: int) -> None:
-        """Of all its processes, as its user: root may need a capability for processes of others."""
+        """Send a signal to all its processes as its user, because root may lack the capability to signal them."""
         for pid in [self.pid, *self.children()]:
             command = ["prlimit", f"--pid={pid}", f"--fsize={size}:"]
-            subprocess.run(command, user=self._user, stderr=subprocess.DEVNULL, check=False)  # some end meanwhile
+            subprocess.run(
+                command, user=self._user, stderr=subprocess.DEVNULL, check=False
+            )  # some processes end meanwhile
 
 
 def _programs() -> Path:
-    """Debian keeps them out of the PATH, by version."""
+    """The programs' folder. Debian installs them outside the PATH, one folder per version."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if found:
         return found[-1]

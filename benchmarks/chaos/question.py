@@ -1,4 +1,4 @@
-"""A stream that is asked for, and what is to happen to it, by the seed."""
+"""A requested stream and the plan for its readers, determined by the seed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from random import Random
 
 @dataclass
 class Plan:
-    """What one reader does."""
+    """The plan of one reader."""
 
     name: str
     asks: bool
-    """It asks with the key; else it is told the stream's id by a reader that has it."""
+    """The reader starts with the key. Otherwise it gets the stream's id from a reader that has it."""
     drops: list[int]
-    """After how many events of a visit it goes away."""
+    """The number of events of each visit after which the reader disconnects."""
     is_patient: bool = True
-    """It comes back until it has the end."""
+    """The reader reconnects until it has the end."""
     comes_after_s: float = 0.0
-    """After the question; for a late one after its end."""
+    """The time after the question, or after the stream's end for a late reader."""
     is_late: bool = False
 
 
@@ -31,12 +31,12 @@ class Question:
     pace_s: float
     plans: list[Plan]
     stop_after: int | None
-    """Somebody stops it after this many events."""
+    """A client stops the stream after this many events."""
     seed: str
     calls: list[float] = field(default_factory=list)
-    """When the model was called for it."""
+    """The times of the model's calls for this question."""
     written: int = 0
-    """The most tokens that the model sent."""
+    """The largest number of tokens that the model sent in one call."""
 
     @property
     def owner(self) -> str:
@@ -52,7 +52,7 @@ class Question:
 
     @property
     def bill(self) -> dict[str, int]:
-        """What the model reports, if the answer gets so far."""
+        """The usage that the model reports at the end of a complete answer."""
         return {"prompt_tokens": 7 + self.number % 50, "completion_tokens": self.tokens}
 
     @property

@@ -1,4 +1,4 @@
-"""A client of a stream: it goes away, and comes back at any server with the number of its last event."""
+"""A client of a stream: it disconnects, and reconnects to any server with the number of its last event."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PATIENCE_S = 300.0
 LONGEST_RETRY_S = 2.0
 ENDS = ("interrupted", "worker_lost", "cancelled", "abandoned", "idle_timeout", "first_token_timeout", "total_timeout")
 CUT_REQUEST = (400, 408)
-"""How servers answer half a request: a link lets a client close its half early."""
+"""How servers respond to half a request, which happens because a link may close the client's half early."""
 
 
 @dataclass
 class Asking:
-    """What the readers of a question have in common."""
+    """The state that a question's readers share."""
 
     question: Question
     port: int
@@ -47,7 +47,7 @@ class Reader:
         self._last = 0
         self.begun_at = time()
         self.told = ""
-        """How it was told that there is no more."""
+        """The way in which the server ended the reading."""
 
     @property
     def _number(self) -> int:
@@ -58,7 +58,7 @@ class Reader:
         return f"{self._plan.name} of question {self._asking.question.number}"
 
     async def read(self) -> None:
-        """Until the end, or until it loses patience."""
+        """Read until the end, or until the reader's patience ends."""
         witness, until = self._asking.witness, time() + PATIENCE_S
         witness.counts["readers"] += 1
         while not self.told:
@@ -80,7 +80,7 @@ class Reader:
                 witness.counts["reconnects"] += 1
 
     async def _visit(self) -> float:
-        """One request. Return how long to wait before the next."""
+        """Send one request. Return the wait before the next."""
         method, path, headers, body = self._request()
         async with requested(self._asking.port, method, path, headers, body) as response:
             if response.status == 200:
@@ -130,7 +130,7 @@ class Reader:
         asking.has_id.set()
 
     def _ended(self) -> float:
-        """A stream that was refused was not bought: it is asked for again."""
+        """Repeat the request for a refused stream, because nothing was bought."""
         if self._asking.witness.streams[self._id].is_refused:
             self._asking.witness.counts["refusals"] += 1
             if self._plan.asks:
@@ -167,7 +167,7 @@ class Reader:
 
 
 async def stop(asking: Asking) -> None:
-    """Until a server says that it is stopped, or gone."""
+    """Send the stop until a server says that the stream is stopped, or does not exist."""
     headers = {"X-Owner": asking.question.owner}
     until = time() + PATIENCE_S
     while time() < until:

@@ -1,4 +1,4 @@
-"""The outcome, as tables."""
+"""Prints the outcome as tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def column_of(fault: Fault) -> str:
 
 
 def figures(runs: Sequence[Run]) -> dict[str, Any]:
-    """What is written to chaos.json: a row for each kind of fault, and the sums."""
+    """The contents of chaos.json: a row for each kind of fault, and the sums."""
     kinds: dict[str, Counter[str]] = {}
     for run in runs:
         for name in plan.kinds(run.house.areas):
@@ -49,7 +49,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _add(row: Counter[str], run: Run, name: str) -> None:
-    """A stream counts for each kind that there was while it was written or read, and so do its faults."""
+    """A stream and its faults count for each kind of trouble that happened while the stream was written or read."""
     row["times"] += run.troublemaker.made[name]
     met = {number for number, times in run.witness.times.items() if name in run.past.names_within(*times)}
     row["streams"] += len(met)
@@ -69,7 +69,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def details(run: Run) -> str:
-    """What a house went through."""
+    """The totals of a house."""
     counts = run.witness.counts
     rows: list[tuple[str, object]] = [("questions", len(run.questions)), ("streams", len(run.rows))]
     rows += [("ends", _counted(Counter(row["status"] for row in run.rows)))]

@@ -1,4 +1,4 @@
-"""One house's part of a run: its questions and its troubles, and then the judgement."""
+"""The run of one house: its questions and troubles, and then the judgement."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ from .troubles import Troublemaker
 from .witness import Witness
 
 SETTLED_S = 100.0
-"""The ledger gives the shared log a minute to settle what a lost worker left."""
+"""The ledger gives the shared log a minute to settle the streams of a lost worker."""
 
 REAPED_S = 25.0
-"""How long a dead worker's keys may stay in the engine: its lease runs out, and the others must have been connected."""
+"""How long a dead worker's keys may stay in the engine: its lease must expire while other workers are connected."""
 
 CALM_S = 25.0
-"""How long what is left in a worker may take to go: a connection that swallows everything is noticed late."""
+"""How long a worker may take to release resources: it notices a connection that swallows everything late."""
 
 WEIGHTS = {"worker": 12, "engine": 10, "ledger": 6, "clock": 3}
-"""How likely an area is; a link has 6."""
+"""The likelihood of each area; each link has 6."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Size:
     seed: int
     pace: Pace
     streams: int
-    """In each house."""
+    """The number of questions in each house."""
     workers: int
     retention_s: float
 
@@ -89,7 +89,7 @@ class Run:
         print(f"{monotonic() - self._begun:7.1f}  {time():.1f}  {self.name:7} {line}", file=sys.stderr, flush=True)
 
     async def make(self) -> None:
-        """Raises nothing that goes wrong in a stream: that is a fault."""
+        """Records errors in a stream as faults and does not raise them."""
         size = self.size
         async with AsyncExitStack() as stack:
             upstream = stack.enter_context(Upstream(Model(self.questions).script))
@@ -123,7 +123,7 @@ class Run:
         if question.stop_after is not None:
             playing.append(asyncio.create_task(self._stop(asking, question)))
         await asyncio.gather(*(task for task, reading in zip(playing, early, strict=False) if reading.asks))
-        asking.has_id.set()  # also if none has an id: an answer that failed at once is a status
+        asking.has_id.set()  # also without an id, because an answer that failed at once is only a status
         await asyncio.gather(*playing)
         late = [reading for reading in question.plans if reading.is_late]
         await asyncio.gather(*(self._read(asking, reading) for reading in late))
@@ -155,7 +155,7 @@ class Run:
         await stop(asking)
 
     async def _wait_for_rows(self, upstream: Upstream) -> None:
-        """All rows are settled, and then what is kept of the streams has expired."""
+        """Wait until all rows are settled, and then until all stored streams have expired."""
         until = monotonic() + SETTLED_S
         while monotonic() < until:
             with suppress(DBAPIError):
@@ -187,7 +187,7 @@ class Run:
         (house.folder / "seen.json").write_text(json.dumps(seen))
 
     async def _judge_keys(self, engine: Engine) -> None:
-        """Asks again while something is left: a worker is known to be dead once the engine has answered for a while."""
+        """Check repeatedly while keys are left: workers detect a dead worker only a while after the engine is back."""
         until = monotonic() + REAPED_S
         while True:
             seen = Witness()
@@ -199,7 +199,7 @@ class Run:
         self.witness.faults += seen.faults
 
     async def _judge_worker(self, number: int) -> None:
-        """Asks again while something is left, because a broken connection is not noticed at once."""
+        """Check repeatedly while resources are left, because workers do not notice a broken connection at once."""
         until = monotonic() + CALM_S
         while True:
             left = await client.left(self.house.servers[number].port)

@@ -14,7 +14,7 @@ from .process import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 GRACE_S = 8
-"""Shorter than the longest answers, so that restarts interrupt some."""
+"""Shorter than the longest answers, so that restarts interrupt some answers."""
 
 
 class Server(Process):
@@ -27,11 +27,11 @@ class Server(Process):
         super().__init__(command, port, log, ROOT, {**os.environ, **settings, "PORT": str(port)})
 
     def kill_worker(self) -> None:
-        """As the kernel does when memory runs out. gunicorn starts another."""
+        """Kill the worker, as the kernel does when memory runs out. gunicorn starts another one."""
         self.signal_workers(signal.SIGKILL)
 
     def crash(self) -> None:
-        """The worker and its parent, as when the machine dies."""
+        """Kill the worker and its parent, like the loss of a machine."""
         workers = self.children()
         self.stop(signal.SIGKILL)
         for pid in workers:
@@ -42,7 +42,7 @@ class Server(Process):
         return self._log.read_text(errors="replace")
 
     def has_recycled(self) -> bool:
-        """Whether a worker has had its `max_requests` since this was asked before."""
+        """Whether a worker has reached its `max_requests` since the last call."""
         with self._log.open("rb") as log:
             log.seek(self._read)
             lines = log.read()

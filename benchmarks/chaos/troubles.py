@@ -1,4 +1,4 @@
-"""Makes what a plan says, in one house."""
+"""Carries out a plan in one house."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from .server import Server
 WATCH_S = 0.2
 BOOT_S = 60.0
 CALM_S = 3.0
-"""A worker that has begun is left alone for so long."""
+"""A new worker has no trouble for this long."""
 OLDER_S = 3.0
-"""How much an engine loses that falls back."""
+"""How many seconds of data an engine loses when it falls back."""
 LONGEST_DELAY_S = 0.15
 FASTEST = 20_000
 SLOWEST = 400
-"""Bytes in a second, of a link that is throttled."""
+"""Bytes per second of a throttled link."""
 
 GENTLE = ("reload", "term")
-"""Workers that are asked to end this way have `GRACE_S` left."""
+"""Signals that give workers `GRACE_S` to finish."""
 
 
 @dataclass
 class Spell:
-    """When a trouble was, and which workers it hit."""
+    """The period of a trouble, and the workers that it hit."""
 
     trouble: Trouble
     since: float
     silent_at: float
-    """When its workers wrote their last."""
+    """The time after which the trouble's workers wrote nothing more."""
     until: float = inf
     pids: list[int] = field(default_factory=list)
 
@@ -60,13 +60,13 @@ class Spell:
 
 
 class Troublemaker:
-    """Each process, and each link, has one trouble at a time; one that comes meanwhile is left out."""
+    """Each process and each link has one trouble at a time. A trouble that would overlap is skipped."""
 
     def __init__(self, house: House, log: Callable[[str], None]) -> None:
         self.made: Counter[str] = Counter()
         self.spells: list[Spell] = []
         self.losses: list[tuple[float, float]] = []
-        """When what the streams' log knew was lost, and up to which time it is still known."""
+        """The times at which the log lost data, each with the time up to which it kept data."""
         self._house = house
         self._log = log
         self._locks: dict[str, asyncio.Lock] = {}
@@ -79,7 +79,7 @@ class Troublemaker:
         await asyncio.gather(*making)
 
     async def watch(self) -> None:
-        """For what comes by itself, until it is cancelled."""
+        """Watch for troubles that occur by themselves, until cancelled."""
         while True:
             for number, server in enumerate(self._house.servers):
                 pids = server.children()
@@ -151,12 +151,14 @@ class Troublemaker:
         await self._replaced(server, spell)
 
     async def _replaced(self, server: Server, spell: Spell) -> None:
-        """Until the workers have ended, and another one answers: the next trouble would hit one that only begins."""
+        """Wait until the workers have ended and a new one responds, so that no trouble hits a starting worker."""
         is_alone = self._house.engine is None  # then the log was in the worker's memory
         self.losses += [(time(), 0.0)] * is_alone
         while any(_exists(pid) for pid in spell.pids) and time() < spell.since + 2 * GRACE_S:
             await asyncio.sleep(0.1)
-            self.losses += [(time(), 0.0)] * is_alone  # the new worker serves already, and does not know the old one's
+            self.losses += [
+                (time(), 0.0)
+            ] * is_alone  # the new worker already serves requests, but does not have the old worker's streams
         spell.silent_at = min(spell.silent_at, time())
         self.losses += [(time(), 0.0)] * is_alone
         until = time() + BOOT_S

@@ -1,4 +1,4 @@
-"""What the readers got, and what is wrong about it."""
+"""Records the readers' events and the faults in them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import field
 from time import time
 
 LOST = 900_000_000
-"""Numbers from here are of the end that is written for a lost worker."""
+"""Numbers from here on belong to the end that another worker writes for a lost worker."""
 
 REFUSED = {"log_unavailable", "ledger_unavailable", "too_many_streams", "overloaded", "internal"}
-"""Failures of streams that were never started: nothing was bought, and the client asks again."""
+"""Failures of streams that never started: nothing was bought, and the client repeats the request."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Fault:
     kind: str
     detail: str
     question: int | None
-    """None: it is of no single stream."""
+    """The question's number; None for a fault of no single stream."""
 
 
 class Witness:
@@ -68,7 +68,7 @@ class Witness:
         self.faults: list[Fault] = []
         self.counts: Counter[str] = Counter()
         self.times: dict[int, tuple[float, float]] = {}
-        """Of each question: when it was asked, and when its readers got their last event."""
+        """For each question: the time of the request, and the time of its readers' last event."""
 
     def fault(self, kind: str, detail: str, question: int | None = None) -> None:
         self.faults.append(Fault(kind, detail, question))
@@ -77,7 +77,7 @@ class Witness:
         self.times[question] = (time(), time())
 
     def saw(self, who: str, question: int, stream_id: str, before: int, number: int, event: Event) -> None:
-        """A reader whose last event was number `before` got this one."""
+        """Record that a reader whose last event was number `before` got this event."""
         self.counts["events"] += 1
         self.times[question] = (self.times[question][0], time())
         seen = self.streams.setdefault(stream_id, Seen(question))

@@ -1,4 +1,4 @@
-"""Bodies of awkward shapes, twice as long: the work of decoding them must grow as they do."""
+"""Doubles bodies of awkward shapes: the work of decoding a body must grow only linearly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.decoding import outcome
 READ = 64
 ROUNDS = 3
 MOST = 3.0
-"""Times the work for a body of twice the length. Twice is what is expected, and time is not exact."""
+"""The allowed growth of the work when the length doubles. 2 is expected, but time measurements are not exact."""
 SMALL = 2000
 
 
@@ -59,7 +59,7 @@ def _growth(api: int, make: Callable[[int], bytes]) -> float:
 
 
 def _seconds(api: int, body: bytes) -> float:
-    """Of this thread's CPU time."""
+    """The work in this thread's CPU time."""
     pieces = [body[at : at + READ] for at in range(0, len(body), READ)]
     gc.collect()
     begun = time.thread_time()

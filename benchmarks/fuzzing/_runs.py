@@ -1,4 +1,4 @@
-"""Runs a check on any bytes for some time, in a process of its own, and counts what came of it."""
+"""Runs a check on random bytes for some time in a separate process, and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST = re.compile(r"#\d+\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
 
 
 def run(module: str, corpus: Path, seconds: float, seed: int) -> dict[str, int | float]:
-    """`module` has a function `check(data)`, which raises what is a fault."""
+    """`module` has a function `check(data)`, which raises an exception for a fault."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("new", "faults"):
             Path(folder, name).mkdir()

@@ -1,4 +1,4 @@
-"""Runs one check under Atheris, or without it on random changes of the corpus. `_runs.py` starts it as a process.
+"""Runs one check under Atheris, or without Atheris on random changes of the corpus. `_runs.py` starts this process.
 
     python benchmarks/fuzzing/_target.py tests.decoding tests/corpus/decoder SECONDS SEED FOLDER
 
@@ -36,7 +36,7 @@ class Target:
         self.executions = 0
 
     def __call__(self, data: bytes) -> None:
-        """libFuzzer would end at the first fault."""
+        """Catches faults, because libFuzzer would exit at the first one."""
         self.executions += 1
         try:
             self._check(data)

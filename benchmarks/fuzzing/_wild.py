@@ -1,4 +1,4 @@
-"""Makes requests that no client would send: odd in their line, their headers, their body or its framing."""
+"""Makes requests that no client would send, with odd request lines, headers, bodies or framing."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Wild:
     path: bytes
     data: bytes
     is_short: bool
-    """It announces more than it sends, so its end must be told by closing the way there."""
+    """Whether the request announces more bytes than it sends. The client must then close its sending half."""
 
 
 ODD: list[Any] = [
@@ -112,7 +112,7 @@ ODD: list[Any] = [
 
 
 def mutated(random: Random, value: Any) -> Any:
-    """A copy in which something is replaced, left out or added."""
+    """A copy in which something is replaced, omitted or added."""
     if isinstance(value, dict) and value and random.random() < 0.85:
         key = random.choice(list(value))
         change = random.random()
@@ -164,7 +164,7 @@ def body_for(random: Random, route: str) -> bytes:
 
 
 def framed(random: Random, body: bytes) -> tuple[list[bytes], bytes, bool]:
-    """Headers, the body as it is sent, and whether it is shorter than it was announced."""
+    """The headers, the sent body, and whether the body is shorter than announced."""
     length = b"Content-Length: %d" % len(body)
     kind = random.random()
     if kind < 0.75:
@@ -195,7 +195,7 @@ def framed(random: Random, body: bytes) -> tuple[list[bytes], bytes, bool]:
 
 
 def request(random: Random, ids: Sequence[tuple[str, bytes]]) -> Wild:
-    """`ids` are those of streams and responses that are there: ("id" or "response", its id)."""
+    """`ids` are the ids of existing streams and responses: ("id" or "response", its id)."""
     method, route = random.choice(ROUTES)
     path = b"/llm/" + route.encode()
     for kind in ("id", "response"):

@@ -1,6 +1,6 @@
-"""Any request over raw sockets, to every route of a real gunicorn with gevent.
+"""Sends random requests over raw sockets to every route of a real gunicorn with gevent.
 
-Promised: no 500, no traceback in the log, no hang, errors in our form, and afterwards nothing is left in the worker.
+The promises: no 500, no traceback in the log, no hang, errors in our format, and no leak in the worker.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SETTINGS: dict[str, Any] = {
     "max_retained_bytes": 8_000_000, "retention_s": 60,
 }  # fmt: skip
 SERVERS_OWN = (400, 403, 405, 408, 411, 413, 414, 417, 431, 501, 505)
-"""Statuses of gunicorn, for what is no HTTP. They are short pages of HTML."""
+"""gunicorn's statuses for invalid HTTP. Their bodies are short HTML pages."""
 
 MOST_MORE_MB = 150
 MOST_MORE_FILES = 30
-"""The worker keeps some connections to the upstream."""
+"""How many more files may be open afterwards. The worker keeps some connections to the upstream."""
 
 
 class Fuzz:
@@ -52,7 +52,7 @@ class Fuzz:
         self._ids = [("id", started.encode()), ("response", response.encode()), ("id", b"openai/gpt-4o-mini")]
 
     def client(self, number: int, until: float) -> None:
-        """Each client has requests of its own: they can be sent again by the seed."""
+        """The seed determines each client's requests, so they can be repeated."""
         random = Random(f"{self._seed} {number}")
         while monotonic() < until:
             wild = request(random, self._ids)
@@ -122,7 +122,7 @@ def run(seconds: float, seed: int) -> dict[str, int | float]:
 
 
 def warm_up(server: Server) -> None:
-    """What is loaded once is no leak."""
+    """Warm the worker up, because one-time loading is not a leak."""
     for path in ("openapi.json", "usage", "usage.json", "usage.csv", "chat?prompt=hi", "v1/models"):
         server.get(f"/llm/{path}")
 
@@ -134,7 +134,7 @@ def state_of(server: Server) -> dict[str, int]:
 
 
 def exchanged(port: int, wild: Wild) -> tuple[bytes, bytes]:
-    """The head and the body of the answer. Raises `TimeoutError`."""
+    """The head and the body of the response. Raises `TimeoutError`."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
         try:
@@ -144,12 +144,12 @@ def exchanged(port: int, wild: Wild) -> tuple[bytes, bytes]:
         except TimeoutError:
             raise
         except OSError:
-            pass  # refused before it was read
+            pass  # the server refused the request before it read all of it
         try:
             while data := connection.recv(65536):
                 received += data
         except ConnectionResetError:
-            pass  # the server has closed without reading all
+            pass  # the server has closed the connection without reading all of it
     while received.startswith(b"HTTP/1.1 100"):
         received = received.partition(b"\r\n\r\n")[2]
     head, _, body = received.partition(b"\r\n\r\n")

@@ -1,6 +1,6 @@
-"""What schemathesis makes of the OpenAPI description: requests that fit it and requests that do not, to a real server.
+"""Runs schemathesis against a real server: valid and invalid requests, generated from the OpenAPI description.
 
-It has an environment of its own: `make .venv-schemathesis/ready`.
+schemathesis has its own virtual environment: `make .venv-schemathesis/ready`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def served(folder: Path) -> Iterator[Server]:
 
 
 def tried(server: Server, folder: Path, seed: int, *bounds: str) -> subprocess.CompletedProcess[str]:
-    """The outcome of schemathesis, with all checks but those that `tests/schemathesis.toml` leaves out."""
+    """The outcome of schemathesis with all checks, except those that `tests/schemathesis.toml` excludes."""
     program = [str(PLACE / "bin" / "schemathesis"), "--config-file", str(ROOT / "tests" / "schemathesis.toml")]
     command = [*program, "run", f"{server.url}/llm/openapi.json", "--seed", str(seed), *OPTIONS, *bounds]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -72,6 +72,6 @@ def run(seconds: float, seed: int) -> dict[str, int | float]:
 
 
 def count(before: str, text: str, after: str = "") -> int:
-    """The number between two patterns; 0 without it."""
+    """The number between two patterns; 0 if there is none."""
     found = re.search(rf"{before}:?\s*(\d+){after}", text)
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""Any bytes from an upstream's socket, in any pieces, which it then closes, resets or leaves open."""
+"""Sends random bytes from an upstream's socket, in random pieces; the upstream then closes, resets or keeps it open."""
 
 from __future__ import annotations
 

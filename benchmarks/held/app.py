@@ -1,4 +1,4 @@
-"""The app that is measured. It notes how long its event loop did nothing but one thing."""
+"""The measured app. It records how long a single piece of work occupied its event loop."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TICK_S = 0.001
 
 
 class Watch:
-    """A greenlet that wants to run every millisecond."""
+    """A greenlet that is due every millisecond."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         self.late_s = 0.0
-        """The longest that it was late."""
+        """The greenlet's longest delay."""
         self.busy_s = 0.0
-        """The most CPU time that the loop's thread used in between. Other processes do not change it much."""
+        """The most CPU time of the loop's thread between two turns. Other processes change it little."""
 
     def run(self) -> None:
         now, busy = time.perf_counter(), time.thread_time()
@@ -73,7 +73,7 @@ app.register_blueprint(paid, url_prefix="/paid")
 
 @app.get("/held")
 def held() -> Response:
-    """What was noted since the last request for it."""
+    """The maxima since the last request to this view."""
     answer = jsonify(late_ms=1000 * watch.late_s, busy_ms=1000 * watch.busy_s, pid=os.getpid())
     watch.clear()
     return answer

@@ -1,4 +1,4 @@
-"""The model that is asked for what is large. Its names say what it answers."""
+"""The model that sends large answers. The model's name selects the answer."""
 
 from __future__ import annotations
 

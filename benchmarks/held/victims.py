@@ -1,7 +1,7 @@
-"""Streams that must not be held up: the model that writes them at an even pace, and their readers, in one process.
+"""Streams that must not be delayed: their model, which writes at an even pace, and their readers, in one process.
 
-Each token tells when it was sent. When a line comes in, all that was seen since the last line is told: by how many
-milliseconds tokens were late, at the most.
+Each token contains its send time. For each line on its input, the process prints the greatest delay of a token, in
+milliseconds, since the previous line.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Victims:
         self._selector.register(stream, selectors.EVENT_READ, self._begin)
 
     def _begin(self, stream: socket.socket) -> None:
-        """The whole request is in one piece: it is short."""
+        """The request is short enough to arrive in one piece."""
         if not stream.recv(65536):
             self._selector.unregister(stream)
             if stream in self._streams:

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 app = FastAPI()
 client = AsyncOpenAI(base_url=os.environ["UPSTREAM"], api_key="none")
-# each reader holds a connection, and redis-py allows 100 unless it is told otherwise
+# each reader holds a connection, and redis-py allows 100 by default
 redis = Redis.from_url(os.environ["REDIS"], max_connections=10_000)
 stream = ResumableStream(redis)
 registry = ActiveStreamRegistry(redis)

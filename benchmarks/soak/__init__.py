@@ -1,7 +1,7 @@
 """The soak run; `benchmarks/soak.py` starts it.
 
-- `app` is what the server serves, with a view that counts what the worker holds.
-- `course` starts server, upstream and readers (`benchmarks/soak.c`), and takes a sample of all quantities.
-- `judge` says what has not come back to where it was.
+- `app` is the served app, with a view that counts the worker's objects.
+- `course` starts server, upstream and readers (`benchmarks/soak.c`), and samples all quantities.
+- `judge` finds quantities that did not return to their initial values.
 - `report` writes the table and the panels.
 """

@@ -1,4 +1,4 @@
-"""The course of a run: what the worker holds at the beginning, every few seconds, and at the end."""
+"""The course of a run: samples the worker at the beginning, every few seconds, and at the end."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Sample = dict[str, float]
 DELAY_MS = 50
 LONG_TOKENS = 6000
 GRACE_S = 5.0
-"""Beside what is kept: how long the worker may take to notice that readers have gone, and to end their streams."""
+"""In addition to the retention: how long the worker may take to notice lost readers and to end their streams."""
 
 IDLE_S = 4.0
-"""gunicorn keeps a connection for 2 s."""
+"""gunicorn keeps an idle connection for 2 s."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Size:
     streams: int
     slow: int
     tokens: int
-    """The most that an answer has."""
+    """The maximum tokens of an answer."""
     window_s: float
     send_timeout_s: float
     retention_s: float
@@ -54,7 +54,7 @@ class Course:
         self.size = size
         self.samples: list[Sample] = []
         self.errors = ""
-        """What was wrong with answers, in words."""
+        """A description of the wrong answers; empty if there are none."""
         self._watch = Watch()
         self._looked = monotonic()
         self._used_us = 0.0
@@ -81,7 +81,7 @@ class Course:
 
     @property
     def steady(self) -> list[Sample]:
-        """While no reader had its last answer."""
+        """The samples from the time in which all readers still request further answers."""
         return [sample for sample in self.under_load if sample["at"] <= self.size.seconds]
 
     @property
@@ -89,7 +89,7 @@ class Course:
         return self.samples[-1]
 
     def _server(self, tools: Path) -> Server:
-        """gunicorn as its configuration has it. Settings that are not named here have their defaults."""
+        """gunicorn with its configuration file. Settings that are not named here have their defaults."""
         size = self.size
         models = [f"bench-n{LONG_TOKENS}-d0", "bench-n2-d0", "bench-n20-d0"]
         models += [f"bench-n{size.tokens // 5 * part}-d{DELAY_MS}" for part in range(1, 6)]
@@ -121,7 +121,7 @@ class Course:
             process.wait()
 
     def _rest(self, server: Running, started: float) -> None:
-        """Wait until nothing is kept any more. Finished streams are forgotten when the next one begins or ends."""
+        """Wait until no stream is stored. The worker forgets expired streams when the next stream begins or ends."""
         until = monotonic() + self.size.retention_s + GRACE_S
         while monotonic() < until:
             sleep(self.size.window_s)
@@ -150,7 +150,7 @@ class Course:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """The numbers of a file of /proc, by name."""
+    """The numbers in a /proc file, by name."""
     found = {}
     for line in path.read_text().splitlines():
         name, _, value = line.partition(":")

@@ -60,14 +60,14 @@ def search_notes(words: str) -> Generator[Source, None, list[dict[str, Any]]]:
 
 @llm.tool(concurrent=True)
 def draw_growth(note: Annotated[int, Field(description="The number of the note.")]) -> Generator[Data, None, str]:
-    """Draw how a plant has grown, for the user to see."""
+    """Draw a chart of a plant's growth for the user."""
     yield Data("chart", {"title": note_of(note)["title"], "points": note_of(note)["heights"]}, id=f"growth-{note}")
     return "The chart is drawn."
 
 
 @llm.tool(needs_approval=True)
 def delete_note(note: int) -> str:
-    """Delete a note for good. The user is asked before."""
+    """Delete a note for good. The user must approve this first."""
     title = note_of(note)["title"]
     del NOTES[note]
     return f"The note about {title} is deleted."
@@ -95,7 +95,7 @@ def show_note(number: int) -> Response:
 
 @app.post("/ask")
 def ask() -> Response:
-    """The agent's instructions go before what the page sends, in which no instructions are allowed."""
+    """Put the agent's instructions before the page's messages, which must not contain instructions."""
     asked = llm.read_request()
     instructions = {"role": "system", "content": "You keep the user's notes about plants."}
     return llm.respond(messages=[instructions, *asked.messages], approvals=asked.approvals, key=asked.key)

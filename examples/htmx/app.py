@@ -1,9 +1,9 @@
-"""A chat page without JavaScript of its own: htmx and its extension for server-sent events show the answers.
+"""A chat page without its own JavaScript: htmx and its extension for server-sent events show the answers.
 
     npm install htmx.org@2 htmx-ext-sse@2
     OPENAI_API_KEY=… gunicorn -c gunicorn.conf.py examples.htmx.app:app
 
-Whoever reaches this page spends your money: put an `authorize` in place of `LLM_STREAM_PUBLIC` before others can.
+Anyone who can reach this page spends your money. Before you publish it, replace `LLM_STREAM_PUBLIC` with `authorize`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def page() -> str:
 
 @app.post("/ask")
 def ask() -> str:
-    """The element that will fetch the answer. With its key, a connection that is lost buys nothing twice."""
+    """The element that fetches the answer. Because of the key, a lost connection does not buy the answer twice."""
     return render_template("answer.html", question=request.form["question"], key=uuid4())
 
 

@@ -1,4 +1,4 @@
-"""The chat page in Chromium, as a reader sees it, and the servers that answer it."""
+"""The chat page in Chromium, as a reader sees it, and the servers that it is connected to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ window.states = [];
 new MutationObserver((changes) => changes.forEach(({ target }) => states.push(target.dataset.state)))
     .observe(document, { subtree: true, attributeFilter: ["data-state"] });
 """
-"""A state may last less than a look at the page."""
+"""Records every state, because a state may be too short for polling the page."""
 
 
 @contextmanager
@@ -52,7 +52,7 @@ class Chat:
         self._cluster = cluster
         self._turn = page.locator(".turn").last
         self.writer: Process | None = None
-        """The server that took the latest question."""
+        """The server that received the latest question."""
         self.connected: Process | None = None
         """The server that the page reads the answer from."""
         page.on("response", self._note_server)
@@ -81,7 +81,7 @@ class Chat:
     # What the reader sees
 
     def tokens(self) -> int:
-        """How many tokens of the model that counts the page shows: t0, t1, t2, … Each is there once and in order."""
+        """The number of tokens that the page shows. The model's tokens t0, t1, t2, … must appear once and in order."""
         shown = self._turn.locator(".answer").inner_text().split()
         assert shown == [f"t{number}" for number in range(len(shown))], shown
         return len(shown)
@@ -94,7 +94,7 @@ class Chat:
         expect(self._turn.locator(".answer")).to_contain_text(re.compile(rf"\bt{number}\b"))
 
     def wait_for(self, state: str) -> None:
-        """Wait until the latest turn is in this state, or has been since it was asked."""
+        """Wait until the latest turn has reached this state at any time since its question."""
         until = monotonic() + PATIENCE_MS / 1000
         while state not in self._page.evaluate("states"):
             assert monotonic() < until, f"the page did not get into the state {state}: {self.foot()}"

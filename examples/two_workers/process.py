@@ -22,12 +22,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CannotStart(Exception):
-    """The message says why, for the person at the terminal."""
+    """A process cannot start. The message tells the user why."""
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Signals that come meanwhile are handled at the end. Otherwise a process could start that nothing stops."""
+    """Delay signals until the end of the block. Otherwise a signal could leave behind a process that just started."""
     came: list[int] = []
     handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOP_SIGNALS}
     try:
@@ -40,7 +40,7 @@ def undisturbed() -> Iterator[None]:
 
 
 class Process:
-    """A program that listens on a port of this machine. It leads a group of its own, so Ctrl-C does not reach it."""
+    """A program that listens on a local port. It has its own process group, so Ctrl-C does not reach it."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of its first process, and of its group."""
+        """The id of the first process and of its group."""
         assert self._process
         return self._process.pid
 
@@ -95,7 +95,7 @@ class Process:
             sleep(POLL_S)
 
     def kill(self) -> None:
-        """End it and its children without a warning, as a crash or the loss of a machine does."""
+        """Kill the process and its children without a warning, like a crash or the loss of a machine."""
         self._signal_group(signal.SIGKILL)
         self._wait()
 

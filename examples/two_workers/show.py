@@ -1,4 +1,4 @@
-"""Kills servers while they are at work, and prints what the page shows."""
+"""Kills servers while they write and send an answer, and prints the page's text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster import wait_for_answer
 from process import Process
 
 MIDWAY = 40
-"""A server is killed once the page shows this token."""
+"""Kill a server once the page shows this token."""
 
 COLUMNS = ("status", "source", "output_tokens", "cost")
 

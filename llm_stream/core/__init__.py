@@ -1,1 +1,1 @@
-"""Streams: how one is filled, read and ended."""
+"""The life of a stream: a producer fills it, readers follow it, and it settles once."""

@@ -1,4 +1,4 @@
-"""The answer of a stream, as an app keeps it."""
+"""The answer of a stream, in the form that an app stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..wire.turn import turn_of
 
 
 class Identified(Protocol):
-    """A stream, as far as its answer depends on it."""
+    """The attributes of a stream that its `Answer` copies."""
 
     @property
     def id(self) -> str: ...
@@ -37,21 +37,21 @@ class Identified(Protocol):
 
 
 class Answer(Snapshot, kw_only=True, omit_defaults=True):
-    """An answer, complete or so far: what its readers saw, and who asked. All of it but `record` is plain JSON.
+    """A complete or partial answer: what readers saw, and who asked. All fields except `record` are plain JSON.
 
-    `status` is `running` until the stream ends. `text`, `reasoning` and `refusal` are those of all steps. An entry of
+    `status` is `running` until the stream ends. `text`, `reasoning` and `refusal` cover all steps. An entry of
     `tool_calls` is `{"id", "name", "arguments", "server"?, "result"? or "error"?, "approval"?, "opaque"?}`. `results`
-    are those of calls that an earlier answer made and that were approved since. `sources`, `files` and `data` have the
-    fields of their events; transient data is left out. `error` is the `Failure`, if there was one.
+    belong to tool calls of an earlier answer, which waited for the reader's approval. `sources`, `files` and `data`
+    have the fields of their events, without transient data. `error` is the `Failure`, if there was one.
 
-    `parsed` is the JSON of an answer that was asked for with a schema: `Invoice.model_validate(answer.parsed)`. It is
-    None until the answer is whole and fits, as is the JSON null.
+    `parsed` is the JSON of an answer with a schema: `Invoice.model_validate(answer.parsed)`. It is None until the
+    answer is complete and matches the schema. The JSON value null is None, too.
 
-    `messages` are the answer in the form of the chat completions API. Append them to the conversation, and the next
-    turn has all that the provider wants back. `opaque` are the provider's own fields of the last message.
+    `messages` is the answer as messages of the chat completions API. Append them to the conversation: they have
+    all that the provider wants back on the next turn. `opaque` has the provider's own fields of the last message.
 
-    `metadata` is what the app passed. `key` is what the client sent. `record` is None until the stream has ended, and
-    where another worker wrote it.
+    `metadata` is the JSON that the app passed, and `key` the key that the client sent. `record` is None until the
+    stream has ended, and if another worker wrote the record.
     """
 
     owner: str
@@ -62,9 +62,9 @@ class Answer(Snapshot, kw_only=True, omit_defaults=True):
 
     @classmethod
     def of(cls, stream: Identified, events: Sequence[Event], record: UsageRecord | None = None) -> Answer:
-        """`events` are all of the stream's so far. None at all: the worker that wrote them is lost, and so are they."""
+        """`events` are all events of the stream so far; empty if they were lost with the stream's worker."""
         common: dict[str, Any] = {"owner": stream.owner, "metadata": dict(stream.metadata), "record": record}
-        common["key"] = stream.key if stream.key and " " not in stream.key else None  # ours have a space
+        common["key"] = stream.key if stream.key and " " not in stream.key else None  # our own keys have a space
         if not events:
             status, reason = (record.status, record.finish_reason) if record else ("interrupted", None)
             return cls(stream.id, stream.model, status, reason, "", None, **common)

@@ -1,4 +1,4 @@
-"""The clock: one thread that looks at all streams, so that deadlines and readers cost nothing per event."""
+"""The clock: one thread checks the deadlines and readers of all streams, so the checks cost nothing per event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TICK_S = 0.2
 
 
 class Clock:
-    """Its thread runs while there is a stream to tick."""
+    """The thread runs only while there are streams to tick."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Clock:
         """Tick this stream until it is at rest."""
         with self._lock:
             self._watched[id(stream)] = stream
-            if self._thread is None or not self._thread.is_alive():  # it does not survive a fork
+            if self._thread is None or not self._thread.is_alive():  # the thread does not survive a fork
                 self._thread = threading.Thread(target=self._run, name="llm_stream clock", daemon=True)
                 try:
                     self._thread.start()

@@ -1,4 +1,4 @@
-"""The stream that the running code fills: its interface to the producer, and how code finds out which one it is."""
+"""A stream as its producer sees it, and a context variable with the stream that the running code fills."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Filled(Protocol):
         """Whether it may still take events."""
 
     def take(self, batch: list[Event]) -> bool:
-        """Append events. Return False if the stream takes no more. Does not block. Raises `StreamTooLarge`."""
+        """Append events. Return False if the stream takes no more events. Does not block. Raises `StreamTooLarge`."""
 
     def end(self, ending: Ending) -> None:
         """Settle the stream: the source has ended."""
@@ -61,7 +61,7 @@ def produce(stream: Filled) -> None:
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Run a hook of the app: the producer calls it, but it is not part of the stream's iterable."""
+    """Run code of the app that the producer calls but that is not part of the stream's iterable, such as a hook."""
     token = _producing.set(None)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A stream as its readers see it, in any worker: its log, and who reads it."""
+"""A stream as its readers see it, in any worker: its log and its readers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Follower(Protocol):
     """A reader, as its stream sees it."""
 
     def tick(self, now: float) -> None:
-        """Check its client."""
+        """Check the reader's client."""
 
     def dismiss(self) -> None:
-        """End its response, in the middle: its stream is gone."""
+        """Break the response off, because the stream is gone."""
 
 
 class Followed(ABC):
@@ -48,44 +48,44 @@ class Followed(ABC):
         self.metadata = metadata
         """The app's own JSON. Readers do not get it."""
         self.request = request
-        """What a protocol keeps of the request, for requests that continue it. Readers do not get it."""
+        """The parts of the request that later requests may continue. Readers do not get them."""
         self.settings = settings
         self.is_deleted = False
         self.log = MemoryLog()
         self.record: UsageRecord | None = None
-        """Once settled by this worker."""
+        """Set when this worker has settled the stream."""
         self.settled = threading.Event()
         self.readers: set[Follower] = set()
         self.last_written: tuple[type, int, int, bytes] | None = None
-        """The latest encoding, for the next reader: wire, first event, number of events, bytes."""
+        """The latest encoding, which other readers reuse: wire, number of the first event, number of events, bytes."""
         self.readerless_since = monotonic()
 
     @property
     @abstractmethod
     def ending(self) -> Status | None:
-        """How it ends, once that is decided."""
+        """How the stream ends; None while that is undecided."""
 
     @property
     @abstractmethod
     def at_rest(self) -> bool:
-        """Whether the clock need not tick it any more."""
+        """Whether the clock may stop ticking the stream."""
 
     @abstractmethod
     def stop(self, status: Status) -> None:
-        """Interrupt its source. Returns as soon as this is decided. The first call decides how the stream ends."""
+        """Interrupt the source, without waiting for the stream to settle. The first call decides how it ends."""
 
     @abstractmethod
     def delete(self) -> None:
-        """Stop it, if it runs, and keep nothing of it: nobody can find it any more."""
+        """Stop the stream if it runs, and forget it. No reader can find it afterwards."""
 
     @abstractmethod
     def tick(self, now: float) -> None:
         """Called by the clock."""
 
     def position(self, after: int) -> int:
-        """Where a reader continues that has seen number `after`: a number beyond the log counts as its last one.
+        """The number after which a reader continues that has seen `after`: at most the log's last number.
 
-        But a reader that has seen the end of a lost stream must not get events before it.
+        A number from `LOST` on is kept: that reader has seen the end of a lost stream, and must not get earlier events.
         """
         return after if after >= LOST else min(after, self.log.last)
 
@@ -99,7 +99,7 @@ class Followed(ABC):
             self.last_written = None
 
     def looked_at(self) -> None:
-        """A snapshot was taken: it counts as reading, for the disconnect grace."""
+        """Count a snapshot as reading: the disconnect grace starts again."""
         self.readerless_since = monotonic()
 
     def _tick_readers(self, now: float) -> None:

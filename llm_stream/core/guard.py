@@ -28,12 +28,12 @@ def guard(source: Iterable[Any]) -> Generator[Event, None, None]:
     """Turn any iterable into a well-formed sequence of events.
 
     `source` may yield strings, events, lists of events, chat completion chunks (SDK objects or mappings) and `None`,
-    which is skipped. The result has at most one `Failure`, at most one `Usage`, and ends with exactly one `Done`. That
-    holds if `source` raises, breaks off, yields nothing or garbage, or continues after its end. A `Start` is dropped:
+    which is skipped. The result has at most one `Failure`, at most one `Usage`, and ends with exactly one `Done`, even
+    if `source` raises, breaks off, yields nothing or garbage, or continues after its end. A `Start` is dropped, because
     the stream makes its own.
 
-    Raises nothing that `source` raises; logs it under the `error_id` of the `Failure`. Closes `source` at its end, or
-    when the guard itself is closed.
+    Logs the exceptions of `source` under the `error_id` of the `Failure`, instead of raising them. Closes `source` at
+    its end, or when the guard itself is closed.
     """
     for batch in guard_batches(IteratorSource(source).batches()):
         if isinstance(batch, Ending):
@@ -49,9 +49,9 @@ def guarded_batches(source: SourceOfEvents, meter: Meter | None) -> Generator[Ba
 
 
 def guard_batches(source: Iterable[Any]) -> Generator[Batch, None, None]:
-    """Guard one of our own sources, whose batches are valid already: an exception becomes its `Ending`.
+    """Guard one of our own sources, whose batches are already valid: turn its exception into an `Ending`.
 
-    Reads on after the `Ending`, because the source may still have to read the rest of a response.
+    Keeps reading after the `Ending`, because the source may still have to read the rest of a response.
     """
     has_ended = False
     try:

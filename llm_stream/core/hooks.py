@@ -1,4 +1,4 @@
-"""The app's hooks: what is called when a stream has ended."""
+"""The app's hooks, which are called when a stream has ended."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ AnswerHook = Callable[[Answer], object]
 
 @dataclass
 class Hooks:
-    """Those of one `LLMStream`, in the order of their registration."""
+    """The hooks of one `LLMStream`, in the order of their registration."""
 
     on_usage: list[UsageHook] = field(default_factory=list)
     on_answer: list[AnswerHook] = field(default_factory=list)
 
     def call(self, record: UsageRecord, make_answer: Callable[[], Answer]) -> None:
-        """Those of the usage, then those of the answer."""
+        """Call the functions of `on_usage`, then those of `on_answer`."""
         for usage_hook in self.on_usage:
             call(usage_hook, lambda: record, record.id)
         for answer_hook in self.on_answer:
@@ -36,9 +36,9 @@ ArgumentT = TypeVar("ArgumentT")
 
 
 def call(hook: Callable[[ArgumentT], object], argument: Callable[[], ArgumentT], stream_id: str) -> None:
-    """Log what the hook raises, and what making its argument raises: the stream must end.
+    """Call the hook. Log its exceptions and those of `argument()` instead of raising them: the stream must end.
 
-    Each hook gets an argument of its own, so none sees what another one changes.
+    `argument()` is called for each hook, so one hook may change its `Answer` without affecting the next.
     """
     try:
         hook(argument())

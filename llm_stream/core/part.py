@@ -39,13 +39,13 @@ class HasParts(Protocol):
     """A source in which code of the app runs: an iterable, or tools."""
 
     def begin_part(self, part: SourceOfEvents) -> None:
-        """That code calls a model through `part`."""
+        """Called before the app's code calls a model through `part`."""
 
     def numbered(self, events: Iterable[Event]) -> Iterable[Event]:
-        """Number tool calls on."""
+        """Renumber the part's tool calls, so that they continue the stream's count."""
 
     def end_part(self, events: Sequence[Event] = (), ending: Ending | None = None) -> None:
-        """The part has ended, with these terminal events."""
+        """Called with the part's terminal events, and again without arguments when the part is closed."""
 
 
 def whole() -> Stream | None:

@@ -21,10 +21,10 @@ from .transformed import Transformed
 class Producer:
     """Drains a stream's source, from the upstream call to its end.
 
-    Keeping a greenlet for each stream costs memory, and waking it is most of what a token costs. So a source yields
-    `Waits` before it waits for a connection. If the event loop can watch that connection, the thread ends, and the
-    loop's callback reads, decodes and appends whatever arrives; none of that blocks. Anything that may block (settling,
-    a retry, an error) goes back to a thread. The thread and the callback never run at the same time.
+    A greenlet per stream costs memory, and waking it is most of the cost of a token. So a source yields `Waits` before
+    it blocks on a connection. If the event loop can watch that connection, the thread ends, and the loop's callback
+    reads, decodes and appends the data that arrives; none of that blocks. Anything that may block (settling, a retry,
+    an error) goes back to a thread. The thread and the callback never run at the same time.
     """
 
     def __init__(self, stream: Filled) -> None:
@@ -41,7 +41,7 @@ class Producer:
         threading.Thread(target=self.context.run, args=(self._run,), name=name, daemon=True).start()
 
     def _run(self, batch: Batch | None = None, error: Exception | None = None) -> None:
-        """The thread. `batch` is where the event loop stopped; `error` is what it raised."""
+        """The thread's function. `batch` is the batch that the event loop left to it, `error` the loop's exception."""
         is_over = True
         try:
             if error is not None:
@@ -72,7 +72,7 @@ class Producer:
         return True
 
     def _append_batches(self) -> Batch | None:
-        """Append events until a batch needs more than that: `Waits`, an `Ending`, or events that the stream refused.
+        """Append batches. Return the first that cannot be: `Waits`, an `Ending`, or events that the stream refused.
 
         Returns None when the source is exhausted.
         """

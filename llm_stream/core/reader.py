@@ -24,19 +24,20 @@ from .followed import Followed
 from .log.memory import Bell
 
 MOST_AT_ONCE = 256
-"""Events of one write. Other greenlets run between two of them, and the server holds the bytes for a slow client."""
+"""The most events in one write: other greenlets run between writes, and a slow client keeps a write in memory."""
 
 POLL_S = 0.5
 """How often the connection of an idle client is checked."""
 
 EXPECTED_S = 1.0
-"""How long a reader may take to begin. A server iterates a response at once, unless the app has dropped it."""
+"""How long a reader may take to begin. A server iterates a response at once, unless the app drops it."""
 
 
 class Client:
     """The client of one response, checked by the clock's thread while the response's own thread sleeps or writes.
 
-    `connection` is its socket, where the server exposes it. Otherwise a disconnect is noticed at the second write.
+    `connection` is the client's socket, if the server exposes it. If not, only the second write after a disconnect
+    fails.
     """
 
     def __init__(self, connection: Any, settings: Settings) -> None:
@@ -45,14 +46,16 @@ class Client:
         self._next_poll = 0.0
         self.heartbeat_s = settings.heartbeat_s or inf
         self.retry_ms = randrange(sse.RETRY_MS, 2 * sse.RETRY_MS) if settings.is_shared else sse.RETRY_MS
-        """The readers of a worker that stops reach the others over a second, and not in one moment."""
+        """The reconnect delay of the client. With a shared log it is random: the readers of a stopping worker must not
+        reconnect to the other workers all at once.
+        """
         self.bell = Bell()
         """Wakes the thread of the response."""
         self.last_write = monotonic()
         self.writing_since: float | None = None
         self._taken: int | None = None
         self._taken_at = 0.0
-        """When it was last seen to have taken more of what is written."""
+        """When the client last accepted data."""
         self.disconnected = False
 
     def needs_heartbeat(self, now: float) -> bool:
@@ -80,7 +83,7 @@ class Client:
             self.disconnected = sockets.has_ended(self._connection)
 
     def _look_what_is_taken(self, now: float) -> None:
-        """One write may be all that was missed. A slow client takes long for it, and is not one that has stopped."""
+        """Note when the client last accepted data: a slow client that takes long for a large write is still reading."""
         taken = sockets.bytes_taken(self._connection)
         if taken != self._taken:
             self._taken, self._taken_at = taken, now
@@ -107,7 +110,7 @@ class Reader:
         self._join()
 
     def batches(self) -> Iterator[tuple[int, Sequence[Event]]]:
-        """The next events, `MOST_AT_ONCE` at most, and the number of the first. No events: a heartbeat is due.
+        """Yields the number of the first event, and at most `MOST_AT_ONCE` events; none if a heartbeat is due.
 
         Ends after `Done`. Raises `ConnectionResetError` when the client has disconnected.
         """
@@ -143,7 +146,7 @@ class Reader:
             self.close()
 
     def written(self, wire: Wire) -> Iterator[bytes]:
-        """The same, encoded for `wire`. Ends quietly when the client disconnects.
+        """The events of `batches()`, encoded for `wire`. Ends without an exception when the client disconnects.
 
         Middleware between us and the server, such as Sentry's, would report an exception as an error of the app.
         """
@@ -161,7 +164,7 @@ class Reader:
             for first, batch in self.batches():
                 data = opening + self._encoded(wire, first, batch)
                 if not data and client.last_write - last_data >= client.heartbeat_s:
-                    data = wire.heartbeat  # also if there are events, but this wire writes nothing for them
+                    data = wire.heartbeat  # also if this wire writes nothing for the events
                 if data:
                     last_data, opening = client.last_write, b""
                     yield data
@@ -210,7 +213,7 @@ class Reader:
             self._client.bell.ring()
 
     def _write_past(self, first: int, events: Sequence[Event]) -> bool:
-        """Write to the client from the producer's greenlet. Return whether the reader's own may stay asleep."""
+        """Write to the client from the producer's greenlet. Return whether the reader's greenlet may stay asleep."""
         assert self._wire is not None and self._writer is not None
         try:
             data = self._encoded(self._wire, first, events)
@@ -218,7 +221,7 @@ class Reader:
         except OSError:
             self._client.disconnected = True
             return False
-        except Exception:  # the reader's own greenlet runs into it again; the producer must serve its other readers
+        except Exception:  # the reader's own greenlet hits it again; the producer must serve its other readers
             self._writer = None
             return False
         self._after += len(events)
@@ -229,7 +232,7 @@ class Reader:
         return is_taken and not isinstance(events[-1], Done) and not self._wire.is_over
 
     def wait_for_content(self, timeout: float) -> Sequence[Event]:
-        """Wait for events after `Start` and return them; nothing after `timeout` seconds."""
+        """Wait for events after `Start` and return them; none after `timeout` seconds, or if the client disconnects."""
         until = monotonic() + timeout
         self._expected_until = until + EXPECTED_S
         while not (events := self.stream.log.after(max(1, self._after))[1]):
@@ -252,7 +255,7 @@ class Reader:
         self.stream.leave(self)
 
     def tick(self, now: float) -> None:
-        """Called by the clock. A reader whose response nobody iterates is dropped, as if it had left when created."""
+        """Called by the clock. A reader whose response is never iterated counts as gone from its creation on."""
         if self._expected_until is not None and now > self._expected_until:
             self.stream.log.unsubscribe(self._appended)
             self.stream.leave(self, since=self._created_at)

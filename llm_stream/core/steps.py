@@ -1,4 +1,4 @@
-"""The source of an answer with tools: the model is called, its tools run, and it is called again with their results."""
+"""The source of an answer with tools: it calls the model, runs its tools, and calls it again with their results."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ Batch = list[Event] | Waits | Ending
 Complete = Callable[[ChatRequest, int], Completion]
 
 MAX_STEPS = "max_steps"
-"""The finish reason of an answer that the limit of steps has cut off."""
+"""The finish reason of an answer that the limit on steps has cut off."""
 
 
 class Steps:
-    """Like a `Completion`, with as many calls of the model as its tools need, up to `LLM_STREAM_MAX_STEPS`.
+    """Like a `Completion`, but calls the model as often as the tools need, up to `LLM_STREAM_MAX_STEPS` times.
 
-    Calls of tools that run in the reader end the answer, as do calls that wait for approval: the reader's next turn
-    brings their outcome. Tools that run here are called first.
+    The answer ends at calls of tools that the reader runs, and at calls that wait for approval: the reader's next
+    request brings their outcome. Tools that run on the server are called first.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Steps:
         tool_s: float,
         max_steps: int,
     ) -> None:
-        """`request` offers all tools, of both kinds. `complete` makes the source of one step; it takes the segment of
-        the log in which the step begins.
+        """`request` offers the server's tools and the reader's. `complete` makes the source of one step, from the
+        step's request and the log segment in which the step begins.
 
         `decided` are the reader's decisions about calls in the last messages. `ask` makes the id of an `Approval`.
-        Tools run inside `scope()`.
+        Tools run inside `scope()`, with a default deadline of `tool_s` seconds.
         """
         self._readers_tools = names_of(request.tools or ()) - {tool.name for tool in toolbox}
         self._request = request
@@ -100,7 +100,7 @@ class Steps:
 
     @property
     def asked(self) -> Asked:
-        """Of the step that is being written."""
+        """The request of the current step."""
         return self._completion.asked
 
     @property
@@ -121,11 +121,11 @@ class Steps:
 
     @property
     def is_busy(self) -> bool:
-        """Whether tools run, which have their own deadlines."""
+        """Whether tools are running. Tools have their own deadlines."""
         return self._run is not None
 
     def interrupt(self) -> None:
-        """If only the end of a body is awaited, interrupt just that: there may be another step."""
+        """If the current step waits only for the end of its response, cut off just that: another step may follow."""
         if not self.wrapping_up:
             self._stopped = True
         self._completion.interrupt()
@@ -161,7 +161,10 @@ class Steps:
     # One call of the model
 
     def _step(self, events: list[Event]) -> Generator[Batch, None, Ending | None]:
-        """Collect its events. Return its ending if tools of ours are to be called, and pass it on otherwise."""
+        """Pass on the step's events, and add them to `events`.
+
+        Returns the ending, instead of passing it on, if tools of the server must run first.
+        """
         held = None
         for batch in self._completion.batches():
             if isinstance(batch, list):
@@ -177,9 +180,10 @@ class Steps:
         return held
 
     def _marked(self, event: Event) -> Event:
-        """Number tool calls on: each call of the model counts from 0. Say which of them run here.
+        """Renumber a tool call, because each step counts from 0. Mark whether its tool runs on the server.
 
-        Some servers count their ids from 0, too. Clients tell calls apart by them, over the whole conversation.
+        Replace an id that the conversation already has: some upstreams count ids from 0, too, and clients tell calls
+        apart by their ids.
         """
         if not isinstance(event, ToolCall):
             return event
@@ -204,7 +208,7 @@ class Steps:
     # The tools
 
     def _call_tools(self, calls: Sequence[Call], events: list[Event]) -> Generator[Batch, None, list[Event]]:
-        """Run those that run here, and add what they yield to `events`. Return the questions to the reader."""
+        """Run the server's tools, and add their events to `events`. Return the approvals to ask the reader for."""
         self._first_index += len(calls)
         own = [(call, self._toolbox.get(call.name)) for call in calls if call.name not in self._readers_tools]
         yield Waits()  # tools block
@@ -224,7 +228,7 @@ class Steps:
             self._run = None
 
     def _resolve(self) -> Iterator[Batch]:
-        """Run what the reader has approved, and put the outcome of every decision behind the messages."""
+        """Run the calls that the reader has approved, and append the outcome of each decision to the messages."""
         yield Waits()
         outcomes: list[Event] = []
         approved = [(call, self._toolbox.get(call.name)) for call, decision in self._decided if decision.approved]
@@ -246,7 +250,7 @@ class Steps:
     # Parts: calls of a model that tools make through `llm.events()`
 
     def begin_part(self, part: SourceOfEvents) -> None:
-        """Called in the thread of a tool. One part at a time: they share the stream's budget."""
+        """Called in a tool's thread. Blocks while another part runs, because parts share the stream's budget."""
         self._part_lock.acquire()
         self._sources.append(part)
         self._parts[threading.get_ident()] = part
@@ -258,7 +262,7 @@ class Steps:
             self._part_lock.release()
 
     def numbered(self, events: Iterable[Event]) -> Iterable[Event]:
-        """They stay in the tool: a tool yields no calls."""
+        """Returns `events` unchanged: a tool cannot yield tool calls."""
         return events
 
     def _interrupt_part(self, thread: int) -> None:

@@ -42,7 +42,7 @@ from .structured import Structured
 from .transforms import Transforms
 
 JOIN_S = 1.0
-"""How long after its start a stream may wait for its first reader."""
+"""How long after the stream's start its first reader may arrive."""
 
 UNWIND_S = 1.0
 """How long a stopped producer may take to return before the stream is settled without it."""
@@ -52,7 +52,7 @@ WRAP_UP_S = 5.0
 
 
 class Lost(Exception):
-    """Another worker took this one for dead, and has ended the stream."""
+    """Another worker has ended the stream, because it considered this one dead."""
 
     def __init__(self, end: Sequence[Event]) -> None:
         super().__init__("the stream was ended by another worker")
@@ -110,7 +110,7 @@ class Stream(Followed):
     # The producer
 
     def start(self) -> None:
-        """Start to drain the source, unless the stream was stopped already."""
+        """Start the producer, unless the stream was stopped already."""
         self.readerless_since = self._begun_at = monotonic()
         if self._verdict:
             return self._settle(self._verdict)
@@ -122,7 +122,7 @@ class Stream(Followed):
             self._settle(ending_of(error))
 
     def refuse(self, error: LLMStreamError) -> bool:
-        """End a stream before its start: nothing is bought or recorded. Return False if it has ended already."""
+        """End a stream before its start, without a call of the model or a record. Return False if it has ended."""
         with self._lock:
             if self._closed:
                 return False
@@ -135,19 +135,19 @@ class Stream(Followed):
 
     @property
     def source(self) -> SourceOfEvents:
-        """Until the stream is released."""
+        """Not available after the stream is released."""
         assert self._source is not None
         return self._source
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """The calls of the model so far; none once the stream is released."""
+        """The calls of the model so far; empty after the stream is released."""
         source = self._source
         return () if source is None else source.attempts
 
     @property
     def is_released(self) -> bool:
-        """The stream is settled and its producer done, so that only its log is kept."""
+        """Whether the stream is settled and its producer has returned. Then it keeps only its log."""
         return self._source is None
 
     @property
@@ -162,13 +162,13 @@ class Stream(Followed):
 
     @property
     def ending(self) -> Status | None:
-        """How it ends, once that is decided."""
+        """How the stream ends; None while that is undecided."""
         if self._verdict:
             return self._verdict.status
         return self.record.status if self.record else None
 
     def take(self, batch: list[Event]) -> bool:
-        """Append events. Return False if the stream takes no more. Does not block. Raises `StreamTooLarge`."""
+        """Append events. Return False if the stream takes no more events. Does not block. Raises `StreamTooLarge`."""
         if not CONTENT.isdisjoint(map(type, batch)):
             self.last_content_at = monotonic()
             if self.first_content_at is None:
@@ -194,7 +194,7 @@ class Stream(Followed):
         self._release()
 
     def _release(self) -> None:
-        """Keep the log, not the prompt and the last response: once the stream is settled and its producer done."""
+        """Free the prompt and the last response, once the stream is settled and its producer has returned."""
         if self.settled.is_set() and self._producer is None:
             self._source = None
 
@@ -224,14 +224,14 @@ class Stream(Followed):
         """Called by the clock: check deadlines, readers, and whether a stopped producer has returned."""
         self._tick_readers(now)
         if self._begun_at is None:
-            return  # it may be refused yet
+            return  # it may still be refused
         if self.settled_at is not None:
             if self._source is not None and now - self.settled_at > UNWIND_S:
                 self._source.interrupt()  # the upstream has not ended its body
         elif self._closed:
             pass  # its hooks are running
         elif self._verdict:
-            if now - self._stopped_at > UNWIND_S:  # it is blocked in a call that cannot be interrupted
+            if now - self._stopped_at > UNWIND_S:  # the producer is blocked in a call that cannot be interrupted
                 self._settle_elsewhere(self._verdict)
         else:
             self._check_deadlines(now)

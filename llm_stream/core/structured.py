@@ -1,4 +1,4 @@
-"""Follows an answer that was asked for with a schema: its JSON so far, and whether the whole of it fits."""
+"""Follows an answer with a schema: collects its JSON so far, and checks the complete answer."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from .guard import guard_batches
 from .schema import Schema
 
 GROWTH = 8
-"""The JSON so far is sent when the text has grown by an eighth of its length.
+"""A `Partial` is sent each time the text has grown by an eighth.
 
-So what is parsed and kept for an answer is nine times its length at most, however many pieces it comes in.
+So all partial texts of an answer together are at most nine times as long as it, in however many pieces it comes.
 """
 
 NOTHING = object()
 
 
 class Structured:
-    """Adds a `Partial` to what readers see, and fails a completed answer that does not fit.
+    """Adds `Partial` events to a stream, and fails a completed answer that does not match the schema.
 
-    Only the text since the last `Step` and `Reset` counts. A refusal is not checked, and neither is an answer that ends
-    with calls of tools.
+    Only the text since the last `Step` or `Reset` counts. A refusal is not checked, and neither is an answer that ends
+    with tool calls.
     """
 
     def __init__(self, schema: Schema, scope: Callable[[], AbstractContextManager[Any]]) -> None:
-        """The app's validators run inside `scope()`, which is no part of the stream."""
+        """The app's validators run inside `scope()`: their code is not part of the stream's source."""
         self._schema = schema
         self._scope = scope
         self._begin()
@@ -57,7 +57,7 @@ class Structured:
         self._is_no_json = False
 
     def checked(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
-        """The batches with the JSON so far, and with the ending that the answer deserves."""
+        """The batches, with `Partial` events added, and with the ending that the check decides."""
         return guard_batches(self._checked(batches))
 
     def _checked(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
@@ -77,7 +77,7 @@ class Structured:
             discard(batches)
 
     def with_partial(self, batch: list[Event]) -> list[Event]:
-        """The events of one read, with the JSON so far behind them if there is enough of it that is new."""
+        """The events of one read, followed by a `Partial` if the text has grown enough and its JSON has changed."""
         for event in batch:
             if isinstance(event, Delta):
                 self._pieces.append(event.text)
@@ -92,7 +92,7 @@ class Structured:
         return batch if partial is None else [*batch, partial]
 
     def _partial(self) -> Partial | None:
-        """None if there is no JSON, or the same as before."""
+        """None if the text has no JSON yet, or the JSON has not changed."""
         self._next_at = self._length + max(1, self._length // GROWTH)
         try:
             value = self._schema.so_far(self._text)

@@ -29,7 +29,7 @@ from .transforms import Transform
 from .written import Written
 
 TOGETHER_S = 0.01
-"""How long what is made of one read may be collected, so that readers get it together."""
+"""How long the transformed events of one read are collected, so that readers get them in one write."""
 
 CUT_OFF = Ending("incomplete", "content_filter")
 
@@ -37,11 +37,11 @@ CUT_OFF = Ending("incomplete", "content_filter")
 class Transformed:
     """Drains a source through the transforms into its stream.
 
-    The events are appended from here: the transforms ask for the next event in the middle of their own code, and what
-    they have yielded must not wait until it comes. So `batches()` has only the `Ending` left to yield.
+    This class appends the events itself. A transform asks for the next event in the middle of its own code, and the
+    events that it has already yielded must not wait for that event. So `batches()` yields only the `Ending`.
 
-    The transforms and the source run in the same thread, each in a context of its own: an app context that the source
-    has entered would otherwise be the one that the transforms see.
+    The transforms and the source run in the same thread, but in separate contexts. Otherwise the transforms would see
+    an app context that the source has entered.
     """
 
     def __init__(self, stream: Filled, batches: Generator[Batch, None, None]) -> None:
@@ -56,13 +56,13 @@ class Transformed:
         self._size = 0
         self._made: list[Event] = []
         self._ending: Ending | None = None
-        """The source's own."""
+        """The ending of the source."""
         self._chosen: Ending | None = None
-        """A transform's."""
+        """The ending that a transform has yielded, which takes precedence."""
         self._problem: StreamTooLarge | None = None
 
     def batches(self) -> Generator[Batch, None, None]:
-        """The `Ending`, once everything before it is in the stream. Then the source may read the rest of a response.
+        """Yields the `Ending` when all events are in the stream. Then the source may read the rest of a response.
 
         Raises what a transform raises.
         """
@@ -79,7 +79,7 @@ class Transformed:
         if self._problem is not None:
             raise self._problem
         if self._ending is None:
-            self._close_source()  # before the stream is settled, because the meter is running
+            self._close_source()  # before the stream settles: until then, the model keeps generating tokens
         return self._chosen or self._ending or CUT_OFF
 
     def _run(self) -> None:
@@ -103,7 +103,7 @@ class Transformed:
                 discard(stage)
 
     def _stage(self, transform: Transform, events: Iterator[Event]) -> Iterator[Event]:
-        """What one transform makes of `events`, as the next one gets it."""
+        """The events that one transform yields, checked, for the next transform."""
         items = iter(transform(events))
         try:
             for item in items:
@@ -121,7 +121,7 @@ class Transformed:
 
     @property
     def _is_over(self) -> bool:
-        """Whether the stream takes no more."""
+        """Whether the stream takes no more events."""
         return self._problem is not None or not self._stream.is_open
 
     # What the transforms ask for
@@ -129,8 +129,8 @@ class Transformed:
     def next_event(self) -> Event:
         """The next event of the source.
 
-        Raises `StopIteration` when the source has ended. Where the stream was stopped, raises `GeneratorExit`, which
-        closes the transforms as `close()` does: they wait for this event, and cannot be closed from outside.
+        Raises `StopIteration` when the source has ended. If the stream takes no more events, raises `GeneratorExit`,
+        which closes the transforms as `close()` would: a generator that is running cannot be closed from outside.
         """
         while not self._is_over:
             if self._read:
@@ -194,7 +194,7 @@ class Transformed:
 
 
 class _Input(Iterator[Event]):
-    """What the first transform gets."""
+    """The iterator that the first transform gets."""
 
     def __init__(self, transformed: Transformed) -> None:
         self._transformed = transformed

@@ -16,7 +16,7 @@ from typing import Any
 from ..events import Event
 
 Transform = Callable[[Iterator[Event]], Iterable[Any]]
-"""Gets the events of a stream, and returns those that readers shall see."""
+"""Gets the events of a stream, and yields the events that readers see."""
 
 _is_inside: ContextVar[bool] = ContextVar("llm_stream_inside_a_transform", default=False)
 
@@ -26,10 +26,10 @@ class Transforms:
     functions: Sequence[Transform]
     """In the order in which they are applied."""
     scope: Callable[[], AbstractContextManager[Any]]
-    """All code of the transforms runs inside it."""
+    """Makes the context manager in which all code of the transforms runs."""
 
     def apply(self) -> bool:
-        """Whether there are any. A stream that a transform itself starts has none: it would transform itself."""
+        """Whether a new stream is transformed. A stream that a transform starts is not: it would transform itself."""
         return bool(self.functions) and not _is_inside.get()
 
     @contextmanager
@@ -43,6 +43,6 @@ class Transforms:
 
 
 def check_transform(function: Transform) -> None:
-    """Raises `TypeError`."""
+    """Raises `TypeError` for an async function."""
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError("a transform is a plain generator function, not an async one")

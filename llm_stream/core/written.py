@@ -1,4 +1,4 @@
-"""What a model has written, kept for the bill where the stream's log has something else."""
+"""Keeps a model's original text for the bill, because the stream's log may have another text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Written:
         self._kept_here: set[Attempt] = set()
 
     def keep(self, batch: list[Event], attempts: Sequence[Attempt]) -> None:
-        """The events of the last of these attempts. Results of tools may come before the first one."""
+        """Keep `batch` for the last of `attempts`. There may be none: tool results can precede the first attempt."""
         if not attempts:
             return
         attempt = attempts[-1]

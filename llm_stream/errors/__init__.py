@@ -1,11 +1,11 @@
 """LLMStreamError                        status  code
-├── ConfigError                                            an invalid LLM_STREAM_* value; raised only at registration
+├── ConfigError                                            an invalid LLM_STREAM_* value; raised at registration
 ├── RequestError                  400     invalid_request  the client's fault; the message names the field
 │   ├── InvalidField              422     invalid_field
 │   ├── Unauthorized              401     unauthorized
-│   ├── OverBudget                402     over_budget      it could cost more than the budget has left
+│   ├── OverBudget                402     over_budget      the maximum cost exceeds what the budget has left
 │   │   ├── BudgetHeld            402     over_budget      running answers have reserved the rest
-│   │   └── Unpriced              402     unpriced         no upper bound of its cost is known
+│   │   └── Unpriced              402     unpriced         the maximum cost is unknown
 │   ├── CrossSite                 403     cross_site
 │   │   └── Prefetch              403     prefetch
 │   ├── UsageClosed               403     usage_closed     authorize_usage is missing, or denied access
@@ -19,29 +19,29 @@
 │   ├── Overloaded                503     overloaded
 │   ├── LogUnavailable            503     log_unavailable  Redis or Valkey does not answer
 │   ├── LedgerUnavailable         503     ledger_unavailable
-│   └── SeveralProcesses          503     several_processes  they would not share their streams
+│   └── SeveralProcesses          503     several_processes  the processes do not share their streams
 └── StreamError                   500     internal         ends a running stream
     ├── BudgetReached             402     over_budget      during the answer
     ├── StreamTooLarge            502     stream_too_large
     ├── InvalidOutput             502     invalid_output   the answer does not fit the schema
     ├── Interrupted               503     interrupted      the server is being restarted
-    │   └── WorkerLost            503     worker_lost      the process that wrote it has died
+    │   └── WorkerLost            503     worker_lost      the process that wrote the stream has died
     ├── TotalTimeout              504     total_timeout
     │   ├── FirstTokenTimeout     504     first_token_timeout
     │   └── IdleTimeout           504     idle_timeout
     └── UpstreamError             502     upstream_failed
         ├── UpstreamRejected      400     upstream_rejected
         │   └── ContextTooLong    400     context_too_long
-        ├── UpstreamRefused       502     upstream_refused the operator's fault: key, credit, model name
+        ├── UpstreamRefused       502     upstream_refused only the operator can fix it: key, credit, model name
         ├── UpstreamThrottled     429     upstream_throttled
-        ├── UpstreamBusy          503     upstream_busy    never asked: others were before it
+        ├── UpstreamBusy          503     upstream_busy    the call was still queued at the deadline
         ├── UpstreamUnreachable   502     upstream_unreachable
-        ├── UpstreamCut           502     upstream_cut     ended without a finish_reason
+        ├── UpstreamCut           502     upstream_cut     the answer ended without a finish_reason
         ├── UpstreamGarbled       502     upstream_garbled
         └── UpstreamTimeout       504     upstream_timeout
 
-Before the first byte an error is a JSON body with an HTTP status; afterwards it is a `failure` event.
-Both have the same fields. Neither contains the provider's message, which goes to the server's log only.
+Before the first byte of a response, an error is a JSON body with an HTTP status. Afterwards it is a `failure` event.
+Both have the same fields. Neither contains the provider's message, which may repeat the prompt.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import LLMStreamError
 
 CLIENT_CLOSED_REQUEST = 499
-"""The client disconnected or cancelled. nginx's name and number."""
+"""The client disconnected or cancelled. nginx defines this name and number."""
 
 
 def status_of(code: str) -> int:
@@ -13,7 +13,7 @@ def status_of(code: str) -> int:
 
 
 def _statuses(error_class: type[LLMStreamError]) -> dict[str, int]:
-    """A class that shares the code of its base class does not change the code's status."""
+    """The statuses by code. If a subclass has the same code as its base class, the status of the base class wins."""
     statuses: dict[str, int] = {}
     for subclass in error_class.__subclasses__():
         statuses |= _statuses(subclass)

@@ -1,4 +1,4 @@
-"""The kind of file system that a file is on. SQLite's locks and its shared memory need a disk of this machine."""
+"""The kind of file system that a file is on. SQLite's locks and its shared memory need a local disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OVER_NETWORK = {
 
 
 def network_file_system_of(path: Path, mounts: Path | None = None) -> str | None:
-    """The type of the network file system that `path` is on; None for a disk, or where that cannot be known."""
+    """The type of the network file system that `path` is on; None for a local disk, or if it is unknown."""
     try:
         lines = (mounts or MOUNTS).read_text().splitlines()
     except OSError:  # not Linux
@@ -23,11 +23,11 @@ def network_file_system_of(path: Path, mounts: Path | None = None) -> str | None
     for line in lines:
         _, point, kind, *_ = line.split(" ")
         place = Path(_unescaped(point))
-        if path.resolve().is_relative_to(place) and len(place.parts) >= depth:  # the last one covers those before
+        if path.resolve().is_relative_to(place) and len(place.parts) >= depth:  # a later mount covers an earlier one
             found, depth = kind, len(place.parts)
     return found if found in OVER_NETWORK else None
 
 
 def _unescaped(point: str) -> str:
-    """Blanks and tabs of a path are written as `\\040` and `\\011`."""
+    """`/proc/mounts` writes spaces and tabs of a path as `\\040` and `\\011`."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point)

@@ -19,7 +19,7 @@ _ledgers: dict[str, Ledger] = {}
 
 
 def of(url: str) -> Ledger:
-    """Raises `ConfigError`."""
+    """The ledger of this URL, made on first use. Raises `ConfigError`."""
     try:
         from .ledger import Ledger
 
@@ -32,7 +32,7 @@ def of(url: str) -> Ledger:
 
 
 def close_all(within_s: float) -> None:
-    """Write all queues. If the database is unreachable, another worker settles the rest later."""
+    """Write all queues and disconnect. If a database is unreachable, another worker settles the rest later."""
     for ledger in every():
         ledger.close(within_s)
 

@@ -1,4 +1,4 @@
-"""Gives up a connection to a database that does not answer any more, although the connection is open."""
+"""Closes a connection whose database no longer answers although the connection is open."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Self
 
 
 class Patience:
-    """Shuts the connection of the work down that is done with it, unless that ends in time.
+    """Shuts a connection down if the work on it takes too long.
 
-    TCP notices a server that is gone, but not one that takes everything and answers nothing, nor a firewall or a pooler
-    on the way that has forgotten the connection. libpq waits for those for ever.
+    TCP notices a server that is gone. It does not notice a server that accepts data and answers nothing, or a firewall
+    or a pooler that has forgotten the connection. libpq would wait for them forever.
     """
 
     def __init__(self, seconds: float) -> None:
         self.connection: Any = None
-        """The driver's, once there is one."""
+        """The driver's connection, once there is one."""
         self._timer = threading.Timer(seconds, self._give_up)
         self._timer.daemon = True
 
@@ -35,7 +35,7 @@ class Patience:
         try:
             with socket.socket(fileno=os.dup(self.connection.fileno())) as connection:
                 connection.shutdown(socket.SHUT_RDWR)
-        except Exception:  # it has ended meanwhile, or is not made yet, which has a limit of its own
+        except Exception:  # the connection has ended, or is still being made, which has its own timeout
             pass
 
 
@@ -43,7 +43,7 @@ _current: ContextVar[Patience | None] = ContextVar("llm_stream_patience", defaul
 
 
 def begin(patience: Patience) -> Token[Patience | None]:
-    """In the thread that does the work: connections that it opens are watched from their first question on."""
+    """Call this in the thread that does the work: its new connections are watched from their first query on."""
     return _current.set(patience)
 
 
@@ -52,6 +52,6 @@ def end(token: Token[Patience | None]) -> None:
 
 
 def watch(connection: Any) -> None:
-    """`connection` is the driver's."""
+    """Let the current `Patience`, if there is one, watch this connection of the driver."""
     if patience := _current.get():
         patience.connection = connection

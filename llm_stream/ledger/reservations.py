@@ -60,7 +60,7 @@ def reserve(connection: Connection, stream_id: str, reservation: Reservation, no
 def claim(
     connection: Connection, stream_id: str, reservation: Reservation, more: int, now: datetime
 ) -> OverBudget | None:
-    """Reserve more for a running stream. Returns an error if a period has too little left, or it has settled."""
+    """Reserve more for a running stream. Returns an error if the stream has settled, or a period has too little."""
     if more > MOST:
         return reached(reservation, reservation.periods[0], now)
     with connection.begin_nested() as attempt:

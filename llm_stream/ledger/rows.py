@@ -50,7 +50,7 @@ def lost(row: Any) -> UsageRecord:
 
 
 def is_lost() -> tuple[ColumnElement[bool], ...]:
-    """The condition for a row of `lost()`. A row that its own worker has settled has an error id."""
+    """The condition for rows that `lost()` made. An interrupted row that its own worker settled has an error id."""
     c = usage.c
     return (c.status == "interrupted", c.source == "unknown", c.error_id.is_(None))
 

@@ -1,1 +1,1 @@
-"""Usage reports on a ledger: as a page, as JSON and CSV, in a terminal, and reconciled with a provider's export."""
+"""Usage reports from the ledger: as a page, as JSON and CSV, in a terminal, and compared with a provider's export."""

@@ -18,13 +18,13 @@ from .filters import Filters
 WIDTH, HEIGHT = 1000, 100
 GAP = 0.15
 DAYS_PER_BAR = ((62, 1), (430, 7))
-"""(days, size): a report of at most so many days has bars of that many days; a longer one of thirty."""
+"""(days, size): a report of at most `days` days has bars of `size` days. A longer report has bars of thirty days."""
 SERIES = 6
-"""The rest is merged into one series, because more colours cannot be told apart."""
+"""The maximum number of series. The rest is merged into one, because readers cannot distinguish more colours."""
 OTHERS = "others"
 
 Values = Mapping[str, Mapping[str, float]]
-"""By series, then by day."""
+"""Values by series, then by day."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Sums the ledger by day, and caches the sums of past days.
 
-Summing a million rows takes a database many seconds. The rows of a past day do not change any more, so their sums are
-cached in `llm_stream_usage_days`. A cached day is valid while the ledger has as many rows of that day. One kind of row
-does change: a worker whose lease expired may come back and correct the rows that others settled for it. So these rows
-are counted too.
+A database needs many seconds to sum a million rows. The rows of a past day do not change, so their sums are cached in
+`llm_stream_usage_days`. A cached day is valid as long as the number of the day's rows is the same. One kind of row does
+change: a worker whose lease expired may recover and correct the rows that other workers settled for it. So the number
+of these rows is compared, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ..server import gevent
 from .filters import Filters
 
 FEW = 50_000
-"""Up to so many rows are summed directly. For more, past days are cached."""
+"""Up to this number, rows are summed directly. With more rows, past days are cached."""
 STEPS = (
     (0.01, 2000),
     (0.02, 1000),
@@ -62,7 +62,7 @@ DAYS_AT_ONCE = 31
 
 
 class Sum(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The streams of one day, one currency, and either one model and status or one owner. Costs are in 10^-12."""
+    """Sums over the streams of one day and currency, and either one model and status or one owner. Costs: 10^-12."""
 
     day: str
     model: str | None
@@ -72,7 +72,7 @@ class Sum(msgspec.Struct, frozen=True, array_like=True, gc=False):
     streams: int
     running: int
     unpriced: int
-    """Streams that bought something whose price is unknown."""
+    """The number of streams with accepted calls but an unknown cost."""
     uncounted: int
     cost: int
     unread_cost: int
@@ -83,7 +83,7 @@ class Sum(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Times(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Histograms: how often each time to the first token, and to the end, occurred."""
+    """Histograms of the time to the first token and the time to the end."""
 
     model: str
     status: str
@@ -101,7 +101,7 @@ class Day(msgspec.Struct, array_like=True):
 
 
 def days(ledger: Ledger, filters: Filters) -> list[Day]:
-    """The days of a report, without empty ones. Times are rounded to within 5 % if there are many rows."""
+    """The days of a report, without empty days. With many rows, times are rounded to within 5 %."""
     counts = ledger.read(lambda connection: streams_by_day(connection, filters))
     if not counts:
         return []
@@ -130,7 +130,10 @@ def where(filters: Filters) -> ColumnElement[bool]:
 
 
 def streams_by_day(connection: Connection, filters: Filters) -> dict[str, int]:
-    """Counts all models, and all owners unless the filters name some, because cached days hold all of them."""
+    """The number of streams by day, for all models because cached days include all of them.
+
+    If the filters name owners, only their streams are counted.
+    """
     if not inspect(connection).has_table(usage.name):
         return {}  # no streams yet
     return _count_by_day(connection, where(filters) if filters.owners else _between(filters.since, filters.until))
@@ -146,7 +149,7 @@ def _count_by_day(connection: Connection, *clauses: ColumnElement[bool]) -> dict
 
 
 def _cached(connection: Connection, filters: Filters, counts: Mapping[str, int]) -> dict[str, str]:
-    """The valid cached days. Empty if the tables have another version: reading does not migrate them."""
+    """The valid cached days. Empty if the tables have another version, because reading does not migrate tables."""
     if schema.version_of(connection) != len(schema.STEPS):
         return {}
     since, until = filters.since.isoformat(), filters.until.isoformat()
@@ -268,5 +271,5 @@ def _replace_owners(days: list[Day], owners: Iterable[Sum]) -> None:
     for day in days:
         day.owners = []
     for owner in owners:
-        if owner.day in by_day:  # the others began after the days were counted
+        if owner.day in by_day:  # other days began after the count
             by_day[owner.day].owners.append(owner)

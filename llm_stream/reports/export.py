@@ -29,16 +29,16 @@ LINES_AT_ONCE = 50
 """How many rows are written before other greenlets run."""
 FOR_OPERATORS = frozenset((usage.c.worker, usage.c.metadata))
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet would run cells that begin so, some also with the wide characters.
+"""A spreadsheet evaluates cells that begin with one of these. Some programs accept the wide characters, too.
 
 https://owasp.org/www-community/attacks/CSV_Injection
 """
 
 
 def csv_of(ledger: Ledger, filters: Filters, *, is_for_all: bool = True) -> Iterator[bytes]:
-    """All rows that pass, oldest day first, after a header line. Each piece is read once the last one is sent.
+    """A header line and all rows that match, oldest day first. Each piece is read after the previous one was sent.
 
-    Raises `LedgerUnavailable` at once. `is_for_all`: whether to include the columns for operators only.
+    Raises `LedgerUnavailable` before the first piece. `is_for_all`: whether to include the operators' columns.
     """
     columns = [column for column in usage.c if is_for_all or column not in FOR_OPERATORS]
     days = sorted(ledger.read(lambda connection: streams_by_day(connection, filters)))

@@ -30,11 +30,11 @@ from .report import percentile
 from .report import report
 
 ROWS = 100
-"""Limit for a table. The CSV and the JSON have all rows."""
+"""The maximum number of rows in a table. The CSV and the JSON have all rows."""
 RANGES = {"7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
 NAMES: dict[Dimension, str] = {"day": "Day", "model": "Model", "owner": "Owner", "status": "Ending"}
 
-# our own environment, independent of how the host app configures Jinja
+# a separate environment, independent of the host app's Jinja options
 templates = jinja2.Environment(
     loader=jinja2.PackageLoader("llm_stream.reports"),
     autoescape=True,
@@ -45,7 +45,7 @@ templates = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Links:
-    """Links to the page with other filters. `back` is where it leads back to."""
+    """Links to the page with other filters. `back` is the target of its back link."""
 
     filters: Filters
     by: Dimension
@@ -86,7 +86,7 @@ def rendered(
     is_for_all: bool,
     back: str | None = None,
 ) -> str:
-    """The page's HTML. `is_for_all`: whether to show owners. `back`: a path of the same site, for a link."""
+    """The page's HTML. `is_for_all`: whether to show owners. `back`: a path of this site, for the back link."""
     data = report(ledger, filters, by)
     links = Links(filters, by, files, back)
     today = filters.today
@@ -158,7 +158,7 @@ def _rows(data: Report, by: Dimension) -> Sequence[tuple[str, Figures]]:
 
 
 def money(fractions: float, currency: str) -> str:
-    """With two decimals, or as many as it takes to show two significant digits."""
+    """The amount with two decimals, or with more decimals to show two significant digits."""
     amount = amount_of(int(fractions))
     places = 2 if amount == 0 or amount >= 1 else min(12, 1 - amount.adjusted())
     figure = f"{amount:,.{places}f}"
@@ -167,7 +167,7 @@ def money(fractions: float, currency: str) -> str:
 
 
 def count(number: float) -> str:
-    """`1,234`, from 10,000 on `12.3k`, `4.5M`, `6.7B`."""
+    """`1,234`; from 10,000: `12.3k`, `4.5M`, `6.7B`."""
     if number < 10_000:
         return f"{number:,.0f}"
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -1,4 +1,4 @@
-"""Compares the ledger with a provider's usage export: what is missing on either side, and what differs."""
+"""Compares the ledger with a provider's usage export: finds missing requests on either side, and different figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .receipts import Receipt
 MICRO = Decimal("0.000001")
 """The coarsest rounding in exports."""
 MIDNIGHT = timedelta(days=1)
-"""A request near midnight may be on different days by our clock and the provider's."""
+"""Our clock and the provider's may assign a request near midnight to different days."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Total:
 @dataclass
 class Comparison:
     said: frozenset[str]
-    """The figures in the provider's export. Others are not compared."""
+    """The names of the figures in the provider's export. Other figures are not compared."""
     differences: list[Difference] = field(default_factory=list)
     days: dict[str, tuple[Total, Total]] = field(default_factory=dict)
-    """(ours, the provider's)"""
+    """(our total, the provider's total)"""
     matched: int = 0
     without_id: int = 0
-    """Streams of these days that bought something but have no request id: compared in the totals only."""
+    """The number of billed streams of these days without a request id. Only the totals include them."""
 
     def differing_days(self) -> list[str]:
         return [day for day, (here, there) in sorted(self.days.items()) if any(self.differing(here, there))]
@@ -112,7 +112,7 @@ def compare(ledger: Ledger, receipts: Sequence[Receipt]) -> Comparison:
 
 
 def _rows(connection: Connection, days: Sequence[str], ids: Sequence[str]) -> list[Any]:
-    """Rows of purchases on and around these days, and those with these ids."""
+    """The rows of billed streams on and around these days, and the rows with these ids."""
     if not inspect(connection).has_table(usage.name):
         return []  # no streams yet
     c = usage.c
@@ -130,7 +130,7 @@ def _rows(connection: Connection, days: Sequence[str], ids: Sequence[str]) -> li
 
 
 def _by_id(receipts: Iterable[Receipt]) -> dict[str, Receipt]:
-    """Merges the lines of a request that is billed in several."""
+    """The receipts by request id. Several lines for one request are merged."""
     by_id: dict[str, Receipt] = {}
     for receipt in receipts:
         if receipt.request_id:
@@ -165,7 +165,7 @@ def _by_request(
         if receipt is not None:
             comparison.matched += 1
             _add_here(comparison, row.day, row)
-            _add_there(comparison, row.day, receipt)  # by our clock, so that midnight makes no difference
+            _add_there(comparison, row.day, receipt)  # our day, so that a request near midnight is equal on both sides
             if what := "; ".join(_differing_figures(row, receipt, comparison.said)):
                 comparison.differences.append(Difference("differs", row.request_id, row.day, what))
         elif days and days[0] <= row.day <= days[-1]:

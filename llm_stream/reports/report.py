@@ -36,10 +36,10 @@ COUNTS = (
 
 @dataclass
 class Figures:
-    """The sums of some streams. Amounts are by currency, and never added across currencies.
+    """The sums over a group of streams. Amounts are by currency, and never added across currencies.
 
     `unread` is the part of `spend` for answers that were not read to the end. `unpriced` counts streams with an unknown
-    cost, `uncounted` those with unknown tokens. The sums do not include them.
+    cost, and `uncounted` counts streams with unknown tokens. The sums do not include them.
     """
 
     streams: int = 0
@@ -77,7 +77,7 @@ class Report:
     filters: Filters
     totals: Figures = field(default_factory=Figures)
     groups: dict[Dimension, dict[str, Figures]] = field(default_factory=dict)
-    """By dimension, then by value: days in order, the others by spend."""
+    """By dimension, then by value. Days are in order; other values are sorted by spend."""
     by_day: dict[Dimension, dict[str, dict[str, Figures]]] = field(default_factory=dict)
     """By dimension, then by value, then by day. Owners have no times."""
 

@@ -1,4 +1,4 @@
-"""Parses and validates the request bodies of each protocol into a `ChatRequest`."""
+"""Parses and validates the requests of each protocol into a `ChatRequest`."""
 
 from __future__ import annotations
 

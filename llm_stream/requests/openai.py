@@ -1,8 +1,8 @@
 """Reads the body of OpenAI's `POST /chat/completions`. Errors name the parameter.
 
-OpenAI clients send many optional parameters, so this is less strict than `requests.native`. A parameter is read, passed
-on unchanged, refused if the answer would be wrong without it, or ignored. What could raise the cost above the limits is
-never passed on.
+OpenAI clients send many optional parameters, so this module is less strict than `requests.native`. A parameter is read,
+passed on unchanged, refused if the answer would be wrong without it, or ignored. A parameter that could raise the cost
+above the limits is never passed on.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
@@ -49,7 +49,7 @@ UNSUPPORTED: dict[str, Sequence[Any]] = {
     "function_call": (),
     "web_search_options": (),
 }
-"""Unsupported parameters, with the values besides null that have no effect and are accepted."""
+"""Unsupported parameters, with the values that have no effect. These values and null are accepted."""
 
 
 class CompletionRequest(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _Used(msgspec.Struct):
-    """The parameters that we use ourselves."""
+    """The parameters that this library interprets."""
 
     messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str | None = None
@@ -88,7 +88,7 @@ class _Used(msgspec.Struct):
     tools: Annotated[list[_Tool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     response_format: ResponseFormat | None = None
     approvals: dict[str, Any] | None = None
-    """Not OpenAI's: as in `POST /chat`."""
+    """An extension of OpenAI's API, with the format of `POST /chat`."""
 
 
 class _PassedOn(msgspec.Struct, omit_defaults=True):
@@ -138,7 +138,7 @@ def from_body(
 
 
 def _max_output_tokens(parsed: _Used, settings: Settings) -> int:
-    """The lowest limit, because clients often send the model's maximum. A cut answer has `length` as finish_reason."""
+    """The lowest of the limits: clients often send the model's maximum. A cut answer has the finish_reason `length`."""
     limits = (parsed.max_tokens, parsed.max_completion_tokens, settings.max_output_tokens)
     return min(limit for limit in limits if limit is not None)
 

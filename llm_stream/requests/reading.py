@@ -27,7 +27,7 @@ def is_image_url(url: str | None) -> bool:
 
 
 def image_url(url: str, where: str) -> str:
-    """The URL, if clients may send it. Raises `InvalidField`."""
+    """The unchanged URL. Raises `InvalidField` if clients must not send it."""
     if not is_image_url(url):
         raise InvalidField(f"The field '{where}' must be an https: or data:image/ URL.")
     return url

@@ -1,6 +1,6 @@
 """Reads requests of `useChat` and `useCompletion`: their messages, made of parts, become a `ChatRequest`.
 
-The browser is not trusted: it may not send system messages, nor a tool's output without its call.
+The browser is not trusted: it must not send system messages, or a tool's output without its call.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ BODY = _Body
 class Turn(msgspec.Struct, frozen=True):
     """A request, its chat, and the id of the message that the answer continues (None: a new message).
 
-    `digest` is equal for two requests that ask the same thing at the same place in the chat. It is None to regenerate
-    an answer.
+    `digest` is equal for two requests with the same content at the same position of the chat. It is None for a request
+    to regenerate an answer.
     """
 
     request: ChatRequest
@@ -69,7 +69,7 @@ def from_body(body: bytes, settings: Settings, default_model: str) -> Turn:
 
 
 def _messages_of(body: _Body) -> Sequence[UIMessage]:
-    """The whole chat, or only its last message: many apps send just that."""
+    """The whole chat, or only its last message, which is all that many apps send."""
     if body.message is not None and body.messages is not None:
         raise InvalidField("Send either 'message' or 'messages', not both.")
     return [body.message] if body.message is not None else body.messages or []

@@ -1,1 +1,1 @@
-"""What we know of the internals of Flask, gevent, gunicorn and sockets."""
+"""Code that depends on the internals of Flask, gevent, gunicorn and sockets."""

@@ -1,4 +1,4 @@
-"""The client's socket, under the servers that show it: gunicorn, Werkzeug's server and waitress."""
+"""Finds the client's socket under the servers that expose it: gunicorn, Werkzeug's server and waitress."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .private import warn_missing
 LATE = "a client that disconnects is noticed only at the second write"
 
 CHECK = "waitress.client_disconnected"
-"""A bound method of waitress's channel. Its answer alone is no help: waitress does not look while a request runs."""
+"""A bound method of waitress's channel. Calling it does not help: waitress does not poll while a request runs."""
 
 CHANNEL = ("socket",)
 
 
 def connection_of(environ: Mapping[str, Any]) -> Any:
-    """None under another server."""
+    """The client's socket; None under any other server."""
     return environ.get("gunicorn.socket") or environ.get("werkzeug.socket") or _of_waitress(environ)
 
 

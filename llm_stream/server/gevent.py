@@ -31,7 +31,7 @@ SWITCH_S = 0.0005
 
 
 class _SwitchingOften:
-    """Used by the greenlets of one thread only, so a plain number counts them."""
+    """Shortens the interpreter's switch interval. One thread's greenlets use it, so a plain number counts them."""
 
     def __init__(self) -> None:
         self._inside = 0
@@ -58,13 +58,13 @@ def spawn(function: Callable[..., Any], *args: Any) -> None:
 
 
 def off_loop(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function that blocks in C in a native thread, so that the other greenlets keep running.
+    """Run a function that blocks in C in a native thread, so that the other greenlets keep running.
 
-    Without gevent it is called directly. It must not touch data shared with greenlets: their locks do not work across
-    threads.
+    Without gevent, the function is called directly. The function must not touch data shared with greenlets: their locks
+    do not work across threads.
 
-    Python code in it shares the GIL with the event loop, which lets go of it for each system call. So meanwhile the
-    interpreter switches every `SWITCH_S`: the loop would get it back only after 5 ms, each time.
+    Python code in the function competes with the event loop for the GIL, which the loop releases for each system call.
+    The loop would wait 5 ms each time to get the GIL back, so the switch interval is `SWITCH_S` until the call ends.
     """
     monkey, hub = sys.modules.get("gevent.monkey"), sys.modules.get("gevent.hub")
     if monkey is None or hub is None or not monkey.is_module_patched("threading"):
@@ -84,7 +84,7 @@ def off_loop(function: Callable[..., Result], *args: Any) -> Result:
 
 
 class Watch:
-    """Watches a socket in the event loop. It stays open between reads, because reopening costs more than a poll."""
+    """Watches a socket in the event loop. It stays open between reads, because reopening it costs more than a poll."""
 
     def __init__(self, connection: Any, callback: Callable[[], None]) -> None:
         self._loop = connection.hub.loop
@@ -95,7 +95,7 @@ class Watch:
         self._watcher.start(callback)
 
     def read(self, size: int) -> bytes | None:
-        """The available bytes; None if there are none yet, empty at the end. Raises `OSError`."""
+        """The available bytes; None if there are none yet; empty if the connection has ended. Raises `OSError`."""
         if self._tls is not None:
             return self._read_records(size)
         try:
@@ -105,7 +105,7 @@ class Watch:
         return data
 
     def _read_records(self, size: int) -> bytes | None:
-        """Read all TLS records: the loop does not see data that is already decrypted, nor a TLS close."""
+        """Read all TLS records: the loop sees neither data that is already decrypted nor a TLS close."""
         records: list[bytes] = []
         try:
             while size > 0 and (record := self._tls.read(size)):
@@ -131,9 +131,9 @@ def watch(connection: Any, callback: Callable[[], None]) -> Watch | None:
 
 
 def read_of(connection: Any) -> Callable[[int], bytes] | None:
-    """A `recv` that waits first, then reads. gevent's own tries, waits and retries: one more system call per token.
+    """A `recv` that waits first, then reads. gevent's own `recv` tries, waits and retries: one more system call each.
 
-    It waits even if there is data, so the other greenlets run before each read.
+    The new `recv` waits even if there is data, so the other greenlets run before each read.
     """
     if type(connection).__module__ != PLAIN or not _has_names(connection):
         return None

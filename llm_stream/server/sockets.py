@@ -1,4 +1,4 @@
-"""Polls a socket, or shuts it down, from another thread than the one blocked on it.
+"""Polls a socket, or shuts it down, while another thread is blocked on it.
 
 Everything works on the file descriptor, because the methods of gevent's sockets would wait for data.
 """
@@ -10,12 +10,12 @@ import socket
 import sys
 from typing import Any
 
-ESTABLISHED = 1  # of the states in linux/tcp_states.h
-BYTES_ACKED = slice(120, 128)  # the place of tcpi_bytes_acked in the struct tcp_info of linux/tcp.h
+ESTABLISHED = 1  # TCP_ESTABLISHED in linux/tcp_states.h
+BYTES_ACKED = slice(120, 128)  # the offset of tcpi_bytes_acked in the struct tcp_info of linux/tcp.h
 
 
 def peek(connection: Any) -> bytes | None:
-    """The next byte, without consuming it; None if there is none yet, empty if the connection has ended."""
+    """The next byte, without consuming it; None if there is none yet; empty if the connection has ended."""
     plain = _plain(connection)
     if plain is None:
         return b""
@@ -30,7 +30,7 @@ def peek(connection: Any) -> bytes | None:
 
 
 def has_ended(connection: Any) -> bool:
-    """Whether the other side has closed a TCP connection, even if there is unread data before the end."""
+    """Whether the other side has closed a TCP connection, even if unread data comes before the end."""
     plain = _plain(connection)
     if plain is None:
         return True
@@ -43,7 +43,7 @@ def has_ended(connection: Any) -> bool:
 
 
 def bytes_taken(connection: Any) -> int | None:
-    """How many bytes the other side of a TCP connection has confirmed so far; None if that is not known."""
+    """How many bytes the other side of a TCP connection has acknowledged so far; None if unknown."""
     plain = _plain(connection)
     if plain is None:
         return None
@@ -57,7 +57,7 @@ def bytes_taken(connection: Any) -> int | None:
 
 
 def shut_down(connection: Any) -> None:
-    """Shut a socket down in both directions. That wakes the thread blocked on it, which then closes it."""
+    """Shut a socket down in both directions. This wakes the thread blocked on the socket, which then closes it."""
     plain = _plain(connection)
     if plain is None:
         return

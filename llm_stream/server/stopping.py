@@ -1,11 +1,11 @@
-"""Whether the server has told this worker to stop."""
+"""Tells whether this worker is shutting down."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _workers: list[Any] = []
-"""gunicorn's worker of this process, where the hooks of `llm_stream.worker` have shown it."""
+"""gunicorn's worker object of this process. Empty if the hooks of `llm_stream.worker` have not run."""
 
 
 def watch(worker: Any) -> None:

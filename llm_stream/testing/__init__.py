@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on loopback that answers by script, including every kind of failure.
+"""An OpenAI-compatible server on loopback that plays scripted answers and every kind of failure.
 
     with Upstream() as upstream:
         upstream.answer("Hel", "lo")                            # the answer to the next request
@@ -6,7 +6,7 @@
         upstream.answer(status=429, headers={"Retry-After": "1"})
         client = OpenAI(base_url=upstream.base_url, api_key="none")
 
-It is a real server, reached through the real client. The demo app uses it if no API key is configured.
+It is a real HTTP server, for the real client. The demo app uses it if no API key is configured.
 `python -m llm_stream.testing` runs it as a separate process.
 """
 

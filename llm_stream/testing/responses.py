@@ -1,4 +1,4 @@
-"""The scripted upstream as a server of the Responses API: the same scripts, in its events."""
+"""The scripted upstream's Responses API: plays the same scripts as events of this API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHAT_NAMES = {
 
 
 class ResponseEvents:
-    """Encodes the events of one response. A mapping with a `type` is such an event; others are chunks or errors."""
+    """Encodes the events of one response. A mapping with a `type` is sent as an event; others are chunks or errors."""
 
     def __init__(self, script: Script, request: Mapping[str, Any]) -> None:
         self._script = script
@@ -161,7 +161,7 @@ class ResponseEvents:
 
 
 def as_chat(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A request of either API in the form of chat completions."""
+    """A request of either API, translated to chat completions."""
     if "input" not in request:
         return request
     tools = [{"type": "function", "function": tool} for tool in request.get("tools") or ()]

@@ -21,7 +21,7 @@ class Pause:
 
 
 class Gate:
-    """Send nothing until the test opens the gate. `reached` is set when a request waits at it."""
+    """Send nothing until the test opens the gate. `reached` is set when a request waits at the gate."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -40,7 +40,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Cut:
-    """Break the connection: by a reset, or by a clean close before the end of the body."""
+    """Break the connection by a reset, or by a clean close before the end of the body."""
 
     reset: bool = True
 
@@ -57,10 +57,10 @@ class Script:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    """Replaces everything else."""
+    """A whole body that replaces the steps."""
     finish_reason: str | None = "stop"
     usage: Mapping[str, Any] | bool = True
-    """False: none, even if requested."""
+    """False: send no usage, even if requested."""
     done: bool = True
     segment: int | None = None
     """Send this many bytes at a time."""

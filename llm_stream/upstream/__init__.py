@@ -1,1 +1,1 @@
-"""Sources of events: the client, its calls with retries, decoding, and iterables."""
+"""Sources of events: upstream calls with retries and their decoding, and iterables."""

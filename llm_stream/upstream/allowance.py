@@ -1,17 +1,17 @@
-"""How many calls may be hedged."""
+"""Limits the number of hedges."""
 
 from __future__ import annotations
 
 import threading
 
 SHARE = 0.05
-"""How many of the calls may be hedged, so that a slow provider does not double the bill."""
+"""The share of calls that may be hedged. Otherwise, a slow provider would double the bill."""
 MOST_SAVED = 5.0
-"""Hedges that quiet times may save up: those of 100 calls."""
+"""The maximum number of saved hedges, which is what 100 calls earn."""
 
 
 class Allowance:
-    """A token bucket: each call adds a part of a hedge. One per worker."""
+    """A token bucket: each call adds a fraction of a hedge. One per worker."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What differs between the upstream's APIs: the path, the body of a request, and how its answer is decoded."""
+"""The differences between the upstream's APIs: the path, the body of a request, and the decoder of an answer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Decoder(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """The answer is complete. Only the token counts and the end of the body may follow."""
+        """Whether the answer is complete. Only the token counts and the end of the body may follow."""
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events in the payload of one server-sent event. Raises `StreamError`."""
 
     def end(self) -> Ending:
-        """How the answer ended. Raises `UpstreamError` if it is incomplete."""
+        """The ending of the answer. Raises `UpstreamError` if the answer is incomplete."""
 
 
 class Api(Protocol):
@@ -34,4 +34,4 @@ class Api(Protocol):
     def body_of(self, request: ChatRequest, model: str | None) -> Body: ...
 
     def decoder(self, attempt: Attempt) -> Decoder:
-        """It fills in `attempt` while it decodes."""
+        """A decoder that fills in `attempt` while it decodes."""

@@ -31,14 +31,14 @@ Batch = list[Event]
 
 
 class BrokenOff(UpstreamCut):
-    """The connection broke in the middle of the answer, as opposed to a clean end that came too early."""
+    """The connection broke in the middle of the answer. It did not end cleanly but too early."""
 
 
 class Call:
     """One HTTP request to the upstream, from the first byte sent to the last byte read."""
 
     def __init__(self, endpoint: Endpoint, request: ChatRequest, attempt: Attempt) -> None:
-        """`attempt` is filled in while the call is made."""
+        """The call fills in `attempt`."""
         self.lifeline = Lifeline(self._on_connected)
         self._decoder = endpoint.api.decoder(attempt)
         self._attempt = attempt
@@ -51,11 +51,11 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        """The answer is complete. Only the token counts and the end of the body may follow."""
+        """Whether the answer is complete. Only the token counts and the end of the body may follow."""
         return self._decoder.is_whole
 
     def _on_connected(self) -> None:
-        """There is a connection, so the provider may be working on the request."""
+        """The call has a connection now, so the provider may be working on the request."""
         self._attempt.accepted = True
 
     def batches(self) -> Generator[Batch | Waits | Ending, None, None]:
@@ -81,7 +81,7 @@ class Call:
             self.lifeline.let_go()
 
     def _events(self, response: httpx2.Response, waits: Waits) -> Iterator[Batch | Waits | Ending]:
-        """Read to the end of the body, past `[DONE]`: only then can the connection be reused."""
+        """Read beyond `[DONE]` to the end of the body, because only then can the connection be reused."""
         payloads = self._payloads
         for chunk in _body_of(response):
             if not chunk:
@@ -102,7 +102,7 @@ class Call:
             yield self._ending
 
     def _broken(self, problem: StreamError, error: Exception) -> Iterator[Batch | Ending]:
-        """Deliver an answer that was complete before the connection broke. Raises `StreamError` if it was not."""
+        """Deliver an answer that was complete before the connection broke, or raise `StreamError`."""
         if self._ending is not None:
             return
         rest = self._decode(self._payloads.end())

@@ -37,13 +37,13 @@ class ChatCompletions:
 
 
 def _without_items(message: Message) -> Message:
-    """Reasoning items are the Responses API's. Another model may have written an earlier message."""
+    """Remove reasoning items, which belong to the Responses API: another model may have written an earlier message."""
     if "reasoning_items" not in message:
         return message
     return {name: value for name, value in message.items() if name != "reasoning_items"}
 
 
 def _output_limit_name(client: OpenAI) -> str:
-    """OpenAI renamed `max_tokens`. Most compatible servers know only the old name, and would ignore the new one."""
+    """OpenAI renamed `max_tokens`. Most compatible servers know only the old name, and would ignore the new name."""
     renamed = client.base_url.host.endswith(("openai.com", "azure.com"))
     return "max_completion_tokens" if renamed else "max_tokens"

@@ -1,4 +1,4 @@
-"""Finds the sources and files of one answer, wherever a provider puts them."""
+"""Finds the sources and files of one answer in the different places where providers put them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..events import Source
 from .text import whole
 
 CITING = ("citations", "search_results")
-"""Fields of a chunk (Perplexity, xAI), which stand beside `choices` and are the same in every chunk."""
+"""Top-level fields of a chunk (Perplexity, xAI). Every chunk repeats the same values."""
 
 ANY_IMAGE = "image/*"
 
 
 class Citations:
-    """Gives each source and each file once."""
+    """Returns each source and each file only once."""
 
     def __init__(self) -> None:
         self._sources: set[Source] = set()
@@ -28,7 +28,7 @@ class Citations:
         self._files: set[str] = set()
 
     def of_chunk(self, chunk: Mapping[str, Any]) -> list[Source]:
-        """Search results first: they have titles, and the citations are their URLs."""
+        """The sources of a chunk. Search results come first: they have titles, while citations are just their URLs."""
         results = [_source(result) for result in _mappings(chunk.get("search_results"))]
         urls = [_source({"url": url}) for url in _list(chunk.get("citations"))]
         return [source for source in (*results, *urls) if source and source.url not in self._urls and self._add(source)]
@@ -67,7 +67,7 @@ def _source(fields: Mapping[str, Any]) -> Source | None:
         return None
     start, end = _place(fields.get("start_index")), _place(fields.get("end_index"))
     if start is None or end is None or start >= end:
-        start = end = None  # an empty place: the provider knows none
+        start = end = None  # an empty range means that the provider does not know the passage
     return Source(whole(url), whole(title) if title and isinstance(title, str) else None, start, end)
 
 
@@ -76,7 +76,7 @@ def _place(index: Any) -> int | None:
 
 
 def _media_type(url: str) -> str | None:
-    """None if it is no image that a page may show."""
+    """The media type; None if the URL is not an image that a page may show."""
     if url.startswith("data:image/"):
         return url[len("data:") :].partition(",")[0].partition(";")[0]
     if url.startswith("https://"):

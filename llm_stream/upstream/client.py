@@ -1,4 +1,4 @@
-"""The process's `OpenAI` client, made once, by the first stream, with a suitable connection pool."""
+"""The process's `OpenAI` client. The first stream makes the client, with a suitable connection pool."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ KEEP_ALIVE_S = 60.0  # httpx's default of 5 s would cost most questions a new ha
 
 
 def know_the_platform() -> None:
-    """Have the standard library cache the platform's name. Call this before there are streams.
+    """Make the standard library cache the platform's name. Call this before there are streams.
 
-    The SDK sends the platform in each request. To find it out, the standard library forks once. Under gevent, a fork
-    handler that waits for a lock (such as OpenTelemetry's) runs the other greenlets in the child too, and a response
-    that is being written at that moment would be written twice.
+    The SDK sends the platform in each request. To detect the platform, the standard library forks once. Under gevent, a
+    fork handler that waits for a lock (such as OpenTelemetry's) also runs the other greenlets in the child process. A
+    response that a greenlet writes at that moment would be written twice.
     """
     platform.platform()
 
@@ -57,7 +57,7 @@ class Client:
             key = self._app_client.api_key if isinstance(self._app_client, OpenAI) else None
             if self._endpoints and self._pid == os.getpid() and self._key != key:
                 for endpoint in self._endpoints.values():
-                    endpoint.let_go()  # the app has changed the client's key
+                    endpoint.let_go()  # the app may have changed the client's key
                 self._endpoints = {}
             if not self._endpoints or self._pid != os.getpid():
                 self._endpoints, self._pid, self._key = self._make(), os.getpid(), key
@@ -72,7 +72,7 @@ class Client:
 
     @property
     def configured_base_url(self) -> str | None:
-        """The same, but None where a client would have to be made to know it."""
+        """The base URL, without making a client; None if only a client would know it."""
         if isinstance(self._app_client, OpenAI):
             return str(self._app_client.base_url)
         return os.environ.get("OPENAI_BASE_URL") if self._app_client is None else None

@@ -41,13 +41,13 @@ NOT_TRANSIENT = (UpstreamBusy, UpstreamCut, UpstreamGarbled)
 
 
 class Stopped(Exception):
-    """The stream was stopped, so whatever the upstream sends or raises from here on is ignored."""
+    """The stream was stopped, so everything that the upstream sends or raises from now on is ignored."""
 
 
 class Completion:
     """The events of one answer, with retries, fallback models and, if configured, one more attempt after content.
 
-    The candidates are the models at their upstreams, in the order in which they are tried.
+    The candidates are pairs of model and upstream, in the order in which they are tried.
     """
 
     is_busy = False
@@ -55,7 +55,7 @@ class Completion:
     def __init__(
         self, upstreams: Upstreams, request: ChatRequest, settings: Settings, owner: str, segment: int = 0
     ) -> None:
-        """`segment` is the one of the log in which its events begin."""
+        """`segment` is the number of the log segment where the completion's events begin."""
         models = (request.model, *settings.fallback_models)
         self._request = request
         self._upstreams = upstreams
@@ -92,7 +92,7 @@ class Completion:
         return self._running is not None and self._running.is_whole
 
     def interrupt(self) -> None:
-        """Close the upstream connection now, whatever the thread in `batches()` is blocked on."""
+        """Close the upstream connection now, even if the thread in `batches()` is blocked."""
         self._stopped.set()
         if ticket := self._ticket:
             ticket.leave()
@@ -140,7 +140,7 @@ class Completion:
             candidate.provider.release()
 
     def _choose(self) -> Candidate:
-        """The first candidate whose upstream is not known to be down; if all of them are, the first one."""
+        """The first candidate whose breaker lets a call through; if there is none, the first candidate."""
         if not self._candidates:
             raise UpstreamRefused() from LookupError(f"no upstream has the model {self._request.model!r}")
         for at, candidate in enumerate(self._candidates):
@@ -176,7 +176,7 @@ class Completion:
         return Runner(candidate, endpoint, self._request, attempt, ticket, deadline)
 
     def _with_hedge(self, runner: Runner) -> Runner | Race:
-        """At most one call of an answer is hedged, one that nothing has been bought before: so much is reserved."""
+        """Hedge the first accepted call of an answer at most, because the budget reserves only one hedge."""
         after_s = self._settings.hedge_after_s
         if after_s is None:
             return runner
@@ -187,7 +187,7 @@ class Completion:
         return Race(runner, after_s, self._hedge, self.attempts)
 
     def _hedge(self) -> Runner | None:
-        """A second call, at the next upstream that has the model, or at the same one; None if it cannot start now."""
+        """A second call, at the next upstream with the model or at the same upstream; None if it cannot start now."""
         first = self._candidates[0]
         others = [other for other in self._candidates[1:] if other.name == first.name and not other.provider.is_open]
         candidate = others[0] if others else first
@@ -200,7 +200,7 @@ class Completion:
         return None
 
     def _prepare_next_attempt(self, problem: StreamError) -> Reset | None:
-        """Return when the next attempt may start. Raises `problem` if there is none."""
+        """Wait until the next attempt may start. Raises `problem` if there is no next attempt."""
         self.last_refusal = problem
         if self._has_content:
             if not self._resets_left or not problem.retryable:
@@ -223,7 +223,7 @@ class Completion:
         return None
 
     def _backoff(self, problem: StreamError) -> float | None:
-        """Seconds to wait before the same model is retried; None if it must not be."""
+        """Seconds to wait before a retry of the same model; None if a retry is not allowed."""
         if not _is_transient(problem) or not self._retries_left:
             return None
         tried = self._settings.retries - self._retries_left

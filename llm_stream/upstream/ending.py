@@ -1,4 +1,4 @@
-"""How an answer ended, as a single value."""
+"""The ending of an answer, as a single value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .source import Attempt
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """The last item of a source. A stream settles with it."""
+    """The last item of a source. The stream settles with this ending."""
 
     status: Status
     finish_reason: str | None = None

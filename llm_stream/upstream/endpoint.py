@@ -1,4 +1,4 @@
-"""Sends requests to the upstream: through the SDK, or, once its requests are known, directly over our transport."""
+"""Sends requests to the upstream: first through the SDK, then, once the head is known, directly over our transport."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ REFUSED = (401, 403)
 
 
 class Endpoint:
-    """Sends requests as the SDK would: to its URL, with its headers, raising its errors.
+    """Sends requests as the SDK would: to the same URL, with the same headers, and with the same errors.
 
-    The SDK builds each request anew, which is the most expensive part of a request. For an `OpenAI` client over our own
-    transport, only the body differs between requests. So once two requests had the same head, that head is reused. The
-    SDK still sends every request that may have another head: another client class, changing credentials, the user's own
-    `http_client`, or a body that is not plain JSON.
+    The SDK builds each request from scratch, which is the most expensive part of a request. With an `OpenAI` client
+    over our own transport, only the body differs between requests. So once two requests had the same head, the endpoint
+    reuses that head. The SDK still sends every request whose head may differ: with another client class, changing
+    credentials, the app's own `http_client`, or a body that is not plain JSON.
     """
 
     def __init__(self, client: OpenAI, api: Api, transport: LeanTransport | None = None) -> None:
-        """`transport` is ours, if the client's requests go through it."""
+        """`transport` is our transport if the client uses it, else None."""
         self.base_url = str(client.base_url)
         self.api = api
         self._client = client
@@ -42,7 +42,7 @@ class Endpoint:
         self._proven: Prepared | None = None
 
     def post(self, body: Body) -> httpx2.Response:
-        """Return the response, whose body the caller reads and closes. Raises the SDK's and httpx's errors."""
+        """Return the response. The caller reads and closes its body. Raises the SDK's and httpx's errors."""
         response = self._post_again(body)
         if response is None or response.status_code in MOVED:
             return self._post_by_sdk(body)
@@ -51,7 +51,7 @@ class Endpoint:
         raise openai.APIStatusError(f"HTTP {response.status_code}", response=response, body=_error_in(response))
 
     def _post_again(self, body: Body) -> httpx2.Response | None:
-        """Send the body after the proven head; None if only the SDK can send it. Reads and closes a failed response."""
+        """Send the body with the proven head; None if only the SDK can send it. Reads and closes an error response."""
         transport, proven = self._transport, self._proven
         if transport is None or proven is None:
             return None
@@ -62,7 +62,7 @@ class Endpoint:
         response = transport.send(proven, content)
         has_cookie = "set-cookie" in response.headers
         if has_cookie and (http_client := http_client_of(self._client)) is not None:
-            http_client.cookies.extract_cookies(response)  # as the client would have done
+            http_client.cookies.extract_cookies(response)  # as the client does
         if has_cookie or response.status_code in MOVED + REFUSED:
             self._last = self._proven = None  # the SDK may make another head now
         if not response.is_success:
@@ -89,7 +89,7 @@ class Endpoint:
         self._client.with_options(timeout=within_s).models.list()
 
     def let_go(self) -> None:
-        """Close the idle connections. The user's own client is theirs to close."""
+        """Close the idle connections. If the app passed its own client, the app closes it."""
         if self._transport is not None:
             self._transport.close()
 
@@ -98,7 +98,7 @@ class Endpoint:
 
 
 class Raw(Stream[Any]):
-    """Replaces the SDK's stream of models, whose decoding costs more than everything else, by the raw response."""
+    """Gives access to the raw response. The SDK's own stream decodes each chunk, which costs more than all the rest."""
 
     def __init__(self, *, response: httpx2.Response, **_: Any) -> None:
         self.response = response

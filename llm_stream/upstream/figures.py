@@ -1,7 +1,7 @@
-"""Parses a provider's usage object, whatever its field names: token counts, and the cost if there is one.
+"""Parses a provider's usage object, with any provider's field names: token counts, and the cost if there is one.
 
-Providers differ in what their counts include. Ours are totals: input includes tokens read from and written to a cache,
-output includes reasoning.
+Providers differ in what their counts include. Our counts are totals: input includes tokens read from and written to a
+cache, output includes reasoning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DECIMALS_OF_A_TICK = 10
 """xAI's unit: https://docs.x.ai/developers/cost-tracking"""
 
 NOT_FINAL = ("estimated", "partial")
-"""Values of `source` that our own `/v1` sends, as an upstream, for figures that are not the provider's final ones."""
+"""Values of `source` in figures that are not final. Another server with this library sends them as an upstream."""
 
 
 def usage_of(figures: Mapping[str, Any]) -> Usage | None:
@@ -69,8 +69,8 @@ def usage_of(figures: Mapping[str, Any]) -> Usage | None:
 def later(known: Usage | None, new: Usage) -> Usage:
     """Merge the figures of another chunk into the known ones.
 
-    Figures are running totals, never increments. The newest win, except where they are missing or have fallen back to
-    0: there the known ones stay.
+    Figures are running totals, never increments. The newest figures win. If a new figure is missing or has dropped to
+    0, the known one is kept.
     """
     if known is None:
         return new
@@ -97,15 +97,15 @@ def _is_cache_extra(figures: Mapping[str, Any], read: int, cached: int, cache_wr
 
 
 def _is_reasoning_extra(figures: Mapping[str, Any], read: int, written: int, reasoning: int) -> bool:
-    """xAI does not count reasoning in its completion tokens, which shows in the total."""
+    """Whether the output count excludes reasoning, as at xAI. The total shows this."""
     total = _count(figures, "total_tokens")
-    if total == read + written:  # some of OpenRouter's providers count a token of reasoning too many
+    if total == read + written:  # some of OpenRouter's providers report one reasoning token too many
         return False
     return reasoning > written or total == read + written + reasoning
 
 
 def _uncounted(figures: Mapping[str, Any], written: int) -> int | None:
-    """Gemini's thoughts, which are charged as output, are only in its total."""
+    """The tokens of Gemini's thoughts, which are charged as output but included only in the total."""
     read, total = _count(figures, "prompt_tokens"), _count(figures, "total_tokens")
     return total - read - written if read is not None and total is not None and total > read + written else None
 
@@ -130,7 +130,7 @@ def _newest(known: int | None, new: int | None) -> int | None:
 
 
 def was_bought(usage: Usage | None) -> bool:
-    """Whether the figures say that something was bought."""
+    """Whether the figures show a charge."""
     return usage is not None and bool(usage.input_tokens or usage.output_tokens or usage.cost)
 
 

@@ -1,4 +1,4 @@
-"""Hedging: a second call where the first one is silent. The call that speaks first is kept, the other one is cut."""
+"""Hedging: makes a second call if the first one is silent. The first call with content wins; the other one is cut."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ logger = logging.getLogger("llm_stream")
 
 
 class Race:
-    """The batches of the first call, or those of the second one if that speaks first.
+    """The batches of the call that wins: the first or the second call.
 
-    The first call runs where its batches are drained: in the stream's thread or in the event loop. The second one has a
-    thread of its own until the race is decided. If it wins, it cuts the first call's connection, which wakes whatever
-    waits for that, and the stream's thread goes on with the second call's batches.
+    The first call runs in the thread that drains its batches: the stream's thread or the event loop. The second call
+    has its own thread until the race is decided. If the second call wins, it cuts the first call's connection. This
+    wakes the thread or the event loop that waits for the first call. Then the stream's thread continues with the second
+    call's batches.
     """
 
     def __init__(
         self, first: Runner, after_s: float, make_second: Callable[[], Runner | None], attempts: list[Attempt]
     ) -> None:
-        """`make_second` returns None if there must not be a second call. `attempts` ends with the first call's, and
-        the winner's becomes the last one.
+        """`make_second` returns None if a second call is not allowed. `attempts` ends with the first call's attempt.
+        When the race is decided, the winner's attempt is the last one.
         """
         self._first = first
         self._make_second = make_second
         self._attempts = attempts
-        self._lock = threading.Lock()  # held for moments only: the event loop takes it, too
+        self._lock = threading.Lock()  # never held for long, because the event loop takes it, too
         self._winner: Runner | None = None
         self._second: Runner | None = None
         self._held: list[Batch | Ending] = []
@@ -72,14 +73,14 @@ class Race:
                     if not self._has_second_won():
                         raise
             if self._winner is not self._first and self._rest is not None:
-                yield Waits()  # the first connection is watched no more
+                yield Waits()  # so that the first connection is not watched any more
                 yield from self._held
                 yield from self._rest
         finally:
             self._finish()
 
     def _until_decided(self, batches: Iterator[Batch | Waits | Ending]) -> Iterator[Batch | Waits | Ending]:
-        """The whole first call, or nothing of it if the second call wins. Raises what the first call does."""
+        """All batches of the first call; none if the second call wins. Raises the first call's errors."""
         held: list[Batch | Ending] = []
         for batch in batches:
             if isinstance(batch, Waits):
@@ -93,7 +94,7 @@ class Race:
                 return
 
     def _has_second_won(self) -> bool:
-        """The first call has failed: wait for the second one, if there is one."""
+        """After a failure of the first call: wait for the second one, if there is one, and return whether it wins."""
         with self._lock:
             if self._second is None:
                 self._is_over = True
@@ -103,11 +104,11 @@ class Race:
         return self._winner is self._second
 
     def _run_second(self) -> None:
-        """The timer's thread."""
+        """Runs in the timer's thread."""
         try:
             if second := self._begin_second():
                 self._run_until_decided(second)
-        except Exception as error:  # the first call decides what becomes of the answer
+        except Exception as error:  # the answer depends on the first call only
             logger.debug("a hedge failed: %r", error)
         finally:
             self._is_second_decided.set()

@@ -13,7 +13,7 @@ import httpx2
 MAX_HEAD_BYTES = 65536
 LONG_LINE = "a line between chunks is too long"
 MAX_LINE_BYTES = 4096
-"""Limit for a chunk's size line with its extensions, or for one trailer."""
+"""The maximum length of a chunk's size line with its extensions, or of one trailer."""
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?")
 HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -84,13 +84,13 @@ def _values(headers: Headers, wanted: bytes) -> list[bytes]:
 
 
 class Body:
-    """A body that the end of the connection delimits. The subclasses know their own end."""
+    """A body that the end of the connection delimits. The subclasses detect the end of the body themselves."""
 
     ends_itself = False
     excess = False
     """Whether there were bytes after the end of the body."""
     error: httpx2.RemoteProtocolError | None = None
-    """What is wrong with the framing after the payload that was returned."""
+    """The framing error after the returned payload."""
 
     def __init__(self) -> None:
         self.done = False
@@ -99,7 +99,7 @@ class Body:
         return data
 
     def at_end(self) -> None:
-        """The connection was closed. Raises `RemoteProtocolError` if that is too early."""
+        """The connection was closed. Raises `RemoteProtocolError` if the body is incomplete."""
         self.done = True
 
 
@@ -140,7 +140,7 @@ def _size_of(line: bytes) -> int:
 
 
 class ChunkedBody(Body):
-    """Chunked transfer coding. Returns the payload of all chunks of a read in one piece."""
+    """A body in chunked transfer coding. `feed` joins the payload of all chunks of one read."""
 
     ends_itself = True
 
@@ -152,7 +152,7 @@ class ChunkedBody(Body):
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The payload up to an `error`: what came before it counts, however the network has divided it."""
+        """The payload before an `error`, however the network has split the data: this payload still counts."""
         pieces: list[bytes] = []
         try:
             self._take(data, pieces)
@@ -202,6 +202,6 @@ class ChunkedBody(Body):
             self._in_trailers = self._left == 0
 
     def _keep_rest(self, rest: bytes) -> None:
-        if len(rest) > MAX_LINE_BYTES + 1:  # it may end with half a line end
+        if len(rest) > MAX_LINE_BYTES + 1:  # `rest` may end with half a line end
             raise httpx2.RemoteProtocolError(LONG_LINE)
         self._rest = rest

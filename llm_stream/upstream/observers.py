@@ -1,4 +1,4 @@
-"""Finds tools that watch OpenAI's client by replacing its methods. A stream calls those seldom, or never."""
+"""Finds tools that observe OpenAI's client by replacing its methods. Streams rarely call these methods, or never."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ WATCHED = (
     ("openai.resources.responses", "Responses", "create"),
     ("openai", "OpenAI", "request"),
 )
-"""Who replaces one has imported its module, so nothing is imported here."""
+"""A tool that replaces such a method has imported its module, so this module does not import it."""
 
 WRAPPER_OF_WRAPT = "_self_wrapper"
 
 
 def observers() -> list[str]:
-    """The modules whose functions have replaced methods of the SDK, by name, each once."""
+    """The names of the modules whose functions have replaced methods of the SDK, without duplicates."""
     return list(dict.fromkeys(_module_of(method) for method in _methods() if not _is_of_sdk(method)))
 
 
@@ -34,7 +34,9 @@ def _methods() -> Iterator[Any]:
 
 
 def _is_of_sdk(method: Any) -> bool:
-    """`functools.wraps` copies a name and a module, but not the globals. Proxies of wrapt deceive `isinstance`."""
+    """Whether the SDK defines the method. `functools.wraps` copies the name and the module, but not the globals.
+    wrapt's proxies deceive `isinstance`.
+    """
     return type(method) is FunctionType and _top(method.__globals__.get("__name__")) == SDK
 
 

@@ -1,6 +1,6 @@
-"""Split a response body into payloads: the JSON values in it, however they are framed.
+"""Splits a response body into payloads, which are its JSON values, with any framing.
 
-The framing is chosen by the body's first significant byte, not by its Content-Type: servers label single JSON objects
+The body's first significant byte determines the framing. The Content-Type does not: servers label single JSON objects
 as `text/event-stream` or `text/plain`, and event streams as `application/json`.
 """
 
@@ -17,7 +17,7 @@ from .text import split_json
 MAX_EVENT_BYTES = 4_194_304
 
 OPENING = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n]+|:[^\r\n]*[\r\n])*")
-"""Bytes that say nothing about the framing: a byte order mark, blank lines, event stream comments."""
+"""Bytes that do not determine the framing: a byte order mark, blank lines, event stream comments."""
 
 PAGE = b'{"error":{"type":"html_page"}}'
 """Replaces an HTML page, which a gateway or a captive portal sends on error."""
@@ -30,7 +30,7 @@ class Framing(Protocol):
 
 
 class Payloads:
-    """Takes the bytes of each read and returns the payloads that they complete.
+    """Takes the bytes of each read and returns the payloads that are complete now.
 
     Once the framing is known, `feed` and `end` are the framing's own methods, so the detection costs nothing per token.
     """
@@ -54,9 +54,9 @@ class Payloads:
 
 
 class _Buffered:
-    """Bytes that do not make a complete payload yet. What is more than `MAX_EVENT_BYTES` in one payload is garbled.
+    """Buffers the bytes of an incomplete payload. A payload of more than `MAX_EVENT_BYTES` is garbled.
 
-    Payloads of the same read that come before it are still returned; then the error is raised by the next call.
+    Earlier payloads of the same read are still returned. Then the next call raises the error.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Splitter(_Buffered):
     def __init__(self) -> None:
         super().__init__()
         self._held = b""
-        """A carriage return, which may be half of a CRLF."""
+        """A carriage return that may be the first half of a CRLF."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Raises `UpstreamGarbled` for an event of more than `MAX_EVENT_BYTES`."""
@@ -107,7 +107,7 @@ class Splitter(_Buffered):
         if self._is_garbled:
             raise UpstreamGarbled()
         text = self._with_line_feeds(piece)
-        if b"\n\n" not in self._rest[-1:] + text:  # or the same bytes would be looked at again and again
+        if b"\n\n" not in self._rest[-1:] + text:  # so that old bytes are not searched again
             self._keep(text)
             return self._checked([])
         *blocks, rest = (bytes(self._rest) + text).split(b"\n\n")
@@ -137,7 +137,7 @@ class Splitter(_Buffered):
 
 
 class JSONText(_Buffered):
-    """JSON without a frame: one value over any number of lines, or one value per line."""
+    """JSON without framing: one value over any number of lines, or one value per line."""
 
     _is_by_line: bool | None = None
 
@@ -175,7 +175,7 @@ class JSONText(_Buffered):
 
 
 class Page:
-    """HTML, which is never an answer. Its text is not read."""
+    """An HTML page, which is never an answer. The text is ignored."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         return [PAGE]
@@ -191,7 +191,7 @@ def _framing_of(opening: bytes) -> Framing:
 
 
 def _is_one_line(piece: bytes) -> bool:
-    """Whether this is what most reads return: exactly one event with one non-empty line of data."""
+    """Whether the piece is exactly one event with one non-empty line of data. Most reads return such a piece."""
     return (
         piece.startswith(b"data: ")
         and piece.endswith(b"\n\n")
@@ -202,7 +202,7 @@ def _is_one_line(piece: bytes) -> bool:
 
 
 def _named(block: bytes) -> bytes | None:
-    """The data of an event that has a name in the line before it, and nothing else; None for all others."""
+    """The data of an event that has just a name line and a data line; None for any other event."""
     if block.startswith(b"event: "):
         data = block.partition(b"\n")[2]
         if data.startswith(b"data: ") and b"\n" not in data:
@@ -227,6 +227,6 @@ def _data_of(block: bytes) -> bytes:
 
 
 def _values_in(lines: list[bytes]) -> list[bytes]:
-    """One value per line, without the `data:` and comments of a server that almost sends an event stream."""
+    """One value per line. Some servers send an incorrect event stream, so `data:` and comments are removed."""
     values = (line.strip().removeprefix(b"data:").strip() for line in lines)
     return [value for value in values if value and not value.startswith(b":")]

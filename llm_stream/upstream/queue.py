@@ -1,4 +1,4 @@
-"""The queue before an upstream with limits: fair between owners, first come first served within an owner."""
+"""The queue of an upstream with limits: fair between owners, first come first served for each owner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MINUTE_S = 60.0
 
 
 class Ticket:
-    """A call's place in the queue, and then its slot. `leave()` gives up either."""
+    """A call's place in the queue, and later its slot. `leave()` gives either of them up."""
 
     def __init__(self, queue: FairQueue, owner: str) -> None:
         self.owner = owner
@@ -22,7 +22,7 @@ class Ticket:
         self._news = threading.Event()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for a slot. Returns False after `timeout_s`, or if somebody called `leave()`."""
+        """Wait for a slot. Returns False after `timeout_s`, or after a call of `leave()`."""
         until = monotonic() + timeout_s
         while not (self.has_slot or self.has_left):
             left = until - monotonic()
@@ -38,15 +38,16 @@ class Ticket:
         self._news.set()
 
     def leave(self) -> None:
-        """Call this at the end of every call, however it ended. May be called several times, and from any thread."""
+        """Must be called at the end of every upstream call. May be called several times, and from any thread."""
         self._queue.leave(self)
 
 
 class FairQueue:
-    """Gives slots to calls: so many at once, and so many within any 60 seconds. One per upstream and worker.
+    """Gives slots to calls. It limits the calls at once and the calls within any 60 seconds. One per upstream and
+    worker.
 
-    It has no thread of its own. The call that is next waits for the moment when it may start, and the others wait for
-    calls before them to start or to end.
+    The queue has no thread. The next call waits for the time when it may start. The other calls wait for earlier calls
+    to start or to end.
     """
 
     def __init__(self, at_once: int | None, per_minute: int | None, clock: Callable[[], float] = monotonic) -> None:
@@ -55,13 +56,13 @@ class FairQueue:
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()
-        """By owner. The first owner is the next to get a slot."""
+        """The waiting calls by owner. The first owner gets the next slot."""
         self._running = 0
         self._starts: deque[float] = deque()
-        """When calls started, within the last minute."""
+        """The start times of the calls of the last minute."""
         self._paused_until = 0.0
         self._watching: Ticket | None = None
-        """The one that waits for time to pass."""
+        """The ticket that waits for time to pass."""
 
     def enter(self, owner: str) -> Ticket:
         """A ticket, which has a slot already if one is free."""
@@ -84,12 +85,12 @@ class FairQueue:
         self.dispatch()
 
     def pause(self, seconds: float) -> None:
-        """Start no calls for a while: the upstream has asked for that."""
+        """Start no calls for a while, because the upstream has requested that."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def dispatch(self) -> None:
-        """Give slots to those who may start now, in turn."""
+        """Give slots to the calls that may start now, one owner after the other."""
         with self._lock:
             while (ticket := self._next()) and self._has_slot() and self._wait_s() <= 0:
                 self._remove(ticket)
@@ -107,7 +108,7 @@ class FairQueue:
                     watching.wake()
 
     def seconds_until_next(self, ticket: Ticket) -> float | None:
-        """How long `ticket` must wait for time to pass; None if it waits for other calls."""
+        """Seconds until `ticket` may start; None if it waits for other calls."""
         with self._lock:
             is_next = self._next() is ticket and self._has_slot()
             return max(self._wait_s(), 0.0) if is_next else None

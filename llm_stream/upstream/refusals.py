@@ -1,8 +1,8 @@
 """Translates upstream errors into ours: exceptions of the SDK and the transport, error objects in bodies and events.
 
-Only the HTTP status and the provider's code decide what a reader is told and what is logged. Error objects come as
-OpenAI's `{"error": {…}}`, with a string or with Anthropic's and Google's fields in it; flat (vLLM, Mistral); as
-FastAPI's `{"detail": …}`; as problem details (RFC 9457); or as a gateway's `{"code": …, "message": …}`.
+Only the HTTP status and the provider's code determine the reader's error and the log line. Error objects have one of
+these formats: OpenAI's `{"error": {…}}`, with a string or with Anthropic's and Google's fields in it; flat (vLLM,
+Mistral); FastAPI's `{"detail": …}`; problem details (RFC 9457); or a gateway's `{"code": …, "message": …}`.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ STATUS_OF_WORD = {
 """The status of each error name. `requests` and `tokens` are OpenAI's names for the rate limit that was hit."""
 
 DECISIVE = (413, 402)
-"""An error name with one of these statuses is more exact than a number such as 400 or 429 beside it."""
+"""An error name with one of these statuses is more specific than a number such as 400 or 429 in the same object."""
 
 
 def translate(error: Exception) -> StreamError:
-    """Our error for an exception of a call. Keep the original as its cause: `raise translate(e) from e`."""
+    """Our error for an exception of a call. Keep the exception as its cause: `raise translate(e) from e`."""
     if isinstance(error, StreamError):
         return error
     if isinstance(error, openai.APIStatusError):
@@ -82,7 +82,7 @@ def translate(error: Exception) -> StreamError:
 
 
 def is_answer(error: Exception) -> bool:
-    """Whether the upstream answered with an error status, as opposed to not answering."""
+    """Whether the upstream answered with an error status. False if it did not answer."""
     return isinstance(error, openai.APIStatusError)
 
 
@@ -95,12 +95,12 @@ def error_in_body(error: Any) -> UpstreamError:
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
-    """Whether an object calls itself an error."""
+    """Whether an object is marked as an error."""
     return bool(body.get("error")) or "error" in (body.get("object"), body.get("type"))
 
 
 def is_refusal(body: Mapping[str, Any]) -> bool:
-    """Whether an object that comes before any chunk is an error, even if it does not call itself one."""
+    """Whether an object before the first chunk is an error, even without a mark."""
     if is_error(body):
         return True
     if body.get("choices"):
@@ -116,7 +116,7 @@ def is_refusal(body: Mapping[str, Any]) -> bool:
 
 
 def status_of(error: Any) -> int:
-    """The HTTP status that an error object stands for; 500 if it does not say."""
+    """The HTTP status of an error object; 500 if the object does not have any."""
     objects = list(_objects(error, DEPTH))
     by_number, by_word = list[int](), list[int]()
     for each in objects:
@@ -136,7 +136,7 @@ def code_of(error: Any) -> str | int | None:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """In seconds. Dates are not parsed: no provider in use sends them."""
+    """The `Retry-After` in seconds. Dates are not parsed, because no known provider sends them."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (seconds := _seconds(headers.get(name, ""), unit)) is not None:
             return seconds
@@ -144,7 +144,7 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
 
 
 def describe(error: BaseException | None) -> str:
-    """One line for the operator's log. The provider's message is left out: it may repeat the prompt."""
+    """One line for the operator's log, without the provider's message, which may repeat the prompt."""
     if error is None:
         return "no further cause"
     if isinstance(error, openai.APIStatusError):
@@ -161,12 +161,12 @@ def describe(error: BaseException | None) -> str:
 
 
 def _is_about_the_key(body: Any) -> bool:
-    """Gemini answers a wrong key with 400, and names the reason in the details."""
+    """Whether the key is wrong. Gemini answers 400 then, with the reason in the details."""
     return any(detail.get("reason") == "API_KEY_INVALID" for detail in _details_in(body))
 
 
 def _delay_in(body: Any) -> float | None:
-    """Gemini's `Retry-After`, such as `34.07s`."""
+    """Gemini's retry delay, such as `34.07s`."""
     delays = (detail["retryDelay"] for detail in _details_in(body) if isinstance(detail.get("retryDelay"), str))
     return next((_seconds(delay.removesuffix("s"), 1.0) for delay in delays), None)
 
@@ -244,7 +244,7 @@ def _is_bad_code(code: Any) -> bool:
 
 
 def _is_bad_status(status: Any) -> bool:
-    """Only known error words count: other words say how far an answer has come."""
+    """Whether a status is an error. Only known error words count, because other words tell the answer's progress."""
     if isinstance(status, str) and not status.isdecimal():
         return _status_of_word(status) is not None or status.lower() in ("error", "failed", "failure", "fail")
     return _status(status) is not None

@@ -1,4 +1,4 @@
-"""The calls of the app's functions in an answer of the Responses API."""
+"""Decodes the function calls in an answer of the Responses API."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .tool_calls import ToolCalls
 
 
 class ResponseCalls:
-    """A call's events name its item, by id, by place or not at all. Its `call_id` is only in the item."""
+    """Assembles calls. An event names its item by id, by index or not at all. Only the item has the `call_id`."""
 
     def __init__(self, room: Room) -> None:
         self._calls = ToolCalls(room)
         self._ids: list[str] = []
-        """The `call_id`s in their order."""
+        """The `call_id`s in the order of the calls."""
         self._by_item: dict[str | int, str] = {}
 
     def __bool__(self) -> bool:
@@ -31,12 +31,12 @@ class ResponseCalls:
         return [*self._calls.events_of([_fragment(call_id, item.get("arguments"), item.get("name"))])]
 
     def add(self, event: Mapping[str, Any]) -> list[Event]:
-        """A piece of the arguments."""
+        """The events for a piece of the arguments."""
         call_id = self._of_item(event.get("output_index"), event.get("item_id")) or self._latest
         return [*self._calls.events_of([_fragment(call_id, event.get("delta"))])] if call_id else []
 
     def complete(self, event: Mapping[str, Any]) -> list[Event]:
-        """All of the arguments."""
+        """The events for the complete arguments."""
         call_id = self._of_item(event.get("output_index"), event.get("item_id")) or self._latest
         return [*self._calls.missing_from([_fragment(call_id, event.get("arguments"))])] if call_id else []
 
@@ -45,7 +45,7 @@ class ResponseCalls:
         return self._end(event, item, call_id)
 
     def missing_from(self, items: Sequence[Mapping[str, Any]]) -> list[Event]:
-        """`items` are all calls of the answer."""
+        """The events for unsent parts of `items`, which are all calls of the answer."""
         events: list[Event] = []
         for place, item in enumerate(items):
             call_id = item.get("call_id") or self._of_item(None, item.get("id"))
@@ -60,7 +60,7 @@ class ResponseCalls:
         return self._ids[-1] if self._ids else None
 
     def _of_item(self, index: Any, id: Any) -> str | None:
-        """The place of an item stays where its id does not."""
+        """The `call_id` of an item, first by its index: some servers change an item's id between events."""
         return next((self._by_item[key] for key in _keys(index, id) if key in self._by_item), None)
 
     def _end(self, event: Mapping[str, Any], item: Mapping[str, Any], call_id: Any) -> list[Event]:

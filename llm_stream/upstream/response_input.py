@@ -1,4 +1,4 @@
-"""Turns messages and tools in the form of chat completions into the items and tools of the Responses API."""
+"""Converts messages and tools of chat completions to items and tools of the Responses API."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def items_of(messages: Iterable[Message]) -> list[Item]:
 
 
 def tool_of(tool: Mapping[str, Any]) -> Item:
-    """A function without its wrapper. Any other tool, such as `{"type": "web_search"}`, is the provider's own.
+    """Converts a function. Any other tool, such as `{"type": "web_search"}`, is the provider's own and not changed.
 
-    This API takes a function for strict unless told otherwise; chat completions do not.
+    By default, functions are strict in this API, but not in chat completions.
     """
     function = tool.get("function")
     if not isinstance(function, Mapping):
@@ -32,7 +32,7 @@ def tool_of(tool: Mapping[str, Any]) -> Item:
 
 
 def choice_of(choice: Any) -> Any:
-    """`tool_choice`: a word, one function, or some of the tools."""
+    """Converts `tool_choice`, which is a word, one function, or a list of allowed tools."""
     if not isinstance(choice, Mapping):
         return choice
     kind = choice.get("type")
@@ -62,7 +62,7 @@ def _items_of(message: Message) -> Iterator[Item]:
 
 
 def _reasoning_in(message: Message) -> Iterator[Item]:
-    """Only reasoning: the reader keeps these items, and could put words of the operator's among them."""
+    """The reasoning items of a message. Others are ignored: readers keep the items, and could add system messages."""
     items = message.get("reasoning_items")
     for item in items if isinstance(items, Sequence) else ():
         if isinstance(item, Mapping) and item.get("type") == "reasoning":
@@ -78,7 +78,7 @@ def _said_in(message: Message) -> Any:
 
 
 def _content_of(content: Any, part_of: Callable[[Mapping[str, Any]], Item]) -> Any:
-    """Text stays text, which the most servers understand."""
+    """The content. A text is not converted to parts, because more servers understand plain text."""
     if content is None or isinstance(content, str):
         return content or ""
     if all(part.get("type") == "text" for part in content):

@@ -1,4 +1,4 @@
-"""The items of an answer of the Responses API besides texts and calls: reasoning, the provider's tools and sources."""
+"""Decodes the Responses API's items other than texts and calls: reasoning, the provider's tools, and sources."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .text import whole_json
 OURS = ("message", "reasoning", "function_call")
 IMAGE = "image_generation_call"
 TOLD = ("status", "name", "server_label", "action")
-"""What readers are told of an item. Its results may be long, and are for the model."""
+"""The fields of an item that readers get. The results may be long, and only the model needs them."""
 
 TOOL = "tool"
 """The name of the `data` event."""
 
 
 class ReasoningItems:
-    """The items that the provider wants back, because it keeps nothing itself."""
+    """The items to send back to the provider, which does not keep them itself."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -39,7 +39,7 @@ class ReasoningItems:
             self._items[item.get("id") or len(self._items)] = item
 
     def replace(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """By those of the whole response, if it has any."""
+        """Replace the items by the items of the whole response, if it has any."""
         found = [item for item in items if item.get("type") == "reasoning" and item.get("encrypted_content")]
         if found:
             self._items = dict(enumerate(found))
@@ -52,7 +52,7 @@ class ReasoningItems:
 
 
 class ToolItems:
-    """What the provider's own tools do, and what they found or made."""
+    """The actions of the provider's own tools, and their sources and files."""
 
     def __init__(self) -> None:
         self._citations = Citations()
@@ -70,7 +70,7 @@ class ToolItems:
         return self._tell(kind, id, {"status": status})
 
     def cited(self, parts: Iterable[Mapping[str, Any]], before: int = 0) -> list[Event]:
-        """The sources of these parts, of which the first one begins after `before` characters of text."""
+        """The sources of these parts. `before` is the number of characters of text before the first part."""
         events: list[Event] = []
         for part in parts:
             if annotations := mappings(part.get("annotations")):
@@ -81,7 +81,7 @@ class ToolItems:
         return events
 
     def _tell(self, kind: str, id: Any, fields: Mapping[str, Any]) -> list[Event]:
-        """Nothing if it is no news. Without an id, a later event could not replace an earlier one."""
+        """The event for a change; empty without a change. An id is required: a later event replaces an earlier one."""
         if not isinstance(id, str) or not id:
             return []
         id = whole(id)
@@ -109,6 +109,6 @@ def mappings(value: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _moved(annotation: Mapping[str, Any], by: int) -> Mapping[str, Any]:
-    """A place is counted in its part. Ours is one in the text of the answer."""
+    """Converts an annotation's position in its part to a position in the text of the answer."""
     places = {name: place for name in ("start_index", "end_index") if isinstance(place := annotation.get(name), int)}
     return {**annotation, **{name: place + by for name, place in places.items()}} if by else annotation

@@ -1,4 +1,4 @@
-"""One kind of text in an answer of the Responses API: what has been passed on, and what a whole text has besides."""
+"""Tracks one kind of text in an answer of the Responses API: the text so far, and the missing rest of a whole text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Texts:
     """The answer has items, and an item has parts. Each level may repeat the text of the one below it."""
 
     def __init__(self, event_of: Callable[[str], Event], between: str = "") -> None:
-        """`between` is put between two parts that follow one another."""
+        """`between` is inserted between two consecutive parts."""
         self._event_of = event_of
         self._between = between
         self._said = Said()
@@ -26,11 +26,11 @@ class Texts:
         self._part = 0
         self.halves = Halves()
         self.add_whole = self._said.append
-        """Note a text that the caller passes on itself."""
+        """Record a text that the caller passes on itself."""
 
     @property
     def before_item(self) -> int:
-        """How many characters came before the item."""
+        """The number of characters before the current item."""
         return sum(map(len, self._said[: self._item]))
 
     @property
@@ -54,9 +54,9 @@ class Texts:
         return [self._event_of(text)]
 
     def end_part(self, text: Any) -> list[Event]:
-        """It may be told twice: as a text and as a part."""
+        """The rest of a part. May be called twice for a part: for the end of its text and for its own end."""
         said = "".join(self._said[self._part :])
-        if said:  # or each end would join all pieces again
+        if said:  # otherwise, each end would join all pieces again
             self._said[self._part :] = [said]
         if not isinstance(text, str) or said.endswith(whole(text)):
             return []
@@ -68,11 +68,11 @@ class Texts:
         return events
 
     def complete(self, parts: Sequence[str]) -> list[Event]:
-        """`parts` are those of the whole answer."""
+        """The rest of the answer. `parts` are the parts of the whole answer."""
         return self._rest(0, self._between.join(parts))
 
     def _rest(self, begin: int, text: str) -> list[Event]:
-        """A text that contradicts what was passed on adds nothing to it."""
+        """The rest of `text`; nothing if `text` contradicts the text that was passed on."""
         self.halves.clear()
         said = Said(self._said[begin:])
         rest = said.missing_from(whole(text)) if text else None
@@ -85,7 +85,7 @@ class Texts:
 
 
 def parts_of(item: Mapping[str, Any], kind: str) -> list[str]:
-    """The texts of one kind in a whole item. Reasoning is told as it was, or else in a summary."""
+    """The texts of one kind in a whole item. For reasoning: the reasoning itself, or else its summary."""
     if kind == "reasoning":
         if item.get("type") != "reasoning":
             return []

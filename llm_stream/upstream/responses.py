@@ -17,17 +17,19 @@ NO_COUNTERPART = frozenset((
     "seed", "stop", "frequency_penalty", "presence_penalty", "logit_bias", "n", "logprobs", "modalities", "audio",
     "prediction", "functions", "function_call", "web_search_options", "stream_options", "background", "store",
 ))  # fmt: skip
-"""Options of chat completions that this API does not know, and the two that decide what the provider keeps."""
+"""Options of chat completions that this API does not have, and two options that control what the provider keeps."""
 
 NEVER_REASONING = ("gpt-3.5", "gpt-4", "chatgpt-")
-"""OpenAI's models that refuse to be asked for encrypted reasoning."""
+"""OpenAI's models that refuse requests for encrypted reasoning."""
 
 
 class Responses:
     path = "/responses"
 
     def body_of(self, request: ChatRequest, model: str | None) -> Body:
-        """The provider keeps nothing: the conversation is in the body, and reasoning comes back encrypted."""
+        """The body of a request that the provider does not keep. So it has the whole conversation, and requests
+        encrypted reasoning.
+        """
         body: Body = {
             **_options(request.options),
             "model": model,
@@ -49,7 +51,7 @@ class Responses:
 
 
 def _options(options: Mapping[str, Any]) -> Body:
-    """Chat completions' options under the names of this API. What has another name only is passed on as it is."""
+    """Renames chat completions' options to the names of this API. The values do not change, except for the format."""
     body = {name: value for name, value in options.items() if name not in NO_COUNTERPART}
     effort, verbosity = body.pop("reasoning_effort", None), body.pop("verbosity", None)
     text: Body = {"verbosity": verbosity} if verbosity is not None else {}
@@ -65,6 +67,8 @@ def _options(options: Mapping[str, Any]) -> Body:
 
 
 def _format_of(format: Mapping[str, Any]) -> Body:
-    """The schema and its name are in an object of their own in chat completions, and here beside the type."""
+    """Converts the format. In chat completions, a nested object has the schema and its name. This API has no such
+    object.
+    """
     schema = format.get("json_schema")
     return {"type": "json_schema", **schema} if isinstance(schema, Mapping) else dict(format)

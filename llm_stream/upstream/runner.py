@@ -1,4 +1,4 @@
-"""A call of one candidate, from its place in the upstream's queue to what its end tells the breaker."""
+"""One call of a candidate, from the upstream's queue to the report to its breaker."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ from .source import Waits
 from .upstreams import Candidate
 
 LONGEST_PAUSE_S = 4.0
-"""Of a queue, for a 429. Where an upstream asks for more, other calls may find another one meanwhile."""
+"""The maximum pause of a queue after a 429. If an upstream requests a longer pause, the queue is not paused, so that
+other calls can fail over to another upstream."""
 
 
 class Runner:
-    """Makes one call, and tells the upstream's breaker and queue how it ended."""
+    """Makes one call, and reports its result to the upstream's breaker and queue."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Runner:
         ticket: Ticket | None,
         deadline: float,
     ) -> None:
-        """`deadline` is when a silent upstream counts as down, by `monotonic()`."""
+        """`deadline` is the time, by `monotonic()`, when a silent upstream counts as down."""
         self.attempt = attempt
         self._provider = candidate.provider
         self._call = Call(endpoint, request, attempt)
@@ -57,7 +58,7 @@ class Runner:
         self._call.lifeline.cut()
 
     def leave(self) -> None:
-        """Give the slot up. The breaker may make another trial."""
+        """Give the slot up. The breaker may allow another trial."""
         if self._ticket is not None:
             self._ticket.leave()
 
@@ -92,7 +93,7 @@ class Runner:
             self.leave()
 
     def _judge(self, problem: StreamError, breaker: Breaker) -> bool:
-        """Tell the breaker what a call without content says about the upstream. Returns whether it says anything."""
+        """Report a call without content to the breaker. Returns whether the call showed if the upstream is down."""
         queue = self._provider.queue
         is_short = problem.retry_after is not None and problem.retry_after <= LONGEST_PAUSE_S
         if isinstance(problem, UpstreamThrottled) and queue is not None and is_short:
@@ -101,7 +102,7 @@ class Runner:
         if monotonic() >= self._deadline if is_cut else is_down(problem):
             breaker.failed()
         elif not is_cut and isinstance(problem, (UpstreamRejected, UpstreamThrottled, UpstreamRefused)):
-            breaker.succeeded()  # it can say no, so it works
+            breaker.succeeded()  # an upstream that refuses is up
         else:
             return False
         return True

@@ -28,12 +28,12 @@ class Watchable(Protocol):
     def read_ahead(self) -> bool:
         """Buffer the available bytes for the source's next read; False if there are none yet.
 
-        Raises `OSError`, and `EOFError` at the end. The source's own read then meets the same.
+        Raises `OSError`, and `EOFError` at the end. Then the source's own read raises the same.
         """
 
 
 class Waits:
-    """Yielded by a source in place of a batch before it blocks: on `connection`, or on anything if that is None."""
+    """A source yields this, in place of a batch, before it blocks on `connection`. None: it may block on anything."""
 
     __slots__ = ("connection",)
 
@@ -42,33 +42,34 @@ class Waits:
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A model at an upstream: what the price of a call depends on."""
+    """A model at an upstream. The price of a call depends on both."""
 
     model: str
     """The upstream's name of the model."""
     alias: str | None = None
-    """Our name of the model, where the upstream has another."""
+    """Our name of the model, if the upstream's name differs."""
     base_url: str | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A source's request to a model, as far as it is known beforehand. For an iterable, only the app knows it."""
+    """A source's request to a model, as far as known before the call. Only the app knows an iterable's requests."""
 
     models: Sequence[str] = ()
     """The models that may be called, in this order."""
     places: Sequence[Place] = ()
-    """Where they may be called, if there are several upstreams."""
+    """The models with their upstreams, if there are several upstreams."""
     messages: Sequence[Mapping[str, Any]] | None = None
     """None if unknown."""
     input_tokens: int | None = None
-    """Their estimated size, where only that is known: another worker sent the request."""
+    """The estimated number of input tokens. Used if another worker sent the request, so that the messages are unknown.
+    """
     tools: Sequence[Mapping[str, Any]] | None = None
     options: Mapping[str, Any] | None = None
     """Other request fields, under the upstream's names."""
     max_output_tokens: int | None = None
     """The limit of one attempt."""
     most_attempts: int = 1
-    """How many attempts may produce output."""
+    """The maximum number of attempts that may produce output."""
 
     @property
     def model(self) -> str | None:
@@ -92,11 +93,11 @@ class Attempt:
     asked: Asked = NOTHING
     base_url: str | None = None
     alias: str | None = None
-    """Our name of the model, where the upstream has another."""
+    """Our name of the model, if the upstream's name differs."""
     upstream: str | None = None
     """The name of the upstream, if there are several."""
     accepted: bool = False
-    """The provider received the request and has not refused it, so the call must be paid for."""
+    """Whether the provider received the request and did not refuse it. Such a call must be paid for."""
     upstream_model: str | None = None
     """The model that the provider reports."""
     request_id: str | None = None
@@ -106,9 +107,9 @@ class Attempt:
     figures: Usage | None = None
     """The provider's token counts and cost so far."""
     is_whole: bool = False
-    """The answer is complete, so the figures are final."""
+    """Whether the answer is complete, so the figures are final."""
     segment: int = 0
-    """Where in the log its events are: each `Reset` and each `Step` begins another segment."""
+    """The log segment with the attempt's events. Each `Reset` and each `Step` begins another segment."""
     written: list[Event] | None = None
     """The events of the answer; None if they are in the stream's log."""
 
@@ -122,10 +123,10 @@ class SourceOfEvents(Protocol):
     """What a producer drains. One thread at a time runs `batches()`; any thread may call `interrupt()`."""
 
     def batches(self) -> Iterable[Any]:
-        """Lists of events, one per read; `Waits` in between; at last the `Ending`."""
+        """Lists of events, one per read, with `Waits` in between. The last item is the `Ending`."""
 
     def interrupt(self) -> None:
-        """Cancel the current call, whatever it is blocked on."""
+        """Cancel the current call, even if it is blocked."""
 
     @property
     def asked(self) -> Asked: ...
@@ -144,8 +145,8 @@ class SourceOfEvents(Protocol):
 
     @property
     def wrapping_up(self) -> bool:
-        """Whether the answer is complete and only its figures and the end of the body are awaited."""
+        """Whether the answer is complete, and only its figures and the end of the body may follow."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether tools run, which have deadlines of their own."""
+        """Whether tools are running, which have their own deadlines."""

@@ -1,4 +1,4 @@
-"""Text and JSON as servers write them: content in parts, broken UTF-16 pairs, several values in one body."""
+"""Parses the text and JSON that servers send: content in parts, broken UTF-16 pairs, several values in one body."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _begin_at = re.compile(r"\s*(?=[{\[])").match
 
 
 def text_of(content: Any) -> str:
-    """Content is a string, or null, or (Mistral) a list of parts."""
+    """The text of content, which is a string, null, or (Mistral) a list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -32,7 +32,7 @@ def whole(text: str) -> str:
 
 
 def whole_json(value: Any) -> Any:
-    """The same for all texts in a JSON value."""
+    """Replace lone surrogates in all texts of a JSON value."""
     try:
         msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -41,7 +41,7 @@ def whole_json(value: Any) -> Any:
 
 
 def size_of(value: Any) -> int:
-    """In bytes, as JSON."""
+    """The size in bytes, as JSON."""
     try:
         return len(msgspec.json.encode(value))
     except UnicodeEncodeError:
@@ -49,7 +49,7 @@ def size_of(value: Any) -> int:
 
 
 class Halves:
-    """Holds back half a UTF-16 pair at the end of a piece: some servers split text there."""
+    """Holds back half a UTF-16 pair at the end of a piece, because some servers split text inside a pair."""
 
     def __init__(self) -> None:
         self._half = ""
@@ -61,7 +61,7 @@ class Halves:
         self._half = ""
 
     def joined(self, text: str) -> str:
-        """What can be passed on when this piece has come."""
+        """The text that can be passed on after this piece."""
         if self._half:
             text, self._half = self._half + text, ""
         elif text.isascii():
@@ -72,19 +72,19 @@ class Halves:
 
 
 class Said(list[str]):
-    """The pieces of a text that were passed on so far."""
+    """The pieces of a text that were passed on."""
 
     def joined(self) -> str:
-        """All of it, as one piece from now on: some servers make this necessary for each piece."""
+        """The whole text. From now on it is one piece, because some servers make this join necessary for each piece."""
         said = "".join(self)
         if said:
             self[:] = [said]
         return said
 
     def missing_from(self, text: str) -> str | None:
-        """Return the part of `text` after what was passed on; None if `text` does not begin with that.
+        """The rest of `text` after the pieces that were passed on; None if `text` does not begin with them.
 
-        Providers trim the whole text but not its pieces, so blanks around what was passed on do not count.
+        Providers trim the whole text but not its pieces, so blanks at either end of the pieces are ignored.
         """
         said = self.joined()
         if not text.startswith(said):

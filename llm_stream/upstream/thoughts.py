@@ -1,4 +1,4 @@
-"""Gemini's thoughts: pieces of the content with a mark, in a tag of which the end may come with the answer."""
+"""Gemini's thoughts: marked pieces of the content, in a tag. The end of the tag may be in a piece of the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLOSE = "</thought>"
 
 
 class Thoughts:
-    """Tells thoughts and answer apart."""
+    """Separates thoughts from the answer."""
 
     def __init__(self) -> None:
         self.are_open = False
@@ -28,7 +28,7 @@ class Thoughts:
 
 
 def without_mark(extra: Any) -> Any:
-    """An `extra_content` without the mark, which is not sent back."""
+    """An `extra_content` without the mark, which must not be sent back."""
     if not isinstance(extra, Mapping) or not isinstance(google := extra.get("google"), Mapping):
         return extra
     kept = {name: value for name, value in google.items() if name != "thought"}

@@ -1,4 +1,4 @@
-"""Assembles the tool calls of one answer from fragments, however the server numbers them.
+"""Assembles the tool calls of one answer from fragments, with any numbering that servers use.
 
 In OpenAI's reference, the index says which call a fragment belongs to, and the first fragment of a call has its id and
 name. Other servers leave out the index, give all calls the same one (Gemini), send no ids, repeat id and name on every
@@ -35,14 +35,14 @@ class _Fragment:
 
 
 class _Call:
-    """A call as received so far."""
+    """The received part of a call."""
 
     def __init__(self, fragment: _Fragment, room: Room) -> None:
         self.id = fragment.id
         self.name = fragment.name
         self.has_index = fragment.index is not None
         self.number: int | None = None
-        """Our own number. None until the call is sent to readers, which needs its name."""
+        """Our own number. None until the call is sent to readers, which is possible only with a name."""
         self.is_named_again = False
         self.extra = Extra(room)
         self._pieces: list[str] = []
@@ -86,7 +86,7 @@ class ToolCalls:
         return events
 
     def missing_from(self, calls: Iterable[Any]) -> list[ToolCall]:
-        """The events for the parts of a whole message's calls that no fragment has sent."""
+        """The events for parts of a whole message's calls that were not in any fragment."""
         events: list[ToolCall] = []
         for position, fragment in enumerate(_parse(calls)):
             call = self._repeated(fragment, position)
@@ -99,7 +99,7 @@ class ToolCalls:
         return events
 
     def end(self) -> list[ToolCall]:
-        """The events of calls whose name never came."""
+        """The events of calls without a name."""
         return [self._first_event_of(call) for call in self._calls if call.number is None]
 
     def _call_of(self, fragment: _Fragment, in_chunk: list[_Call]) -> _Call:
@@ -112,14 +112,14 @@ class ToolCalls:
         if last is None or _begins(fragment, last, last in in_chunk):
             return self._begin(fragment)
         if fragment.name and fragment.name == last.name and last.is_whole:
-            last.is_named_again = True  # or a second call of the same function begins: its arguments will show it
+            last.is_named_again = True  # or a second call of the same function, which its arguments will show
         if fragment.id:  # the id came after the name
             last.id = fragment.id
             self._by_id[fragment.id] = last
         return last
 
     def _last_at(self, fragment: _Fragment) -> _Call | None:
-        """The call that the fragment would continue, by its index or else by order."""
+        """The call that the fragment would continue, by its index, else by order."""
         last = self._calls[-1] if self._calls else None
         if (index := fragment.index) is None:
             return last
@@ -131,7 +131,7 @@ class ToolCalls:
         return self._by_index[index]
 
     def _repeated(self, fragment: _Fragment, position: int) -> _Call | None:
-        """The call that a whole message repeats: the one with its id, else the one at its position."""
+        """The call that a whole message repeats: the call with the same id, else the call at the same position."""
         if fragment.id and (call := self._by_id.get(fragment.id)):
             return call
         call = self._calls[position] if position < len(self._calls) else None
@@ -167,7 +167,7 @@ class ToolCalls:
 
 
 def _begins(fragment: _Fragment, last: _Call, in_same_chunk: bool) -> bool:
-    """Whether a fragment begins a call instead of continuing `last`. Its id, if any, is a new one."""
+    """Whether a fragment begins a call instead of continuing `last`. If the fragment has an id, the id is new."""
     if fragment.id:
         return bool(fragment.name or last.id or last.is_whole)
     if not fragment.name or not last.name:

@@ -1,4 +1,4 @@
-"""The upstreams of one `LLMStream` in one app, each with its client, its breaker and its queue, all per worker."""
+"""The upstreams of one `LLMStream` in one app. Each has a client, a breaker and a queue per worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .source import Place
 
 @dataclass(frozen=True, eq=False)
 class Provider:
-    """One upstream. Without LLM_STREAM_UPSTREAMS there is a single one, which has no name and only a client."""
+    """One upstream. Without LLM_STREAM_UPSTREAMS there is a single upstream, with a client but without a name."""
 
     client: Client
     name: str | None = None
@@ -32,30 +32,30 @@ class Provider:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is down, so that others should be asked."""
+        """Whether the breaker is open: the upstream is down, so calls should go to others."""
         return self.breaker is not None and self.breaker.is_open
 
     def admit(self) -> bool:
-        """Whether its breaker lets a call through."""
+        """Whether the breaker lets a call through."""
         return self.breaker is None or self.breaker.admit()
 
     def release(self) -> None:
-        """An admitted call has ended. Where its end told nothing of the upstream, there may be another trial."""
+        """An admitted call has ended. Allows another trial if the call did not show whether the upstream is down."""
         if self.breaker is not None:
             self.breaker.released()
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model at an upstream, which may write the answer."""
+    """A model at an upstream that may write the answer."""
 
     provider: Provider
     name: str
     """Our name of the model."""
     model: str
-    """The upstream's name of it."""
+    """The upstream's name of the model."""
     api: ApiName
-    """What it is asked by."""
+    """The API to call the model with."""
 
     @property
     def alias(self) -> str | None:
@@ -68,7 +68,7 @@ class Candidate:
 
 class Upstreams:
     def __init__(self, table: Mapping[str, Upstream], client: Client, api_of: Callable[[str], ApiName]) -> None:
-        """`table` is `LLM_STREAM_UPSTREAMS`. Without one, `client` is the only upstream, asked by `api_of(model)`."""
+        """`table` is `LLM_STREAM_UPSTREAMS`. If empty, `client` is the only upstream, with the API `api_of(model)`."""
         self.are_several = bool(table)
         self.hedges = Allowance()
         self._client = client
@@ -76,7 +76,7 @@ class Upstreams:
         self._served = [(_provider(name, upstream), upstream) for name, upstream in table.items()]
 
     def candidates(self, models: Iterable[str]) -> list[Candidate]:
-        """For each model, in this order, each upstream that has it, in the order of the table."""
+        """The candidates: for each model in turn, all upstreams with the model, in the order of the table."""
         if not self.are_several:
             only = Provider(self._client)
             return [Candidate(only, model, model, self._api_of(model)) for model in models]

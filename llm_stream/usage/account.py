@@ -1,4 +1,4 @@
-"""Makes the usage record of a stream that has ended."""
+"""Makes the usage record of an ended stream."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Log(Protocol):
 
 
 class Accounted(Protocol):
-    """A stream, as far as its record depends on it."""
+    """The attributes of a stream that its record depends on."""
 
     id: str
     owner: str
@@ -50,7 +50,7 @@ class Accounted(Protocol):
 
 @dataclass(frozen=True)
 class LostStream:
-    """A stream whose worker is gone, as far as its log tells."""
+    """A stream whose worker died, as reconstructed from its log."""
 
     id: str
     owner: str
@@ -87,7 +87,7 @@ def account(stream: Accounted, ending: Ending, prices: Mapping[str, Price]) -> t
 
 
 def account_of_lost(stream: LostStream, ending: Ending, prices: Mapping[str, Price]) -> tuple[UsageRecord, Bill]:
-    """The same for a stream that another worker wrote."""
+    """The record and the bill of a stream that another worker wrote."""
     bill = bill_of(stream.id, ending.attempts, stream.events, prices, stream.started)
     duration_s = max(0.0, (utc_now() - stream.started).total_seconds())
     return _record(stream, ending, bill, stream.ttft_s, duration_s), bill

@@ -1,4 +1,4 @@
-"""Estimated token counts, for when the provider reports none. `tokenizer.py` counts them.
+"""Estimates token counts if the provider reports none. `tokenizer.py` does the counting.
 
 Models other than OpenAI's count 10-20 % differently for English text, so the record says `estimated`.
 """
@@ -27,7 +27,7 @@ TOKENS_PER_MESSAGE = 3
 TOKENS_OF_REPLY_START = 3
 
 DIRECTLY = 2048
-"""Characters that are counted at once. That takes a millisecond at the most."""
+"""Up to so many characters are counted in the calling thread. This takes at most a millisecond."""
 PIECE = 16_384
 
 
@@ -42,14 +42,14 @@ def most_input_tokens(
     tools: Sequence[Mapping[str, Any]] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> int:
-    """An upper bound for the input tokens of a request: it counts the JSON that is sent."""
+    """An upper bound for the input tokens of a request: the tokens of the JSON that is sent."""
     text = b" ".join(map(msgspec.json.encode, filter(None, (messages, tools, options)))).decode()
     tokens = _count(text, tokenizer.most)
     return tokens + TOKENS_PER_MESSAGE * len(messages) + TOKENS_OF_REPLY_START
 
 
 def is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all content is text: the tokens of pictures, sound and files cannot be counted."""
+    """Whether all content is text. The tokens of pictures, sound and files cannot be counted."""
     contents = [message.get("content") for message in messages]
     parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
     return all(not isinstance(part, Mapping) or part.get("type") in ("text", "refusal") for part in parts)
@@ -61,9 +61,9 @@ def output_tokens(events: Iterable[Event]) -> int:
 
 
 def _count(text: str, count: Callable[[str], int]) -> int:
-    """Off the event loop if it takes long: 1 MiB of dashes takes toktok half a second.
+    """Counts a long text outside the event loop: toktok takes half a second for 1 MiB of dashes.
 
-    Each piece is a task of its own, so that others need not wait long for one of gevent's ten native threads.
+    Each piece is a separate task, so other tasks soon get one of gevent's ten native threads.
     """
     if len(text) <= DIRECTLY:
         return count(text)
@@ -71,9 +71,9 @@ def _count(text: str, count: Callable[[str], int]) -> int:
 
 
 def pieces_of(text: str) -> Iterator[str]:
-    """Pieces of `PIECE` characters at most, cut before a space where there is one, because a word's token begins there.
+    """Pieces of at most `PIECE` characters, cut before a space if possible, because a word's token begins there.
 
-    Elsewhere a cut makes one token into two.
+    A cut at any other place may split one token into two.
     """
     at = 0
     while len(text) - at > PIECE:

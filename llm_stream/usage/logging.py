@@ -19,17 +19,17 @@ NAMED = ("error_code", "error_id")
 
 
 def named(error_code: str, error_id: str) -> dict[str, str]:
-    """The `extra` of a logger call: the fields that a JSON line has besides its message."""
+    """The `extra` of a logger call: the fields that a JSON line has in addition to its message."""
     return {"error_code": error_code, "error_id": error_id}
 
 
 def one_line(text: str) -> str:
-    """For a line of text that repeats a client's words, which might have line ends, or commands for a terminal."""
+    """Escapes a client's text for a log line, because it may contain line ends or terminal commands."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class JSONLines(logging.Formatter):
-    """Writes ASCII only, so that no program reads a line break in the name of an owner."""
+    """Writes ASCII only. Otherwise an owner's name could contain a character that some programs take as a line end."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

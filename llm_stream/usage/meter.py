@@ -1,4 +1,4 @@
-"""The meter: claims more budget for a stream that outgrows its reservation, or ends the stream."""
+"""The meter: if a stream outgrows its reservation, it claims more budget or ends the stream."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from .budget import Reservation
 logger = logging.getLogger("llm_stream")
 
 TOLERANCE = 1.25
-"""We may count up to 20 % more tokens than another model does. No answer is cut off for that."""
+"""We may count up to 20 % more tokens than another model's tokenizer. This must not cut an answer off."""
 
 STEPS = (64, 16, 4, 1)
-"""How many tokens are claimed ahead: the first of these that the budget covers."""
+"""How many tokens to claim ahead: the first number that the budget covers."""
 
 Claim = Callable[[int], None]
-"""Reserves that much more. Raises `OverBudget`."""
+"""Adds an amount to the reservation. Raises `OverBudget`."""
 
 
 class Meter:
-    """Counts the tokens of one stream. It claims nothing as long as the upstream keeps to its token limit."""
+    """Counts the tokens of one stream. It claims nothing while the upstream respects its token limit."""
 
     def __init__(self, budgets: Budgets, reservation: Reservation, source: SourceOfEvents, claim: Claim) -> None:
         self._budgets = budgets
@@ -46,7 +46,7 @@ class Meter:
         self._source = source
         self._claim = claim
         self._held = reservation.held
-        """What is reserved, with all claims."""
+        """The reserved amount, including all claims."""
         self._figures: Usage | None = None
         self._token_price: int | None = None
         if reservation.held:
@@ -58,16 +58,16 @@ class Meter:
         self._is_off = False
         self._attempts = 0
         self._steps = [source.asked]
-        """What each step asks: an answer with tools has several."""
+        """The request of each step: an answer with tools has several steps."""
         self._spent = 0
-        """What earlier steps cost, or held where that is not known."""
+        """The cost of earlier steps; if that is unknown, the whole reserved amount."""
         self._covered_attempts = source.asked.most_attempts
         self._spare = 0
-        """What earlier parts have reserved and not used."""
+        """The amount that earlier parts have reserved but not used."""
         self._is_in_part = False
 
     def charge(self, bill: Bill) -> int | None:
-        """The amount that `bill` takes from the budget. None: unknown."""
+        """The amount to charge for `bill`. None: unknown."""
         return self._budgets.charge(bill, self.currency)
 
     @property
@@ -78,7 +78,7 @@ class Meter:
     # Parts: model calls that the stream's iterable makes
 
     def begin_part(self, source: SourceOfEvents) -> Meter:
-        """Reserve the worst case of a part, and return the part's meter. Raises `BudgetReached`."""
+        """Reserve the maximum cost of a part, and return the part's meter. Raises `BudgetReached`."""
         whole = self._reservation
         try:
             amount = self._budgets.amount_to_reserve(source, whole.currency, unpriced=whole.unpriced) or 0
@@ -91,7 +91,7 @@ class Meter:
         return Meter(self._budgets, replace(whole, amount=amount), source, self._claim)
 
     def end_part(self, part: Meter, bill: Bill) -> None:
-        """Keep what the part has not used for the next part."""
+        """Keep the unused reservation of a part for the next part."""
         cost = part.charge(bill)
         unused = 0 if cost is None else part._held - cost
         self._spare = max(0, self._spare - part._reservation.held + unused)
@@ -101,7 +101,8 @@ class Meter:
     # Batches of events
 
     def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The same batches, as long as the budget covers them. Each one is passed on first: it is bought already.
+        """The same batches, until the budget does not cover them any more. Each batch is passed on before the check,
+        because it must be paid for in any case.
 
         Raises `BudgetReached`.
         """
@@ -124,7 +125,7 @@ class Meter:
             discard(items)
 
     def _missing(self, batch: Any) -> Sequence[int]:
-        """The amounts of which one must be claimed before the stream continues, the preferred one first."""
+        """Alternative amounts, in order of preference. One of them must be claimed before the stream continues."""
         if self._is_off or self._is_in_part or self._source.wrapping_up:
             return ()
         attempts = self._source.attempts
@@ -147,7 +148,7 @@ class Meter:
         return tuple((overrun + ahead) * self._token_price for ahead in STEPS)
 
     def _counts_long(self, batch: Any) -> bool:
-        """Whether the tokens of so much text must be counted that the event loop would stand still meanwhile."""
+        """Whether counting the tokens takes so long that it would block the event loop."""
         if not (self._token_price and isinstance(batch, list)):
             return False
         size = self._uncounted_bytes + sum(_bytes_of(event) for event in batch if type(event) in OUTPUT)
@@ -158,7 +159,7 @@ class Meter:
         return attempts[-1].figures if attempts else None
 
     def _missing_for_attempts(self, attempts: Sequence[Attempt]) -> int:
-        """The price of the input for one more attempt: each accepted attempt pays for it again."""
+        """The price of the input for one more attempt: each accepted attempt is charged for its input again."""
         needed = 1 + sum(attempt.accepted for attempt in attempts[:-1] if attempt.asked is self._steps[-1])
         if needed <= self._covered_attempts or not self._reservation.held:
             return 0
@@ -166,7 +167,7 @@ class Meter:
         return self._budgets.price_of_question(self._source, self._reservation.currency) or 0
 
     def _missing_for_step(self) -> int:
-        """The worst case of the step that begins, without what earlier steps have reserved and not used."""
+        """The maximum cost of the new step, minus the amount that earlier steps have reserved but not used."""
         prices = [
             self._price(attempt.figures) if attempt.figures else None
             for attempt in self._source.attempts
@@ -185,11 +186,11 @@ class Meter:
         worst = self._budgets.amount_to_reserve(self._source, currency, unpriced=unpriced) or 0
         amount = max(0, worst - (self._held - self._spent))
         if self._token_price:
-            self._room -= amount / self._token_price  # a claim makes room, and this one is for what has room already
+            self._room -= amount / self._token_price  # a claim adds room, but this step has its room already
         return amount
 
     def _has_room_for(self, batch: list[Event]) -> bool:
-        """Count bytes until they reach the limit, because a token has at least one; only then count tokens."""
+        """Count bytes up to the limit, and tokens only beyond it: a token has at least one byte."""
         for event in batch:
             if type(event) in OUTPUT:
                 self._uncounted.append(event)
@@ -208,7 +209,7 @@ class Meter:
             except OverBudget as error:
                 if amount == amounts[-1]:
                     raise BudgetReached(str(error), retry_after=error.retry_after) from error
-            except Exception:  # a database that is unreachable cuts no answer off
+            except Exception:  # an unreachable database must not cut an answer off
                 logger.exception("cannot claim budget for a running stream, which continues unchecked")
                 self._is_off = True
                 return

@@ -1,4 +1,4 @@
-"""Prices of tokens: from the provider's own figure, else the operator's table, else the public price lists.
+"""Costs: the provider's own figure, else the price in the operator's table, else the price in the public lists.
 
 All arithmetic is in exact decimals, whatever decimal context the host app has set.
 """
@@ -25,12 +25,12 @@ from .record import utc_now
 MILLION = 1_000_000
 
 SERVICE_TIERS = {"flex": Decimal("0.5"), "batch": Decimal("0.5"), "priority": Decimal(2)}
-"""Multiples of the standard price, for tiers without a price of their own."""
+"""Factors for the standard price, for service tiers without their own price."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An amount, with the price list and the day of the prices."""
+    """An amount, with the name of the price list and the day of its prices."""
 
     amount: Decimal
     currency: str
@@ -76,7 +76,7 @@ def cost_of(
 
 @cache
 def provider_of(base_url: str) -> str | None:
-    """The provider at this address, under its name in the public price lists."""
+    """The name of the provider at this address in the public price lists."""
     from genai_prices.data_snapshot import get_snapshot
 
     try:
@@ -153,7 +153,7 @@ def _by_public_lists(usage: Usage, query: Mapping[str, str], service_tier: str |
     except (LookupError, ValueError):  # not listed, or not priced by tokens
         return None
     amount = priced.total_price
-    if priced.model_price == standard.model_price:  # the lists have no price for this service tier
+    if priced.model_price == standard.model_price:  # no price for this service tier in the lists
         amount *= _factor(tier, {})
     updated = priced.auto_update_timestamp
     source = f"genai-prices {genai_prices.__version__}" + (f" updated {updated:%Y-%m-%d}" if updated else "")

@@ -1,4 +1,4 @@
-"""Reading a request body within the size limit, and fingerprinting a request."""
+"""Reads a request body within the size limit, and fingerprints a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..settings import Settings
 
 
 def read_json(settings: Settings) -> bytes:
-    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`, and `RequestError` for a broken one."""
+    """The unparsed bytes of a JSON body. Raises `NotJSON`, `TooLarge`, and `RequestError` for a broken body."""
     if not request.is_json:
         raise NotJSON()
     limit = min(settings.max_request_bytes, request.max_content_length or settings.max_request_bytes)
@@ -26,16 +26,16 @@ def read_json(settings: Settings) -> bytes:
         body = None
     except HTTPException:  # the client has disconnected
         raise
-    except Exception as error:  # of the server's: it decodes a chunked body while we read
+    except Exception as error:  # raised by the server, which decodes a chunked body while we read
         raise RequestError("The body is not valid HTTP.") from error
     if body is None or len(body) > limit:
         raise TooLarge(f"The body is larger than {limit} bytes.")
-    if len(body) < (request.content_length or 0):  # gunicorn tells no error
+    if len(body) < (request.content_length or 0):  # gunicorn reports no error
         raise RequestError("The body is shorter than its Content-Length says.")
     return body
 
 
 def fingerprint() -> bytes:
-    """Equal for two requests that ask one of the app's views the same thing."""
+    """A digest of the request: the same for a repeated request to one of the app's views."""
     head = f"{request.method} {request.full_path} {sorted(request.form.items(multi=True))}".encode(errors="replace")
     return hashlib.sha256(head + request.get_data(cache=True)).digest()

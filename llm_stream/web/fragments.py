@@ -1,4 +1,4 @@
-"""Renders the pieces of an answer with a template of the app's."""
+"""Renders the pieces of an answer with a template of the app."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..wire.html import Render
 
 
 def renderer(name: str) -> Render:
-    """For the current request. Raises `jinja2.TemplateNotFound`.
+    """A renderer for the current request. Raises `jinja2.TemplateNotFound`.
 
-    The template gets `event`, `text` and `css_class`, and what the app's context processors add, once per response.
-    `text` is escaped already, because Jinja escapes by the name of the template. Pieces are written by other threads,
-    too, so the template runs in a copy of the request's context.
+    The template gets `event`, `text`, `css_class` and the values of the app's context processors, which run once per
+    response. `text` is already escaped, because Jinja escapes only templates with certain names. Other threads also
+    write pieces, so the template runs in a copy of the request's context.
     """
     template = current_app.jinja_env.get_template(name)
     given: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""A stream, for the app's own views."""
+"""The handle of a stream, for the app's own views."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..core.followed import Followed
 
 
 class StreamHandle:
-    """What `llm.stream(id)` returns: a stream that runs, or that has ended and is still kept, of any worker."""
+    """The result of `llm.stream(id)`: a running or still stored stream of any worker."""
 
     def __init__(self, stream: Followed) -> None:
         self._stream = stream
@@ -33,18 +33,18 @@ class StreamHandle:
 
     @property
     def state(self) -> str:
-        """`running`, or the status that it ended with."""
+        """`running`, or the status that the stream ended with."""
         return self._stream.ending or "running"
 
     @property
     def answer(self) -> Answer:
-        """The answer so far. Taking it counts as reading: the stream waits for its readers' grace once more."""
+        """The answer so far. Each call counts as a reader: it restarts the grace time of a stream without readers."""
         self._stream.looked_at()
         return Answer.of(self._stream, self._stream.log.events, self._stream.record)
 
     def stop(self) -> None:
-        """Stop it, as the reader's Stop does. It settles a moment later. Does nothing if it has ended.
+        """Stop the stream, as the reader's Stop does. It settles a moment later. Does nothing if it has ended.
 
-        Raises `LogUnavailable` if another worker writes it and does not confirm.
+        Raises `LogUnavailable` if another worker writes the stream and does not confirm the stop.
         """
         self._stream.stop("cancelled")

@@ -1,4 +1,4 @@
-"""The formats in which events are written to clients."""
+"""The formats in which clients receive events."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Wire(ABC):
     """Whether the bytes depend only on the event and its number, so that several readers can share them."""
 
     is_over = False
-    """Set once the wire has written its end, maybe before the stream's end. The response then ends."""
+    """Set once the wire has written its last bytes, possibly before the stream's end. The response then ends."""
 
     def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
         """The first bytes, sent at once. Some clients do not see the headers before the first byte.
 
-        `retry_ms` is how long the client should wait before it connects again, where the wire can say that.
+        `retry_ms` is how long the client should wait before it reconnects. Some wires cannot send it.
         """
         return b""
 

@@ -52,7 +52,7 @@ DECISION = {
     "required": ["approved"],
     "additionalProperties": False,
 }
-"""What the client's `resume` says about a call that waits for approval."""
+"""The schema of the decision in the client's `resume`, for a call that waits for approval."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -60,8 +60,8 @@ _json = msgspec.json.Encoder().encode
 class AGUIWire(Wire):
     """One run of a thread. `conversation` holds the messages before the answer, as the client sent them.
 
-    Each call of the model is a step, and its text, refusal and tool calls form one assistant message. The first one has
-    the stream's id. Results of tools are messages of their own, so the client's next run has the whole conversation.
+    Each call of the model is a step. Its text, refusal and tool calls form one assistant message. The first message has
+    the stream's id. Tool results are separate messages, so the client's next run has the whole conversation.
 
     A `Reset` sends a snapshot of the conversation without the answer, and the retry writes a new one. The client keeps
     the reasoning and the state.
@@ -134,14 +134,14 @@ class AGUIWire(Wire):
         return self._calls.end()
 
     def _opaque(self, event: Opaque) -> Iterator[AGUIEvent]:
-        """The provider wants back nothing of a step without a message: it is not sent again."""
+        """Omits the opaque state of a step without a message, because the next run does not resend that step."""
         yield from self._close()
         yield from self._calls.end()
         if self._has_message:
             yield encrypted_value("message", self._message_id, event)
 
     def _begin(self, kind: str, *ends: AGUIEvent) -> Iterator[AGUIEvent]:
-        """Begin a part, which `ends` will close. The first part begins the step: approved calls run before it."""
+        """Begin a part that `ends` will close. The first part begins the step, because approved calls run before it."""
         yield from self._close()
         yield from self._begin_step()
         self._kind, self._open = kind, ends
@@ -199,7 +199,7 @@ class AGUIWire(Wire):
         return iter(())
 
     def _done(self, done: Done) -> Iterator[AGUIEvent]:
-        """A failed run leaves its step and the client's tool calls open: the client must not execute such calls."""
+        """End the run. A failed run leaves its step and tool calls open, so the client does not execute the calls."""
         yield from self._close()
         usage = {"usage": [usage]} if (usage := usage_of(self._usage, self._model)) else {}
         metadata = {"metadata": {"status": done.status} | cost_of(self._usage)}

@@ -17,7 +17,7 @@ AGUIEvent = dict[str, Any]
 
 
 class _Call(msgspec.Struct):
-    """A call so far. `server`: the tool runs on the server."""
+    """A call so far. `server` is true if the tool runs on the server."""
 
     id: str
     server: bool
@@ -29,7 +29,8 @@ class _Call(msgspec.Struct):
 class Calls:
     """Ends the calls of tools that run on the server once their arguments are complete.
 
-    All others stay open until the end of the run: they may be incomplete, and the client executes them when they end.
+    The client's calls stay open until the end of the run, because they may be incomplete and the client executes a call
+    when it ends.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class Calls:
             yield encrypted_value("tool-call", call.id, call.opaque)
 
     def result(self, event: ToolResult, stream_id: str) -> Iterator[AGUIEvent]:
-        """A message of its own. The call may be one of an earlier run."""
+        """Write the result as a separate message. The call may belong to an earlier run."""
         for call in self._calls.values():
             call.has_result |= call.id == event.id
         self._results += 1
@@ -68,10 +69,10 @@ class Calls:
                 yield {"type": "TOOL_CALL_END", "toolCallId": call.id}
 
     def clear(self) -> None:
-        """Forget the calls. Ids of results are not used again."""
+        """Forget the calls. The ids of results are never reused."""
         self._calls.clear()
 
     @property
     def pending(self) -> list[str]:
-        """The ids of the calls that the client has to execute."""
+        """The ids of the calls that the client must execute."""
         return [call.id for call in self._calls.values() if not (call.server or call.has_result)]

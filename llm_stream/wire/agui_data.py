@@ -1,4 +1,4 @@
-"""Sources, files and data of the app's own in AG-UI, which has an event for the state and one for all else."""
+"""Sources, files and the app's own data in AG-UI, which has events for the state and custom events for the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE_DELTA = "state_delta"
 
 
 class _Operation(msgspec.Struct):
-    """Of a JSON Patch, RFC 6902."""
+    """An operation of a JSON Patch, RFC 6902."""
 
     op: Literal["add", "remove", "replace", "move", "copy", "test"]
     path: Annotated[str, msgspec.Meta(pattern=r"^(/([^/~]|~[01])*)*\Z")]
@@ -37,13 +37,13 @@ class _Operation(msgspec.Struct):
 
 
 def agui_data(event: Source | File | Data | Partial) -> dict[str, Any]:
-    """Sources and files are custom events named `source` and `file`. Data has its own name, and its `id` and
-    `transient` in the event's metadata.
+    """Sources and files become custom events named `source` and `file`. Data becomes a custom event with its own name,
+    and with its `id` and `transient` in the metadata.
 
-    Data named `state` is the client's new state, and `state_delta` is a JSON Patch of it. The client ends the run at a
-    patch that is not one, so that is sent as a custom event.
+    Data named `state` is the client's new state, and `state_delta` is a JSON Patch of it. An invalid patch would make
+    the client end the run, so it becomes a custom event.
 
-    The JSON so far is a custom event named `partial`, because a snapshot would replace the state, which is the app's.
+    Partial JSON is a custom event named `partial`, because a state snapshot would replace the app's own state.
     """
     if isinstance(event, Partial):
         return {"type": "CUSTOM", "name": event.type, "value": event.value}

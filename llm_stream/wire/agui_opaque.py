@@ -1,7 +1,7 @@
-"""What the provider wants back, as AG-UI's clients keep it: a string that belongs to a message or to a tool call.
+"""The provider's opaque state as AG-UI's clients store it: a string that belongs to a message or to a tool call.
 
-For a message the string is the `Opaque` event as JSON, for a call it is JSON of the provider's own fields. The text of
-the reasoning is not in it: the client has it in messages of its own, whose ids name the message that they led to.
+For a message the string is the `Opaque` event as JSON. For a call it is the provider's own fields as JSON. It does not
+contain the text of the reasoning: the client has that in separate messages, whose ids name the assistant's message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OF_MESSAGE = "-reasoning-"
 
 
 def encrypted_value(subtype: Literal["message", "tool-call"], entity_id: str, value: Any) -> dict[str, Any]:
-    """The event that makes the client keep `value` with the message, or the call, of this id."""
+    """The event that makes the client store `value` with the message or the call that has this id."""
     encoded = msgspec.json.encode(value).decode()
     return {"type": "REASONING_ENCRYPTED_VALUE", "subtype": subtype, "entityId": entity_id, "encryptedValue": encoded}
 
@@ -25,5 +25,5 @@ def reasoning_id(message_id: str, number: int) -> str:
 
 
 def message_id_in(reasoning_id: str) -> str:
-    """The id of the assistant's message; empty if the id was not made here."""
+    """The id of the assistant's message; empty if `reasoning_id()` did not make this id."""
     return reasoning_id.rpartition(_OF_MESSAGE)[0]

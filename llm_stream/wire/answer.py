@@ -30,10 +30,10 @@ from .merged import merged
 class Snapshot(msgspec.Struct, omit_defaults=True):
     """`status` is `running` until the stream ends.
 
-    A tool call is `{"id", "name", "arguments", "server"?, "result"? or "error"?, "approval"?}`: `server` where the tool
-    runs on the server, `approval` where the call waits for a decision. `results` are those of calls that an earlier
-    stream made. `parsed` is the JSON of an answer with a schema, once it is whole and fits. `messages` are the answer
-    as `POST /chat` takes it on the next turn, where that is more than the text.
+    A tool call is `{"id", "name", "arguments", "server"?, "result"? or "error"?, "approval"?}`. `server` is present if
+    the tool runs on the server, and `approval` if the call waits for a decision. `results` belong to calls of an
+    earlier stream. `parsed` is the JSON of an answer with a schema, once the answer is complete and matches. `messages`
+    are the answer in the form that `POST /chat` takes on the next turn, if the answer has more than text.
     """
 
     id: str
@@ -77,7 +77,7 @@ def snapshot_of(events: Sequence[Event]) -> Snapshot:
 
 
 def valid_part_of(events: Sequence[Event]) -> Sequence[Event]:
-    """The events after the last `Reset`, which voids those before it."""
+    """The events after the last `Reset`, which voids all earlier events."""
     resets = [at for at, event in enumerate(events) if isinstance(event, Reset)]
     return events[resets[-1] :] if resets else events
 
@@ -87,7 +87,7 @@ def text_of(events: Sequence[Event], kind: type[Delta] | type[Reasoning] | type[
 
 
 def parsed_of(events: Sequence[Event]) -> Any:
-    """The JSON of the last answer in `events` that fits its schema; None without one."""
+    """The JSON of the last answer in `events` that matches its schema; None if there is none."""
     return next((event.value for event in reversed(events) if isinstance(event, Partial) and event.whole), None)
 
 
@@ -97,7 +97,7 @@ def failure_of(events: Sequence[Event]) -> Failure | None:
 
 
 def fields_of(event: Event) -> dict[str, Any]:
-    """Without those that are None."""
+    """The fields that are not None."""
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return fields
 
@@ -137,7 +137,7 @@ def tool_calls_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[d
 
 
 def _data(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """The data that is kept, each in its latest version, where the first one stood."""
+    """The data that is kept: each item's latest version, at the position of its first version."""
     kept: dict[Any, dict[str, Any]] = {}
     for number, event in enumerate(events):
         if isinstance(event, Data) and not event.transient:

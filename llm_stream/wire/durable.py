@@ -1,4 +1,4 @@
-"""Durable Streams 1.0, the read part: an event is a JSON message, and its number is an offset.
+"""Durable Streams 1.0, reading only: an event is a JSON message, and its number is an offset.
 
 https://github.com/durable-streams/durable-streams/blob/main/PROTOCOL.md
 """
@@ -25,10 +25,10 @@ BEGINNING = "-1"
 NOW = "now"
 
 OFFSET_DIGITS = 9
-"""Offsets are compared as text, so all have the same width. No event has a larger number: see `LOST` in `core/log`."""
+"""Clients compare offsets as text, so all have the same width. `LOST` in `core/log` is the largest event number."""
 
 EPOCH = 1_728_432_000
-"""2024-10-09T00:00:00Z, from which cursors are counted."""
+"""2024-10-09T00:00:00Z, the start of the protocol's cursor intervals."""
 
 INTERVAL_S = 20
 LARGEST_JITTER_S = 3600
@@ -37,7 +37,7 @@ HEADS = {kind: b'{"type":"%b","sequence_number":' % name.encode() for name, kind
 
 
 class Log(Protocol):
-    """What has been written so far."""
+    """The part of a stream's log that this module reads."""
 
     @property
     def last(self) -> int: ...
@@ -47,17 +47,17 @@ class Log(Protocol):
 
 
 def offset(number: int) -> str:
-    """The place after the event with this number."""
+    """The offset after the event with this number."""
     return f"{number:0{OFFSET_DIGITS}}"
 
 
 def number_of(offset: str) -> int | None:
-    """The number in an offset of ours; None if it is malformed."""
+    """The event number in one of our offsets; None if the offset is malformed."""
     return sse.event_number(offset) if len(offset) == OFFSET_DIGITS else None
 
 
 def next_cursor(cursor: str | None) -> int:
-    """The number of the current interval; always above the `cursor` that the client has, or caches would loop."""
+    """The number of the current interval, but always above the client's `cursor`: otherwise caches would loop."""
     current = int(time() - EPOCH) // INTERVAL_S
     known = int(cursor) if cursor and cursor.isascii() and cursor.isdecimal() and len(cursor) < 16 else -1
     if known < current:
@@ -66,12 +66,12 @@ def next_cursor(cursor: str | None) -> int:
 
 
 def has_all(log: Log, number: int) -> bool:
-    """Whether a reader with event `number` has all that was written."""
+    """Whether a reader that has event `number` has the whole log so far."""
     return log.last <= number
 
 
 def is_closed(log: Log, number: int) -> bool:
-    """Whether nothing will come after event `number`."""
+    """Whether event `number` is the last event of an ended stream."""
     return log.ended and has_all(log, number)  # in this order: an event may come between the two
 
 
@@ -88,9 +88,9 @@ def _message(number: int, event: Event) -> bytes:
 
 
 class DurableWire(Wire):
-    """The events of one read become one `data` event, and a `control` event says where the reader is then.
+    """The events of one read become one `data` event. A `control` event with the reader's new offset follows.
 
-    There is no space after `data:`, because the conformance tests look for the bytes without one.
+    It writes no space after `data:`, because the conformance tests look for the bytes without a space.
     """
 
     def __init__(self, log: Log, after: int, cursor: str | None) -> None:
@@ -99,7 +99,7 @@ class DurableWire(Wire):
         self._cursor = next_cursor(cursor)
 
     def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
-        """A reader that has everything is told so at once."""
+        """A reader that has everything gets its `control` event at once."""
         return self._control(self._after) if has_all(self._log, self._after) else b""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:

@@ -1,10 +1,10 @@
-"""What OpenAI's form has beyond its reference: the fields in which an answer has more than text and calls.
+"""Extra fields of chat completions, for the parts of an answer other than text and the client's tool calls.
 
-`annotations` are OpenAI's own. `images` and `reasoning_details` are OpenRouter's, `extra_content` is Google's. The rest
-is in `llm_stream`, a list of `{"<type of the event>": {its fields}}`. SDKs keep what they do not know.
+`annotations` are OpenAI's field. `images` and `reasoning_details` are OpenRouter's, `extra_content` is Google's. All
+other parts are in `llm_stream`, a list of `{"<type of the event>": {its fields}}`. SDKs keep unknown fields.
 
-Calls that run on the server must not be among `tool_calls`, because frameworks would run them. Entries of a delta have
-an `index`: an SDK that puts the deltas of a list together goes by it, and fails without one.
+Calls that run on the server must not be in `tool_calls`, because frameworks would run them. Each entry of a delta has
+an `index`, because SDKs use it to join the deltas of a list and fail without it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from .answer import valid_part_of
 
 OWN = "llm_stream"
 STATE = ("reasoning_details", "reasoning_items", "extra_content")
-"""Fields of a message that its provider wants back."""
+"""Fields of a message that the provider expects to get back on the next turn."""
 
 
 class Calls:
-    """The calls of one response, with the numbers that they have for the client, which is told of its own only."""
+    """The calls of one response. Numbers the client's own calls, because the client sees only those."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int | None] = {}
@@ -46,11 +46,11 @@ class Calls:
 
     @property
     def are_open(self) -> bool:
-        """Whether the client has to run any."""
+        """Whether there are calls that the client must run."""
         return bool(self._open)
 
     def number_of(self, event: ToolCall) -> int | None:
-        """None if it runs on the server."""
+        """The call's number for the client; None if the call runs on the server."""
         if event.index not in self._numbers:
             self._numbers[event.index] = None if event.server else self._next_number
             if not event.server:
@@ -59,19 +59,19 @@ class Calls:
         return self._numbers[event.index]
 
     def close(self, result: ToolResult) -> None:
-        """A generator may run a tool by itself."""
+        """Remove a call that has a result: the app's generator may run a tool itself."""
         self._open.pop(result.id, None)
 
 
 class Deltas:
-    """The further fields of the deltas of one response."""
+    """The extra fields of the deltas of one response."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._state = Opaque()
 
     def of(self, event: Event) -> dict[str, Any] | None:
-        """None for an event that has none, or that has them at the end."""
+        """The extra fields of an event's delta; None if it has none, or if `end()` returns them."""
         if isinstance(event, Opaque):
             self._state = event
             return None
@@ -83,12 +83,12 @@ class Deltas:
         return None
 
     def end(self) -> dict[str, Any]:
-        """The state of the last step: the others are over, and deltas would be put together."""
+        """The opaque state of the last step only, because clients would join it with the state of earlier steps."""
         return state_of(self._state)
 
 
 def message_fields(events: Sequence[Event]) -> dict[str, Any]:
-    """The further fields of a whole message."""
+    """The extra fields of a whole message."""
     valid = valid_part_of(events)
     fields: dict[str, Any] = {}
     for event in _kept(valid):
@@ -103,12 +103,12 @@ def state_of(opaque: Opaque) -> dict[str, Any]:
 
 
 def is_for_client(call: dict[str, Any]) -> bool:
-    """Whether a call of a snapshot is still to be run, by the client."""
+    """Whether the client must still run this call of a snapshot."""
     return not ("server" in call or "result" in call or "error" in call)
 
 
 def _entries(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The field in which an event goes, and what it is there."""
+    """The names and values of the fields for an event."""
     if isinstance(event, Source):
         yield "annotations", {"type": "url_citation", "url_citation": _citation(event)}
     elif isinstance(event, File) and event.media_type.startswith("image/"):
@@ -118,14 +118,16 @@ def _entries(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _citation(source: Source) -> dict[str, Any]:
-    """Clients that check the form want all four. A place without a length is none."""
+    """A URL citation. Clients that validate it require all four fields. Without a position, the range is empty."""
     place = {"start_index": source.start or 0, "end_index": source.end or 0}
     return {"url": source.url, "title": source.title or "", **place}
 
 
 def _kept(events: Sequence[Event]) -> Iterable[Event]:
-    """Each call that is not the client's to run, whole; and of the data what is no news of the moment, in its latest
-    version. Each is where its first event stood."""
+    """The events to keep: each server call as one event, and the latest version of data that is not transient.
+
+    Each is at the position of its first event.
+    """
     calls, _ = tool_calls_of(events)
     begun: set[int] = set()
     kept: dict[Any, Event] = {}

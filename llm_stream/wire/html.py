@@ -1,12 +1,12 @@
-"""The HTML wire: each piece of the answer is a fragment that a page appends, for people who write no JavaScript.
+"""The HTML wire, for pages without JavaScript of their own: each piece of the answer is a fragment to append.
 
     data: <span class="llm-8a8b35a6a342e491b341">Hello &lt;you&gt;</span>
 
     event: done
     data: completed
 
-htmx's SSE extension shows it with `sse-connect`, `sse-swap="message"` and `sse-close="done"`. Line ends stay line ends,
-so the element needs `white-space: pre-wrap`. A failure is a fragment, too: `<p role="alert">`.
+htmx's SSE extension shows the answer with `sse-connect`, `sse-swap="message"` and `sse-close="done"`. The wire keeps
+line ends, so the element needs `white-space: pre-wrap`. A failure is also a fragment: `<p role="alert">`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .lines import frame
 from .text import STARTED_AGAIN
 
 Render = Callable[[Event, str, str], str]
-"""Makes a fragment of a content event or a failure, of its text, and of the class that its element should have."""
+"""Renders a fragment from a content event or a failure, its text, and the class of the fragment's element."""
 
 
 class HtmlWire(LinesWire):
-    """Every fragment of a stream has the same class, so that a later one can remove what is void.
+    """Every fragment of a stream has the same class, so that a later fragment can remove void ones.
 
-    That is done by htmx's out-of-band swap: after a reset, and at the start, because a page that has lost its
-    connection may ask for the answer again. A client that is not htmx is told of a reset in words instead.
+    The removal uses htmx's out-of-band swap. It happens after a reset, and at the start, because a page that lost its
+    connection may request the answer again. Clients without htmx show a note about the reset instead.
     """
 
     def __init__(self, render: Render | None = None) -> None:
@@ -54,7 +54,7 @@ class HtmlWire(LinesWire):
         return super().encode(stream_id, first, events)
 
     def _frames(self, event: Event) -> list[bytes]:
-        if isinstance(event, Start):  # htmx complains in the console if there is nothing to remove
+        if isinstance(event, Start):  # with nothing to remove, htmx logs an error in the console
             return [frame([f'<span class="{self._class}"></span>']), self._void()]
         if isinstance(event, Done):
             return [b"event: done\n" + frame([event.status])]
@@ -67,7 +67,7 @@ class HtmlWire(LinesWire):
         return [frame(sse.LINE_END.split(fragment))]
 
     def _void(self, note: str = "") -> bytes:
-        """htmx removes what the page has of the answer, and this element with it; others show the note."""
+        """An element that makes htmx remove the answer's fragments and this element. Other clients show the note."""
         self._after_cr = self._has_text = False
         return frame([f'<span hx-swap-oob="delete:.{self._class}">{note}</span>'])
 

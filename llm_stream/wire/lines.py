@@ -1,6 +1,6 @@
-"""What the wires have in common that send text itself, in `data:` lines, and not JSON.
+"""The base of the wires that send text in `data:` lines instead of JSON.
 
-Every line end starts a new `data:` line: an event stream cannot contain it otherwise.
+Every line end starts a new `data:` line, because a line of an event stream cannot contain one.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class LinesWire(Wire):
 
     @staticmethod
     def _numbered(number: bytes, frames: list[bytes]) -> bytes:
-        """Only the last frame of an event has its id, so a reader with the id has the whole event."""
+        """Add the event's id to its last frame only, so a reader that has the id has the whole event."""
         return b"".join(frames[:-1]) + number + frames[-1] if frames else b""
 
     @abstractmethod
     def _frames(self, event: Event) -> list[bytes]:
-        """The event as frames, none if this wire does not show it."""
+        """The event as frames; empty if this wire does not show the event."""
 
     def _rest_of(self, text: str) -> str:
         """`text` without the LF of a CRLF whose CR has already been written as a line end."""

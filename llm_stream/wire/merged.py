@@ -1,4 +1,4 @@
-"""Fewer events that say the same: what is made of a whole log looks at each event many times."""
+"""Merges events of a whole log, because code that builds an answer from a log visits each event many times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXTS = (Delta, Reasoning, Refusal)
 
 
 def merged(events: Sequence[Event]) -> list[Event]:
-    """The same answer, with neighbouring pieces of the same text, or of the arguments of one call, as one event."""
+    """The same answer with fewer events: joins neighbouring pieces of text, and of one call's arguments."""
     whole: list[Event] = []
     for key, run in groupby(events, _key):
         if key is None:
@@ -27,7 +27,7 @@ def merged(events: Sequence[Event]) -> list[Event]:
 
 
 def _key(event: Event) -> type | int | None:
-    """Equal for neighbours that become one. None for an event that stays as it is."""
+    """Neighbours with the same key are joined. None for an event that stays separate."""
     kind = type(event)
     if kind in TEXTS:
         return kind

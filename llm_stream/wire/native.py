@@ -18,7 +18,7 @@ HEADS = {kind: b"event: %b\ndata: " % name.encode() for name, kind in KINDS.item
 
 
 def status(stream_id: str, status: int, error: Failure | None = None) -> bytes:
-    """For a combined response: the status that the stream's own route would answer, 204, 404 or 410."""
+    """A stream's status in a combined response: 204, 404 or 410, as the stream's own route would respond."""
     data = {"id": stream_id, "status": status} | ({"error": error} if error else {})
     return b"event: status\ndata: %b\n\n" % _json(data)
 

@@ -1,6 +1,6 @@
-"""The items of a response, one class for each kind, and what a client is told while one is written.
+"""The items of a response: one class for each kind, with the events that it sends while the item grows.
 
-A tool that runs on the server is an `mcp_call`, because that is what clients know as a call that is not theirs to run.
+A call that runs on the server is an `mcp_call`, because clients do not run calls of this type.
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
@@ -18,11 +18,11 @@ from .answer import fields_of
 SERVER_LABEL = "llm_stream"
 
 Change = tuple[str, dict[str, Any]]
-"""The type of an event, and its fields but for `sequence_number`."""
+"""The type of an event, and its fields without `sequence_number`."""
 
 
 class Item:
-    """An item that is being written."""
+    """An item, complete or still growing."""
 
     def __init__(self, index: int, fields: dict[str, Any]) -> None:
         self.index = index
@@ -41,7 +41,7 @@ class Item:
 
 
 class Message(Item):
-    """It has one part that is being written: text, or a refusal."""
+    """The assistant's message. At most one of its parts is open: text, or a refusal."""
 
     def __init__(self, index: int, id: str) -> None:
         super().__init__(index, {"id": id, "type": "message", "status": "in_progress", "role": "assistant"})
@@ -86,7 +86,7 @@ class Message(Item):
         yield self.done(status)
 
     def update(self) -> None:
-        """Put what is written so far into the part."""
+        """Copy the text so far into the part's fields."""
         if self._kind:
             self._parts[-1][self._kind] = "".join(self.pieces)
 
@@ -107,7 +107,7 @@ class Message(Item):
 
 
 class Thoughts(Item):
-    """The model's reasoning, as a summary: every client shows that."""
+    """The model's reasoning, sent as a summary because every client shows summaries."""
 
     def __init__(self, index: int, id: str) -> None:
         super().__init__(index, {"id": id, "type": "reasoning", "summary": []})
@@ -135,7 +135,7 @@ class Thoughts(Item):
 
 
 class Call(Item):
-    """A call of a tool: the client's to run, or the server's."""
+    """A tool call, which either the client or the server runs."""
 
     def __init__(self, index: int, id: str, call: ToolCall, call_id: str) -> None:
         name: dict[str, Any] = {"call_id": call_id, "name": call.name or "", "arguments": ""}
@@ -192,6 +192,6 @@ def _outcome(result: ToolResult) -> dict[str, Any]:
 
 
 def _citation(source: Source) -> dict[str, Any]:
-    """Clients that check the form want all fields."""
+    """A URL citation with all fields, because some clients validate it."""
     place = {"start_index": source.start or 0, "end_index": source.end or 0}
     return {"type": "url_citation", "url": source.url, "title": source.title or "", **place}

@@ -1,4 +1,4 @@
-"""The output of a response: the items that its events make."""
+"""The output of a response: builds the items from the stream's events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .response_items import Thoughts
 from .response_state import StateOfStep
 
 APPROVAL = "mcpr_"
-"""Of the id of an approval request. The rest is the signed question, so a decision needs nothing that is kept."""
+"""The prefix of an approval request's id. The rest is the signed question, so a decision needs no stored state."""
 
 
 class Output:
@@ -42,11 +42,11 @@ class Output:
         self._sources: list[Source] = []
 
     def writes_text(self) -> Message | None:
-        """The message whose text a `Delta` continues, if there is one."""
+        """The open message whose text a `Delta` continues, if any."""
         return self._message if self._message is not None and self._message.writes_text else None
 
     def changes(self, event: Event) -> Iterator[Change]:
-        """To be taken one by one: the items go on changing."""
+        """Encode each change before you take the next one: the items are mutable and keep changing."""
         if isinstance(event, Delta):
             yield from self._write("text", event.text)
         elif isinstance(event, Refusal):
@@ -75,7 +75,7 @@ class Output:
         yield from self._end_step(status)
 
     def _end_step(self, status: str) -> Iterator[Change]:
-        """End its items, and add the state that the provider wants back."""
+        """End the step's items, and add the opaque state that the provider expects back."""
         yield from self._close_written(status)
         for call in self._calls.values():
             yield from call.close(status)
@@ -86,7 +86,7 @@ class Output:
             yield from self._whole(fields)
 
     def update(self) -> None:
-        """Put what is written so far into the items that are open."""
+        """Copy the content so far into the fields of the open items."""
         for item in (self._message, self._thoughts, *self._calls.values()):
             if item is not None:
                 item.update()
@@ -111,7 +111,7 @@ class Output:
             self._sources = []
 
     def _cite(self, source: Source) -> Iterator[Change]:
-        """A citation belongs to a text: it waits until there is one."""
+        """A citation belongs to a text, so an early citation waits until the message has text."""
         if message := self.writes_text():
             yield message.cite(source)
         else:
@@ -151,7 +151,7 @@ class Output:
         yield from call.write(event.arguments)
 
     def _result(self, event: ToolResult) -> Iterator[Change]:
-        """Its call may belong to an earlier response: the client has just approved it."""
+        """Write a result. The call may belong to an earlier response, if the client has just approved it."""
         call = self._all_calls.get(event.id)
         if call is not None and call in self._calls.values():
             self._calls = {index: each for index, each in self._calls.items() if each is not call}
@@ -172,7 +172,7 @@ class Output:
     # Files
 
     def _image(self, event: File) -> Iterator[Change]:
-        """Only an image that is inline has a place among OpenAI's items."""
+        """OpenAI's items can hold a file only if it is an inline image."""
         _, is_inline, data = event.url.partition(";base64,")
         if not (is_inline and event.media_type.startswith("image/")):
             return
@@ -194,11 +194,11 @@ class Output:
 
 
 def approval_request(token: str, call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """`token` is the signed question, the id of an `Approval`."""
+    """`token` is the signed question, which is the id of an `Approval`."""
     fields = {"server_label": SERVER_LABEL, "name": name, "arguments": arguments, "call_id": call_id}
     return {"id": APPROVAL + token, "type": "mcp_approval_request", **fields}
 
 
 def stream_of(item_id: str) -> str:
-    """The id of the stream that an item belongs to, if the id is one of ours."""
+    """The id of the stream that an item belongs to, if we made the item's id."""
     return item_id.partition("_")[2].rpartition("_")[0]

@@ -1,7 +1,7 @@
-"""What a provider wants back with a step, in the only field that clients of the Responses API send back unread.
+"""The opaque state that a provider expects back with a step, in a field that Responses API clients return unchanged.
 
-It is the `encrypted_content` of a reasoning item at the end of the step. It is not encrypted: in all other protocols,
-the client can read it, too.
+The field is the `encrypted_content` of a reasoning item at the end of the step. Our content is not encrypted, because
+clients of the other protocols can read this state as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..events import Reasoning
 from ..events import ToolCall
 
 PREFIX = "llm_stream."
-"""Tells our own content from a provider's."""
+"""The prefix that distinguishes our content from a provider's."""
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):
@@ -46,7 +46,7 @@ class StateOfStep:
             self._calls.setdefault(call_id, {}).update(event.opaque)
 
     def encoded(self) -> str | None:
-        """None if there is none."""
+        """The state as a string; None if the step has no state."""
         opaque = self._opaque
         fields = {opaque.reasoning: "".join(self._reasoning)} if opaque.reasoning else {}
         state = State(fields | opaque.fields, self._calls)
@@ -56,7 +56,7 @@ class StateOfStep:
 
 
 def decoded(content: str) -> State | None:
-    """None for content that is not ours. Raises `ValueError` if it was damaged."""
+    """The state; None if we did not make the content. Raises `ValueError` for damaged content."""
     if not content.startswith(PREFIX):
         return None
     try:

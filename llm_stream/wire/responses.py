@@ -1,7 +1,7 @@
-"""OpenAI's wire of the Responses API: its events, or one response.
+"""The wire of OpenAI's Responses API: its events, or one response.
 
-Unlike in our own wire, an event of the log may be several events here, so these are counted on their own. The count
-depends on nothing but the log: a client that comes back with a `starting_after` gets what it lacks from any worker.
+One event of the log may become several events here, so these have their own numbers. The numbers depend only on the
+log, so any worker can serve a client that reconnects with `starting_after`.
 https://platform.openai.com/docs/api-reference/responses
 https://www.openresponses.org/specification
 """
@@ -33,13 +33,13 @@ from .openai import STOPPED
 from .response_output import Output
 
 PREFIX = "resp_"
-"""Of the id of a response. The rest is the id of its stream."""
+"""The prefix of a response's id. The rest is the stream's id."""
 
 REASONS = {"length": "max_output_tokens", "max_tokens": "max_output_tokens"}
-"""OpenAI's words for our finish reasons. The others are the same."""
+"""OpenAI's names for our finish reasons. The other names are the same."""
 
 CODES = {"upstream_throttled": "rate_limit_exceeded", "context_too_long": "invalid_prompt"}
-"""OpenAI's words for the codes of our failures. All others are a `server_error`."""
+"""OpenAI's codes for our failures. All other failures are a `server_error`."""
 
 OWN = "llm_stream"
 
@@ -49,10 +49,10 @@ EndedAt = Callable[[], int | None]
 
 
 class Response:
-    """A response so far: what was asked, and what the events have made of it."""
+    """A response so far: the request's fields, and the output built from the events."""
 
     def __init__(self, asked: dict[str, Any], ended_at: EndedAt = lambda: None) -> None:
-        """`asked` are the fields that repeat the request. `ended_at` returns when the stream ended, in Unix seconds."""
+        """`asked` are the fields that repeat the request. `ended_at` returns the stream's end time in Unix seconds."""
         self.status = "queued" if asked.get("background") else "in_progress"
         self.output = Output("")
         self._asked = asked
@@ -66,7 +66,7 @@ class Response:
         self._own: list[dict[str, Any]] = []
 
     def changes(self, event: Event) -> list[bytes]:
-        """What clients are told of `event`, encoded but for the numbers."""
+        """The frames for `event`, encoded except for their numbers."""
         if isinstance(event, Start):
             return self._start(event)
         if isinstance(event, Failure):
@@ -115,7 +115,7 @@ class Response:
         return [_frame(*change) for change in self.output.changes(event)]
 
     def _extend(self, event: Data | File) -> bytes:
-        """What OpenAI has no place for: an event of its own, and a field of the response."""
+        """Send data and files that OpenAI's items cannot hold as our own event, and as a field of the response."""
         entry = {event.type: fields_of(event)}
         if isinstance(event, File) or not event.transient:
             self._own.append(entry)
@@ -138,7 +138,7 @@ class Response:
         return [*closing, _frame(f"response.{self.status}", {"response": self.fields()})]
 
     def _error(self) -> dict[str, Any]:
-        """OpenAI has few codes for it; ours is beside. Some clients want a `type`, too."""
+        """The error with OpenAI's code and our more exact one. `type` is there because some clients require it."""
         failure = self._failure
         assert failure is not None
         code = CODES.get(failure.code, "server_error")
@@ -154,7 +154,7 @@ class Response:
 
 class ResponsesWire(Wire):
     def __init__(self, asked: dict[str, Any], *, starting_after: int = -1, ended_at: EndedAt = lambda: None) -> None:
-        """The events after number `starting_after` are written. The wire itself begins with the first."""
+        """Write only the events after number `starting_after`. The wire still reads the log from its first event."""
         self._response = Response(asked, ended_at)
         self._number = 0
         self._starting_after = starting_after
@@ -162,7 +162,7 @@ class ResponsesWire(Wire):
         self.is_over = False
 
     def opening(self, retry_ms: int = sse.RETRY_MS) -> bytes:
-        """A client that comes back may have to wait for the next event, and has no headers before the first byte."""
+        """A comment: a reconnected client may wait for the next event, and gets no headers before the first byte."""
         return sse.HEARTBEAT if self._starting_after >= 0 else b""
 
     def encode(self, stream_id: str, first: int, events: Sequence[Event]) -> bytes:
@@ -182,7 +182,7 @@ class ResponsesWire(Wire):
         return frame.replace(NUMBER, b"%d" % number, 1) if number > self._starting_after else b""
 
     def _text_of(self, event: Delta) -> bytes | None:
-        """More text of a message that has some: most of all events, so its frame is made from the last one's."""
+        """The frame of a `Delta` that continues a text. This is the most common event, so it reuses the last frame."""
         message = self._response.output.writes_text()
         if message is None or self._number <= self._starting_after:
             return None
@@ -199,11 +199,11 @@ class ResponsesWire(Wire):
 
 
 NUMBER = b"\x00"
-"""Stands for the number in a frame. JSON has no such byte."""
+"""The placeholder for the number in a frame. JSON never contains this byte."""
 
 
 def response_of(events: Sequence[Event], asked: dict[str, Any], ended_at: EndedAt = lambda: None) -> dict[str, Any]:
-    """The response so far. `events` are all of the log."""
+    """The response so far. `events` are all events of the log."""
     response = Response(asked, ended_at)
     for event in merged(events):
         response.changes(event)
@@ -215,7 +215,7 @@ def response_of(events: Sequence[Event], asked: dict[str, Any], ended_at: EndedA
 
 
 def usage_of(usage: Usage) -> dict[str, Any] | None:
-    """None if no figures are known. Clients want a number in every field, so an unknown detail is 0 here."""
+    """The usage; None if no figures are known. Clients require a number in every field, so unknown details are 0."""
     if usage.input_tokens is None and usage.output_tokens is None:
         return None
     return {

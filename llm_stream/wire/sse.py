@@ -11,12 +11,12 @@ from collections.abc import Iterable
 MIMETYPE = "text/event-stream"
 
 HEADERS = {
-    "Cache-Control": "no-cache, no-transform",  # a proxy that compresses would buffer
+    "Cache-Control": "no-cache, no-transform",  # a compressing proxy would buffer
     "X-Accel-Buffering": "no",  # turns off buffering in nginx
 }
 
 RETRY_MS = 1000
-"""How long a client waits before it connects again."""
+"""How long a client waits before it reconnects."""
 
 HEARTBEAT = b": ping\n\n"
 
@@ -24,15 +24,15 @@ LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(): it also splits on U+20
 
 
 def retry(ms: int) -> bytes:
-    """Sent at once, without an empty line: the first event's lines continue the block."""
+    """The `retry:` line, sent at once. It has no empty line after it: the first event's lines continue the block."""
     return b"retry: %d\n" % ms
 
 
 def event_number(text: str) -> int | None:
-    """Parse an event number from an id or a query; None if it is invalid."""
+    """Parse an event number from an id or a query; None if invalid."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def data_lines(lines: Iterable[str]) -> bytes:
-    """One `data:` line each. Parsers strip one space after the colon, so we add one to keep the text's own."""
+    """One `data:` line for each line. Parsers strip one space after the colon, so we add one that they can strip."""
     return "".join(f"data: {line}\n" for line in lines).encode()

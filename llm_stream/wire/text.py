@@ -1,4 +1,4 @@
-"""The plain wire: `data: <text>` … `data: [DONE]`, for simple clients."""
+"""The plain text wire, for simple clients: `data: <text>` … `data: [DONE]`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TextWire(LinesWire):
         return self._lines(sse.LINE_END.split(rest))
 
     def _lines(self, lines: list[str]) -> list[bytes]:
-        """Usually one frame. A line of the text that equals `END` is split over two."""
+        """The text as frames, usually one. A line that equals `END` is split over two frames."""
         if END not in lines:
             return [frame(lines)]
         at = lines.index(END)

@@ -1,4 +1,4 @@
-"""An answer as messages: what is sent of it on the next turn."""
+"""An answer as messages: the part of it that the next turn sends."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def messages_of(events: Sequence[Event]) -> list[Message]:
 
 
 def plain(results: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]) -> list[Message]:
-    """What `turn_of()` returns, in that form."""
+    """The results and messages of `turn_of()` in the form of the chat completions API."""
     earlier = [tool_message(result) for result in results]
     return [*earlier, *(message for each in messages for message in expanded(each))]
 
 
 def answer_of(events: Sequence[Event]) -> Snapshot:
-    """The snapshot with its messages, if they have more than a text."""
+    """The snapshot, with its messages if they have more than text."""
     events = merged(events)
     answer = snapshot_of(events)
     _, messages = turn_of(events)
@@ -49,8 +49,8 @@ def answer_of(events: Sequence[Event]) -> Snapshot:
 def turn_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The results of earlier calls, and one message for each step, in the form of `POST /chat`.
 
-    A call without a result is left out, because providers refuse it. It stays if the answer ended with it: its tool is
-    the reader's, who adds the result, or it waits for approval.
+    Omits calls without a result, because providers refuse them. Only the last calls of a complete answer stay: they
+    wait for approval, or the client runs them and adds the results.
     """
     valid = valid_part_of(merged(events))
     is_whole = bool(valid) and isinstance(last := valid[-1], Done) and last.status in WHOLE
@@ -62,12 +62,12 @@ def turn_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[dict[st
 
 
 def message_of(step: Sequence[Event]) -> dict[str, Any] | None:
-    """The message of a single call of the model, with all its calls."""
+    """The message of one model call, with all its tool calls."""
     return _message_of(step, keeps_open=True)
 
 
 def _message_of(step: Sequence[Event], *, keeps_open: bool) -> dict[str, Any] | None:
-    """None if it says nothing."""
+    """The step's message; None if it would be empty."""
     text, refusal, opaque = text_of(step, Delta), text_of(step, Refusal), opaque_of(step)
     calls = [_call(call) for call in tool_calls_of(step)[0] if keeps_open or "result" in call or "error" in call]
     if not (text or refusal or calls):

@@ -2,7 +2,7 @@
 
 https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 
-It uses only what all three versions support: they fail on an unknown chunk type, a null or a part that was not opened.
+It uses only chunks that all three versions support. They fail on an unknown chunk type, a null or an unopened part.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ FINISH_REASONS = {
     "tool_calls": "tool-calls",
     "function_call": "tool-calls",
 }
-"""All others become `other`: ai 5, 6 and 7 have only these and `error` in common."""
+"""All other reasons become `other`, because ai 5, 6 and 7 share only these and `error`."""
 
 STARTED_AGAIN = "The answer broke off and is being written again. Please try again."
 REFUSED = {"llm_stream": {"refusal": True}}
-"""Provider metadata that marks a text as a refusal: the protocol has no other place for it."""
+"""Provider metadata that marks a text as a refusal, because the protocol has no refusal part."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -64,9 +64,9 @@ _json = msgspec.json.Encoder().encode
 class UIWire(Wire):
     """`message_id` is the message that the answer continues; by default a new message with the stream's id.
 
-    Content before a `Reset` is skipped if it has not been written yet. If it has, the response ends with an error:
-    these clients cannot remove text, and would append the retry's. The stream continues, and a new reader gets only
-    the retry's content.
+    The wire skips content before a `Reset` if it has not written that content yet. Otherwise the response ends with an
+    error, because these clients cannot remove text and would append the retry's text. The stream continues, and a new
+    reader gets only the retry's content.
     """
 
     def __init__(self, message_id: str | None = None) -> None:
@@ -103,7 +103,7 @@ class UIWire(Wire):
             yield from self._part("text", event.text, is_refusal=True)
         elif isinstance(event, (ToolCall, ToolResult, Approval)):
             self._has_content = True
-            if not self._calls.has(event):  # a fragment of a call that has begun ends no text
+            if not self._calls.has(event):  # a further fragment of a call does not end a text
                 yield from self._close()
             yield from self._calls.chunks_of(stream_id, event)
         elif isinstance(event, (Source, File, Data)):
@@ -129,7 +129,7 @@ class UIWire(Wire):
             self._store(event)
 
     def _store(self, event: Event) -> None:
-        """For the end."""
+        """Keep the event for the end of the message."""
         if isinstance(event, Failure):
             self._failure = event
         elif isinstance(event, Usage):
@@ -169,7 +169,7 @@ class UIWire(Wire):
         return source | without_none({"title": event.title}) | metadata
 
     def _opaque(self, event: Opaque) -> Iterator[Chunk]:
-        """On the part that is open, else on the last call, else on a text without words."""
+        """Send the state with the open part, else with the last call, else with an empty text."""
         message = without_none({"fields": event.fields or None, "reasoning": event.reasoning})
         if self._open is None and self._calls.is_empty:
             self._parts += 1
@@ -198,7 +198,7 @@ class UIWire(Wire):
         self.is_over = True
 
     def _fail(self, problem: str, *before: Chunk) -> Iterator[Chunk]:
-        """Close all parts first: clients read nothing after an error."""
+        """Send an error, but close all parts first, because clients stop reading at an error."""
         yield from self._end_step(is_whole=False)
         yield from before
         yield {"type": "error", "errorText": problem}
@@ -234,7 +234,7 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 
 
 def _skip_void(events: Sequence[Event]) -> Sequence[Event]:
-    """The events without the content that a `Reset` among them voids."""
+    """Remove the content that a `Reset` in `events` voids."""
     last = max((at for at, event in enumerate(events) if isinstance(event, Reset)), default=-1)
     void = (*CONTENT, Partial, Reset, Opaque, Step)
     return [event for at, event in enumerate(events) if at > last or not isinstance(event, void)]

@@ -59,7 +59,10 @@ def size_of(event: Event) -> int:
 
 
 def fitting_of(batch: list[Event], size: int, limit: int) -> tuple[list[Event], int]:
-    """The events of `batch` that fit into a log of `size` bytes, and its size with the first that does not."""
+    """The events of `batch` that still fit into a log of `size` bytes, up to `limit`.
+
+    Also returns the new size of the log, including the first event that does not fit.
+    """
     whole = size + sum(map(size_of, batch))
     if whole <= limit:
         return batch, whole
@@ -75,17 +78,17 @@ Subscriber = Callable[[int, Sequence[Event]], None]
 
 
 LOST = 900_000_000
-"""The number of the first event of the end that is written for a stream whose worker was lost.
+"""The number of the first event in the end of a lost stream, which another worker writes when the stream's worker dies.
 
-Readers of that worker may have seen events that no other worker knows. The end must not reuse their numbers, so it has
-numbers that no stream can reach: an event takes `EVENT_BYTES` of `LLM_STREAM_MAX_STREAM_BYTES` at least.
+Readers of the dead worker may have seen events that no other worker knows. The end must not reuse their numbers, so it
+begins at a number that no stream reaches: each event takes at least `EVENT_BYTES` of `LLM_STREAM_MAX_STREAM_BYTES`.
 """
 
 
 class MemoryLog:
     """Numbered and append-only: the first event is number 1. Only one thread may append at a time.
 
-    Numbers rise by one. Only the end of a lost stream leaves numbers out: it begins at `LOST`.
+    Numbers have no gaps, except before the end of a lost stream, which begins at `LOST`.
     """
 
     def __init__(self) -> None:
@@ -110,7 +113,7 @@ class MemoryLog:
         return bool(self._events) and isinstance((self._end_of_lost or self._events)[-1], Done)
 
     def append(self, events: Sequence[Event]) -> None:
-        """Append all of them at once: a reader never sees only a part."""
+        """Append all `events` at once: a reader never sees only a part of them."""
         if not events:
             return
         first = len(self._events) + 1
@@ -123,7 +126,7 @@ class MemoryLog:
         self._notify(LOST, events)
 
     def after(self, number: int, most: int | None = None) -> tuple[int, list[Event]]:
-        """Events after number `number`, `most` at most, without a gap between them, and the number of the first."""
+        """The number of the first event after `number`, and at most `most` events from there on, without a gap."""
         if number < len(self._events) or not self._end_of_lost:
             return number + 1, self._events[number : None if most is None else number + most]
         first = max(number + 1, LOST)

@@ -18,7 +18,7 @@ SLOW_S = 0.4
 
 
 def check(url: str) -> None:
-    """Raises `ConfigError`."""
+    """Raises `ConfigError` if redis-py is missing or the URL is wrong. Does not connect."""
     try:
         import redis  # noqa: F401
     except ImportError as error:
@@ -35,10 +35,10 @@ def check(url: str) -> None:
 
 
 class Connections:
-    """A client of redis-py that is made when it is first used: one of a cluster connects at once."""
+    """A client of redis-py, made on first use: a client of a cluster connects as soon as it is made."""
 
     def __init__(self, url: str, count: int, wait_s: float = 0.0) -> None:
-        """`count` connections at most. `wait_s` is how long a command may wait for something to happen."""
+        """`count` is the maximum number of connections. `wait_s` is how long a blocking command may wait for data."""
         self._url = url
         self._count = count
         self._wait_s = wait_s
@@ -46,7 +46,7 @@ class Connections:
 
     @property
     def redis(self) -> Redis:
-        """Raises what redis-py does."""
+        """Raises redis-py's errors."""
         if self._redis is None:
             self._redis = self._connect()
         return self._redis
@@ -82,7 +82,7 @@ class Connections:
 
 
 def kind_of(url: str) -> str:
-    """`cluster`, `sentinel`, or nothing for a single engine."""
+    """`cluster`, `sentinel`, or an empty string for a single engine."""
     return url.partition("://")[0].partition("+")[2]
 
 

@@ -1,4 +1,4 @@
-"""What the store, and the workers that follow, have of a stream that this worker writes."""
+"""Tracks which events of a stream the store and the following workers already have."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from .store import Opening
 from .store import Store
 
 FOLLOWS_S = 4.0
-"""A worker that has not said for this long that it follows a stream is dead: its readers are gone."""
+"""A worker that follows a stream confirms it at each beat. After this long without one, its readers count as gone."""
 
 
 EXPECTED_S = 2.0
-"""How long a worker that has found a stream may take until it has a reader. Then it counts as gone since it asked."""
+"""How long a worker that has found a stream may take to get a reader. Then it counts as gone since its last request."""
 
 
 def _ignore(first: int, events: Sequence[Event]) -> None:
-    """Until the shipper subscribes."""
+    """The subscriber of a copy until the shipper subscribes."""
 
 
 class RemoteReader:
@@ -51,11 +51,11 @@ class RemoteReader:
 
     @property
     def is_gone(self) -> bool:
-        """While the store is away, nothing can be heard, and the readers may still be there."""
+        """False while the store is unavailable: then no confirmation can arrive, and the readers may still be there."""
         return not self._store.is_away and monotonic() - self.heard_at > FOLLOWS_S
 
     def hear(self, after: int, count: int) -> None:
-        """That worker has the events up to number `after`, whatever was pushed to it, and so many readers."""
+        """That worker reports the last event that it has, and its number of readers. It may have missed a push."""
         self.after, self.count, self.heard_at, self.is_asking = after, count, monotonic(), True
         self._stream.join(self)
 
@@ -64,7 +64,7 @@ class RemoteReader:
             self._stream.leave(self, since)
 
     def dismiss(self) -> None:
-        """Only readers of a mirror are dismissed, and this one reads the stream itself."""
+        """Does nothing: only readers of a mirror are dismissed, and this one reads the stream itself."""
 
     def tick(self, now: float) -> None:
         if self._store.is_away:
@@ -74,7 +74,7 @@ class RemoteReader:
 
 
 class Copy:
-    """One thread, the shipper's, changes it; the thread that appends to the stream only reads."""
+    """What the store and the following workers have of a stream. The thread that appends to the stream only reads."""
 
     def __init__(self, stream: Stream, worker: str, fingerprint: bytes) -> None:
         self.stream = stream
@@ -103,7 +103,7 @@ class Copy:
 
     @property
     def readers(self) -> int:
-        """How many there are, at all workers."""
+        """The number of readers at all workers."""
         readers = tuple(self.stream.readers)
         return sum(reader.count if isinstance(reader, RemoteReader) else 1 for reader in readers)
 
@@ -122,7 +122,7 @@ class Copy:
         )
 
     def entry(self) -> Entry:
-        """The events that the store does not have."""
+        """The next entry: the events that the store does not have yet."""
         first, events = self.stream.log.after(self.last)
         fields: dict[str, bytes] = {"events": encode(events)}
         if isinstance(events[-1], Done):
@@ -142,7 +142,7 @@ class Copy:
         return first, pieces_of(events)
 
     def _told(self) -> tuple[Any, ...]:
-        """Changes whenever the account does. Cheap, as it is asked for each entry."""
+        """A value that changes whenever the account does. It must be cheap, because each entry needs it."""
         return tuple((attempt.accepted, attempt.upstream_model, attempt.figures) for attempt in self.stream.attempts)
 
     def _account(self) -> Account:
@@ -153,14 +153,14 @@ class Copy:
         return Account(calls, ttft_s, stream.meter.currency if stream.meter else None)
 
     def _first_attempts(self) -> list[Attempt]:
-        """The call that is about to be made: should the worker die before its first token, it may have to be paid."""
+        """The call that is about to be made. If the worker dies before the first token, the provider may bill it."""
         if self.stream.is_released:
             return []
         source = self.stream.source
         return [Attempt(source.asked.model, source.asked, source.base_url, accepted=True)]
 
     def _input_tokens(self, attempt: Attempt) -> int | None:
-        """Attempts at the same question share its size."""
+        """Estimated once per request, because all attempts at a request have the same input."""
         asked = attempt.asked
         if asked.messages is None:
             return None

@@ -6,9 +6,9 @@ from .shipper import Shipper
 
 
 def delete(stream_id: str, shipper: Shipper) -> None:
-    """Stop it, if it runs; nobody can find it from here on. Raises `LogUnavailable`.
+    """Stop the stream if it runs, and hide it from all readers. Raises `LogUnavailable`.
 
-    The end of a stream that runs is shipped as usual, and kept for no time.
+    The end of a running stream is shipped as usual, and expires at once.
     """
     copy = shipper.get(stream_id) or shipper.shipped(stream_id)
     if copy is None:

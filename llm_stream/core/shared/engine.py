@@ -26,20 +26,20 @@ CONNECTIONS = 8
 """For requests. A round trip takes less than a millisecond, so they are seldom all used."""
 
 QUEUE_S = 1.0
-"""How long a request waits for one of them."""
+"""How long a request waits for a free connection."""
 
 BLOCK_S = 1.0
 """How long the inbox waits for a message before it asks again."""
 
 TOO_LATE = "equal or smaller"
-"""In the answer to an entry whose id is not above the last one's."""
+"""Part of the engine's error for an entry whose id is not above the last id."""
 
 Result = TypeVar("Result")
 Fill = Callable[["Pipeline"], None]
 
 
 class Engine:
-    """Thread-safe. While the engine is away, every round trip but a probe raises `LogUnavailable` at once."""
+    """Thread-safe. While the engine is away, every round trip except a probe raises `LogUnavailable` at once."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -47,19 +47,19 @@ class Engine:
         self.forget()
 
     def forget(self) -> None:
-        """After a fork."""
+        """Replace all connections after a fork: the existing ones are the parent's."""
         self._requests = Connections(self._url, CONNECTIONS)
         self._free = threading.Semaphore(CONNECTIONS)
         self._probes = Connections(self._url, 1)
         self._blocking = Connections(self._url, 1, wait_s=BLOCK_S)
 
     def close(self) -> None:
-        """Close all connections but the one that waits."""
+        """Close all connections except the one that waits for messages."""
         self._requests.close()
         self._probes.close()
 
     def close_waiting(self) -> None:
-        """Called by the thread that waits: redis-py fails oddly if another one closes its connection."""
+        """Called by the thread that waits for messages: redis-py misbehaves if another thread closes its connection."""
         self._blocking.close()
 
     def check(self) -> None:
@@ -74,23 +74,23 @@ class Engine:
     def pipeline(self, fill: Fill, *, may_exist: bool = False) -> list[Any]:
         """The results of the commands that `fill` adds, in one round trip. Raises `LogUnavailable` if one has failed.
 
-        `may_exist`: an entry that is too late is a result, and no failure.
+        With `may_exist`, an entry whose id is not above the last id counts as a result, not as a failure.
         """
         return self._request(_filled(fill, may_exist))
 
     def ship(self, fill: Fill) -> list[Any]:
-        """The same, for the thread that ships: it has its own connection, and never waits for requests."""
+        """Like `pipeline`, for the thread that ships. It has its own connection, so it never waits for requests."""
         self.check()
         return self._run(_filled(fill, may_exist=True), self._probes)
 
     def probe(self, fill: Fill) -> list[Any]:
-        """The same, even if the engine is away: this finds out that it is back."""
+        """Like `pipeline`, but also tries while the engine is away, and so notices when it is back."""
         results = self._run(_filled(fill, may_exist=False), self._probes)
         self._is_back()
         return results
 
     def wait(self, stream: str, after: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-        """The entries of a stream after id `after`. Waits `BLOCK_S` for the first.
+        """The entries of a stream after id `after`. Waits up to `BLOCK_S` for the first.
 
         Raises `LogUnavailable`.
         """
@@ -105,7 +105,7 @@ class Engine:
         if not self._free.acquire(timeout=QUEUE_S):
             raise LogUnavailable(retry_after=RETRY_AFTER_S)
         try:
-            self.check()  # those before this one may have found out
+            self.check()  # another request may have failed while this one waited
             return self._run(work, self._requests)
         finally:
             self._free.release()

@@ -1,7 +1,7 @@
 """How a stream is written in the store.
 
 Each entry has a batch of events: a JSON array, in which a string is a `Delta` and an object any other event. The first
-entry also has the stream's `Header`, the last one its status. An entry has an `Account` where that has changed.
+entry also has the stream's `Header`, the last one its status. An entry has an `Account` if the account has changed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _event(piece: Mapping[str, Any]) -> Event:
 
 
 class Call(msgspec.Struct, omit_defaults=True):
-    """An attempt, as far as its bill depends on it. It holds the size of the prompt, and not the prompt."""
+    """The parts of an attempt that its bill needs. It has the size of the prompt, not the prompt."""
 
     model: str | None = None
     input_tokens: int | None = None
@@ -108,16 +108,16 @@ class Call(msgspec.Struct, omit_defaults=True):
 
 
 class Account(msgspec.Struct, omit_defaults=True):
-    """What another worker needs to account for a stream whose worker is lost."""
+    """The data that another worker needs to write the record of a lost worker's stream."""
 
     calls: list[Call] = []
     ttft_s: float | None = None
     currency: str | None = None
-    """That the stream's budget is reserved in."""
+    """The currency of the stream's reservation."""
 
 
 class Header(msgspec.Struct, omit_defaults=True):
-    """The first entry of a stream."""
+    """The fields that only the first entry of a stream has."""
 
     owner: str
     worker: str
@@ -130,7 +130,7 @@ class Header(msgspec.Struct, omit_defaults=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The stream that a client's key stands for."""
+    """The stream that a client's key identifies."""
 
     stream_id: str
     fingerprint: bytes
@@ -144,7 +144,7 @@ Fields = Mapping[bytes, bytes]
 
 
 def encode_header(header: Header) -> bytes:
-    """By the standard library: an owner may have lone surrogates, which msgspec refuses."""
+    """Uses the standard library, because an owner may have lone surrogates, which msgspec refuses."""
     return json.dumps(msgspec.to_builtins(header)).encode()
 
 
@@ -153,7 +153,7 @@ def decode_header(header: bytes) -> Header:
 
 
 class Kept:
-    """What the store has of a stream."""
+    """A stream as the store has it."""
 
     def __init__(self, entries: Sequence[tuple[bytes, Fields]]) -> None:
         """Raises `msgspec.MsgspecError`. `entries` must not be empty."""
@@ -162,7 +162,7 @@ class Kept:
         self.account = Account()
         self.status: str | None = None
         self.ended_by: bytes | None = None
-        """Who has written the end of a lost stream."""
+        """The worker that wrote the end of a lost stream."""
         for _, fields in entries:
             if account := fields.get(b"account"):
                 self.account = decode_account(account)
@@ -170,13 +170,13 @@ class Kept:
                 self.status, self.ended_by = status.decode(), fields.get(b"by")
 
     def add(self, first: int, events: Sequence[Event], status: str) -> None:
-        """The end, which has just been written."""
+        """Add the end that this worker has just written."""
         self.batches.append((first, list(events)))
         self.status = status
 
     @property
     def events(self) -> list[Event]:
-        """Those before the end of a lost stream."""
+        """All events that the store has, in order."""
         log = MemoryLog()
         for first, events in self.batches:
             add(log, first, events)
@@ -190,7 +190,7 @@ def _batch(entry_id: bytes, fields: Fields) -> tuple[int, list[Event]]:
 
 
 def add(log: MemoryLog, first: int, events: Sequence[Event]) -> bool:
-    """Append those that `log` does not have. Return False if events before them are missing."""
+    """Append the events that `log` does not have yet. Return False if earlier events are missing."""
     if first >= LOST:
         if not log.ended:
             log.append_end_of_lost(events)

@@ -1,4 +1,4 @@
-"""What an engine says of itself that may harm streams."""
+"""Reads the engine's settings that may harm streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """Each question is a round trip or two, and raises `LogUnavailable`."""
+    """Each method takes one or two round trips, and raises `LogUnavailable`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -24,7 +24,7 @@ class Health:
         return policy
 
     def keeps_data(self) -> bool | None:
-        """Whether it writes to a disk; None where that cannot be read."""
+        """Whether the engine writes its data to a disk; None where that cannot be read."""
         from redis.exceptions import RedisError
 
         if self._info("persistence").get("aof_enabled"):
@@ -39,10 +39,13 @@ class Health:
         return self._engine.run(has_snapshots)
 
     def clock_offset_s(self) -> float:
-        """How far its clock is ahead of this machine's, at least: the time of the round trip is in its favour."""
+        """By how many seconds, at least, the engine's clock is ahead of this machine's; negative if it is behind.
+
+        0 if the duration of the round trip can explain the difference.
+        """
 
         def compare(redis: Redis) -> float:
-            redis.ping()  # connect before
+            redis.ping()  # connect before the measurement
             before = time()
             seconds, microseconds = redis.time()
             return ahead_s(seconds + microseconds / 1e6, before, time())
@@ -62,7 +65,7 @@ class Health:
 
 
 def ahead_s(theirs: float, before: float, after: float) -> float:
-    """How far another clock is ahead, at least, if it was read between two times of ours."""
+    """By how many seconds, at least, another clock is ahead that was read between `before` and `after`."""
     if theirs > after:
         return theirs - after
     return min(0.0, theirs - before)

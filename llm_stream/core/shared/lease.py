@@ -1,4 +1,4 @@
-"""The leases of workers: this worker's own, and what it knows of the others'."""
+"""The leases of workers: this worker's own lease, and which other leases have run out."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ class Lease:
         self.alive: Set[str] = frozenset()
         self.due_at = 0.0
         self.woke_at = float("-inf")
-        """When this process last ran again after it had not run for a while."""
+        """When this process last resumed after a pause, for example of the machine."""
         self._roster = roster
         self._beat_at = float("-inf")
         self._since = float("inf")
         self._last: Beat | None = None
         self.was_emptied = False
-        """At the last beat, the engine had come back empty."""
+        """Whether the last beat found that the engine has lost its data."""
         self.may_have_missed = True
-        """This process did not run, or the engine was away or another one, and `check_all()` is still to be called."""
+        """Whether `check_all()` is due: this process was paused, or the engine was away, restarted or replaced."""
 
     @property
     def is_held(self) -> bool:
-        """Whether no other worker can have taken this one for dead."""
+        """Whether no other worker can have considered this one dead."""
         return not self.may_have_missed and monotonic() - self._beat_at < LEASE_S
 
     @property
     def has_just_woken(self) -> bool:
-        """Whether this process did not run until a moment ago."""
+        """Whether this process was paused until a moment ago."""
         now = monotonic()
         return now - self.due_at > 2 * BEAT_S or now - self.woke_at < BEAT_S
 
     def is_lost(self, worker: str) -> bool:
-        """Whether that worker is dead. Only known after this one has been connected for as long as a lease lasts.
+        """Whether that worker is dead. False until this worker has been connected for as long as a lease lasts.
 
-        If the store was unreachable or this process did not run, the others need time to renew their leases.
+        After an outage of the store or a pause of this process, the other workers need time to renew their leases.
         """
         return worker not in self.alive and monotonic() - self._since >= LEASE_S
 
     def beat(self, also: Fill) -> Beat:
-        """Renew the lease. Raises `LogUnavailable`."""
+        """Renew the lease. `also` may add commands to the round trip. Raises `LogUnavailable`."""
         began = monotonic()
         if began - self.due_at > 2 * BEAT_S:
             self.woke_at = began

@@ -1,4 +1,4 @@
-"""The shared log of one `LLMStream`: what `Streams` asks of the store and of the other workers."""
+"""The shared log of one `LLMStream`: the interface of `Streams` to the store and to the other workers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SharedLog:
     """Thread-safe. The first request, or the worker's hook, signs this process on as a worker."""
 
     def __init__(self, name: str, settings: Settings, books: SettleLost, claims: AllClaims) -> None:
-        """Raises `ConfigError`. Connects later. `claims` are those that this process knows."""
+        """Raises `ConfigError`. Connects later. `claims` returns the keys that this process knows."""
         client.check(settings.log_url)
         self._settings = settings
         self._engine = Engine(settings.log_url)
@@ -85,7 +85,7 @@ class SharedLog:
         self._worker.begin()
 
     def close(self, within_s: float) -> None:
-        """Ship what is left and sign off."""
+        """Ship the remaining events and sign off. Waits up to `within_s` seconds."""
         self._worker.close(within_s)
 
     @property
@@ -129,7 +129,7 @@ class SharedLog:
         return claim
 
     def withdraw(self, stream: Stream, error: LLMStreamError) -> None:
-        """Forget a stream that was admitted, and refused after all."""
+        """Forget a stream that was admitted and then refused."""
         if copy := self._worker.shipper.get(stream.id):
             self._withdraw(copy, copy.opening(), error)
 
@@ -140,14 +140,15 @@ class SharedLog:
         self._worker.shipper.drop(copy)
 
     def forget(self, stream_id: str) -> None:
-        """A stream that has ended is not kept any more."""
+        """Forget a stream that has ended."""
         self._worker.shipper.forget(stream_id)
 
     def check(self, stream: Stream) -> None:
         """Called before a stream settles. Raises `Lost` if another worker has settled it.
 
-        While the lease is held, none can have. After that the store knows; if it is away, the ledger decides. A process
-        that has just woken does not know yet whether the store is away.
+        While this worker holds its lease, no other worker can have settled the stream. Otherwise the store knows; if it
+        is away, the ledger decides. A process that has just resumed tries for a moment longer, because it does not know
+        yet whether the store is away.
         """
         worker = self._worker
         copy = worker.shipper.get(stream.id)
@@ -166,12 +167,12 @@ class SharedLog:
     # Streams of any worker
 
     def claim(self, owner: str, key: str) -> Claim | None:
-        """The stream that a key stands for. Raises `LogUnavailable`."""
+        """The stream that a key identifies. Raises `LogUnavailable`."""
         self.begin()
         return self._store.claim(owner, key)
 
     def find(self, owner: str | None, stream_id: str) -> Mirror:
-        """None: whoever the owner is. Raises `UnknownStream`, `ExpiredStream` and `LogUnavailable`."""
+        """A stream of `owner`; None means any owner. Raises `UnknownStream`, `ExpiredStream` and `LogUnavailable`."""
         self.begin()
         mirrors = self._worker.mirrors
         mirror = mirrors.get(stream_id)
@@ -216,12 +217,12 @@ class SharedLog:
             self._worker.leave(mirror)
 
     def stop(self, mirror: Mirror) -> bool:
-        """Return whether that is confirmed. Raises `LogUnavailable`."""
+        """Return whether the stream's worker has confirmed it. Raises `LogUnavailable`."""
         is_answered, _ = self._worker.inbox.ask(Stop, mirror)
         return is_answered
 
     def delete(self, stream: Mirror | str) -> None:
-        """Keep nothing of a stream: a mirror, or the id of a stream of this worker. Raises `LogUnavailable`."""
+        """Delete a stream: a mirror, or the id of a stream of this worker. Raises `LogUnavailable`."""
         if isinstance(stream, str):
             delete(stream, self._worker.shipper)
             return

@@ -8,7 +8,10 @@ import msgspec
 
 
 class Follow(msgspec.Struct, tag="follow"):
-    """`worker` has the events of these streams up to a number, and so many readers. Sent again with each beat."""
+    """`worker` follows these streams: the number of the last event that it has of each, and its number of readers.
+
+    Sent again with each beat.
+    """
 
     worker: str
     streams: dict[str, tuple[int, int]]
@@ -22,7 +25,7 @@ class Leave(msgspec.Struct, tag="leave"):
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """A client of `worker` stops this stream. To be answered once it is decided how the stream ends."""
+    """A client of `worker` stops this stream. The answer is sent when the stream's end is decided."""
 
     worker: str
     question: str
@@ -30,7 +33,7 @@ class Stop(msgspec.Struct, tag="stop"):
 
 
 class Delete(msgspec.Struct, tag="delete"):
-    """A client of `worker` deletes this stream. To be answered once nobody can find it."""
+    """A client of `worker` deletes this stream. The answer is sent when no worker can find the stream any more."""
 
     worker: str
     question: str
@@ -38,7 +41,7 @@ class Delete(msgspec.Struct, tag="delete"):
 
 
 class Ask(msgspec.Struct, tag="ask"):
-    """`worker` asks for the number of this stream's last event, because a reader says that it has seen a later one."""
+    """`worker` asks for the number of this stream's last event: its reader says that it has seen a later one."""
 
     worker: str
     question: str
@@ -46,18 +49,18 @@ class Ask(msgspec.Struct, tag="ask"):
 
 
 class Reply(msgspec.Struct, tag="answer"):
-    """None where the sender does not know the stream."""
+    """The number of the last event; None if the sender does not know the stream."""
 
     question: str
     last: int | None
 
 
 class Unknown(msgspec.Struct, tag="unknown"):
-    """The answer to `Follow`, for streams that the sender does not write: what there is of them is in the store."""
+    """The answer to `Follow` for streams that the sender does not write: read them from the store."""
 
     streams: list[str]
     ended: list[str] = []
-    """Those that the sender has written to their end, and forgotten."""
+    """The streams among them that the sender has written to their end and forgotten."""
 
 
 class Push(msgspec.Struct, tag="push"):

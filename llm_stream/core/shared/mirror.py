@@ -1,4 +1,4 @@
-"""Streams that other workers write, for the readers of this one."""
+"""Streams that other workers write, for the readers of this worker."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from .questions import ANSWER_S
 from .store import Opening
 
 FOUND_S = 2 * ANSWER_S
-"""How long a mirror that was found is kept for the reader that is about to join."""
+"""How long a mirror that was just found waits for its first reader."""
 
 
 class Post(Protocol):
-    """What a mirror asks of the worker that writes its stream."""
+    """Requests of a mirror to the worker that writes its stream."""
 
     def follow(self, mirror: Mirror) -> None:
-        """Say how many readers it has now, and get what it lacks."""
+        """Report the mirror's number of readers, and get its missing events."""
 
     def leave(self, mirror: Mirror) -> None:
-        """It has no readers any more."""
+        """Report that the mirror has no readers any more."""
 
     def stop(self, mirror: Mirror) -> bool:
-        """Return whether that is confirmed. Raises `LogUnavailable`."""
+        """Return whether that worker has confirmed it. Raises `LogUnavailable`."""
 
     def delete(self, mirror: Mirror) -> None:
         """Raises `LogUnavailable`."""
@@ -47,7 +47,7 @@ class Post(Protocol):
 
 
 class Mirror(Followed):
-    """Filled from the store when it is opened, and then by what the stream's worker pushes."""
+    """Another worker's stream. The store fills its log when it is opened, and the stream's worker pushes the rest."""
 
     def __init__(self, stream_id: str, kept: Kept, settings: Settings, post: Post) -> None:
         header = kept.header
@@ -64,7 +64,7 @@ class Mirror(Followed):
         self.account = kept.account
         self.found_at = monotonic()
         self.has_expired = False
-        """It ended so long ago that the store has only its end."""
+        """Whether the stream has ended and its events are gone from the store, or it was deleted."""
         self._caught_up = threading.Event()
         self._post = post
         self._lock = threading.Lock()
@@ -85,7 +85,7 @@ class Mirror(Followed):
         return not self.has_expired and (bool(self.readers) or monotonic() - self.found_at < FOUND_S)
 
     def add(self, first: int, events: Sequence[Event]) -> bool:
-        """Append those that the log does not have. Return False if events before them are missing."""
+        """Append the events that the log does not have yet. Return False if earlier events are missing."""
         with self._lock:
             if not self.log.ended and not add(self.log, first, events):
                 return False
@@ -95,13 +95,16 @@ class Mirror(Followed):
         return True
 
     def expire(self) -> None:
-        """This worker has missed the end, and cannot have it any more: readers that come back are told."""
+        """Disconnect the readers, because the end is missing here and cannot be read any more.
+
+        A reader that reconnects gets a 410.
+        """
         self.has_expired = True
         for reader in tuple(self.readers):
             reader.dismiss()
 
     def opening(self) -> Opening:
-        """What this worker knows of the stream, for a store that has lost it."""
+        """The stream as this worker knows it, for a store that has lost it."""
         return Opening.of(self.id, self.header, self.log.events, self.account, self.settings, fingerprint=None)
 
     def has_caught_up(self) -> None:
@@ -109,10 +112,10 @@ class Mirror(Followed):
         self._caught_up.set()
 
     def position(self, after: int) -> int:
-        """The reader may have seen, at the stream's own worker, events that are still on their way to this one.
+        """The reader may have seen events at the stream's own worker that have not reached this worker yet.
 
-        So that worker is asked for its last number. If it does not answer, the position stands: the events come later,
-        or the end of a lost stream does.
+        So ask that worker for its last number. If it does not answer, the reader keeps its position: the missing events
+        arrive later, or the end of a lost stream does.
         """
         if after <= self.log.last or self.log.ended:
             return super().position(after)
@@ -175,9 +178,9 @@ class Mirrors:
 
 
 def checked(kept: Kept | None, buried: str | None, owner: str | None) -> Kept:
-    """`owner` is who asks, None for the operator.
+    """Return `kept` if `owner` may see the stream; None is the operator. `buried` is the owner of an ended stream.
 
-    Raises `UnknownStream`, also for another owner's stream, and `ExpiredStream`.
+    Raises `UnknownStream` (also for another owner's stream) and `ExpiredStream`.
     """
     if kept is None:
         raise ExpiredStream() if buried is not None and owner in (None, buried) else UnknownStream()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event
 
 ANSWER_S = 1.0
-"""How long to wait. A worker that is alive answers within milliseconds."""
+"""How long to wait for an answer. A worker that is alive answers within milliseconds."""
 
 
 class Questions:
@@ -18,7 +18,7 @@ class Questions:
         self._answers: dict[str, int | None] = {}
 
     def ask(self, send: Callable[[str], None]) -> tuple[bool, int | None]:
-        """`send` the question that has this id. Return whether it was answered, and the answer."""
+        """Call `send` with the id of a new question. Return whether an answer arrived, and the answer."""
         question, answered = secrets.token_hex(6), Event()
         self._open[question] = answered
         try:
@@ -30,6 +30,6 @@ class Questions:
             self._answers.pop(question, None)
 
     def answer(self, question: str, answer: int | None) -> None:
-        if answered := self._open.get(question):  # else it comes too late
+        if answered := self._open.get(question):  # otherwise the answer is too late
             self._answers[question] = answer
             answered.set()

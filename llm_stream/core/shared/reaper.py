@@ -33,7 +33,7 @@ logger = logging.getLogger("llm_stream")
 
 class SettleLost(Protocol):
     def settle_lost(self, lost: LostStream, record: UsageRecord, bill: Bill, currency: str | None) -> None:
-        """Write the record of a lost stream, and call the hooks. `currency` is its budget's."""
+        """Write the record of a lost stream, and call the hooks. `currency` is that of its budget reservation."""
 
 
 class Reaper:
@@ -46,9 +46,9 @@ class Reaper:
         self._settling: threading.Thread | None = None
 
     def end(self, stream_id: str) -> Kept | None:
-        """End a lost stream, if it has no end. Return what the store has of it then; None if that is nothing.
+        """End a lost stream, unless it has an end. Return the stream as the store has it then; None if it is not there.
 
-        Only one worker can write the end, and that one settles the stream. Raises `LogUnavailable`.
+        Only one worker can write the end, and that worker settles the stream. Raises `LogUnavailable`.
         """
         return self._end_unless_ended(stream_id, self._store.read(stream_id)[0])
 
@@ -61,9 +61,9 @@ class Reaper:
         return self._end(stream_id, kept)
 
     def refresh(self, mirror: Mirror, *, has_ended: bool = False) -> None:
-        """Read a stream from the store again, which its worker does not write any more.
+        """Read a stream from the store again, because its worker does not write it any more.
 
-        `has_ended`: it has its end, whether or not the store has it. Raises `LogUnavailable`.
+        `has_ended` says that the stream has ended, even if the store lacks the end. Raises `LogUnavailable`.
         """
         kept, owner_of_ended = self._store.read(mirror.id)
         has_end_here = kept is not None and kept.status is not None
@@ -89,7 +89,7 @@ class Reaper:
             kept.add(LOST, events, "interrupted")
         else:
             now, _ = self._store.read(stream_id)
-            is_ours = now is not None and now.ended_by == by  # the reply to an earlier try was lost
+            is_ours = now is not None and now.ended_by == by  # the reply to an earlier attempt was lost
             kept = now or kept
         if is_ours:
             logger.warning("stream %s has lost its worker %s", stream_id, header.worker)
@@ -103,7 +103,7 @@ class Reaper:
         return account_of_lost(lost, ending, self._settings.prices)
 
     def _settle_soon(self, lost: LostStream, record: UsageRecord, bill: Bill, currency: str | None) -> None:
-        """In a thread of its own: hooks may take their time, and other streams wait for their end."""
+        """Settle in another thread: hooks may be slow, and other lost streams are waiting for their end."""
         with self._lock:
             self._unsettled.append((lost, record, bill, currency))
             if self._settling is None or not self._settling.is_alive():
@@ -124,7 +124,7 @@ class Reaper:
 
 
 def _lost(stream_id: str, kept: Kept) -> LostStream:
-    """What there is of it, before its end."""
+    """The stream as the store has it, before a worker writes its end."""
     header = kept.header
     return LostStream(
         id=stream_id,
@@ -139,7 +139,7 @@ def _lost(stream_id: str, kept: Kept) -> LostStream:
 
 
 def _failure(stream_id: str) -> Failure:
-    """The same for a stream each time: an engine may lose its end, and then that is written again."""
+    """The same failure each time for a stream: if the engine loses the end, a worker writes it again."""
     error = WorkerLost()
     error.error_id = blake2b(stream_id.encode(), digest_size=6).hexdigest()
     return error.failure()

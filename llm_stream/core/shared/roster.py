@@ -1,4 +1,4 @@
-"""The workers: who is alive, what each of them writes, and their inboxes."""
+"""The workers: their leases, the streams that each writes, and their inboxes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 INBOX_S = 30.0
-"""How long the inbox of a worker is kept that does not renew it."""
+"""How long an inbox is kept after its worker has renewed it."""
 
 NO_MESSAGE = b""
-"""Creates an inbox: in Redis a stream has an entry from the beginning."""
+"""Creates an inbox: Redis creates a stream only with an entry."""
 
 MOST_MESSAGES = 10_000
 
 
 class Beat(NamedTuple):
     epoch: str
-    """Differs after the engine has come back empty."""
+    """Changes when the engine has lost its data."""
     alive: set[str]
     expired: list[str]
     run: str
-    """Differs after the engine was restarted, or another one took over."""
+    """Changes when the engine was restarted, or another engine took over."""
 
 
 class Roster:
@@ -57,22 +57,22 @@ class Roster:
         return Beat(_text(epoch) if epoch else fresh, set(map(_text, alive)), list(map(_text, expired)), _text(run))
 
     def alive(self) -> list[str]:
-        """The workers that have a lease, or had one until now."""
+        """The workers with a lease, including expired leases until their workers are retired."""
         found: Any = self._engine.run(lambda redis: redis.zrange(self._keys.workers, 0, -1))
         return list(map(_text, found))
 
     def running(self, worker: str) -> dict[str, int]:
-        """The streams that this worker writes, or has left behind, and how many readers each has."""
+        """The streams that `worker` writes, or left unfinished when it died, and how many readers each has."""
         found: Any = self._engine.run(lambda redis: redis.hgetall(self._keys.running(worker)))
         return {_text(stream_id): int(readers) for stream_id, readers in found.items()}
 
     def retire(self, worker: str) -> None:
-        """Forget a worker whose lease is over, and whose streams all have an end."""
+        """Forget a worker whose lease has expired and whose streams have all ended."""
         if self._engine.run(lambda redis: redis.eval(RETIRE, 1, self._keys.workers, worker)):
             self._engine.run(lambda redis: redis.delete(self._keys.running(worker)))
 
     def sign_off(self, worker: str) -> None:
-        """Forget this worker, which writes nothing any more."""
+        """Forget a worker that writes no streams any more."""
 
         def sign_off(pipe: Pipeline) -> None:
             pipe.zrem(self._keys.workers, worker)
@@ -82,14 +82,14 @@ class Roster:
         self._engine.pipeline(sign_off)
 
     def report(self, pipe: Pipeline, worker: str, readers: Iterable[tuple[str, int]]) -> None:
-        """Say how many readers streams of this worker have."""
+        """Report how many readers these streams of `worker` have."""
         if counts := dict(readers):
             running = self._keys.running(worker)
             pipe.hset(running, mapping=counts)  # type: ignore[arg-type]
             pipe.pexpire(running, milliseconds(REMEMBERED_S))
 
     def list_anew(self, pipe: Pipeline, worker: str, readers: Iterable[tuple[str, int]]) -> None:
-        """The same of all its streams. What else was in the list is forgotten."""
+        """Replace the list of this worker's streams and their readers."""
         pipe.delete(self._keys.running(worker))
         self.report(pipe, worker, readers)
 
@@ -105,7 +105,7 @@ class Roster:
         self._engine.pipeline(send)
 
     def add_messages(self, pipe: Pipeline, messages: Iterable[tuple[str, bytes]]) -> None:
-        """A worker that is dead has no inbox, and the message is dropped."""
+        """Messages to a dead worker are dropped as soon as its inbox has expired."""
         for worker, message in messages:
             pipe.xadd(self._keys.inbox(worker), {"m": message}, nomkstream=True, maxlen=MOST_MESSAGES)
 

@@ -12,7 +12,7 @@ redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-"""Returns 0 if the owner has no slot left. A slot of a stream that never ended falls out when it must have ended."""
+"""Returns 0 if the owner has no free slot. Slots expire, because a dead worker cannot free them."""
 
 END = """
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
@@ -27,7 +27,7 @@ end
 redis.call('XADD', KEYS[1], ARGV[1], 'events', ARGV[2], 'status', ARGV[3], 'by', ARGV[4])
 return 1
 """
-"""Writes the end of a lost stream, unless it has an end. It fences the lost worker: ids of entries must rise."""
+"""Writes the end of a lost stream, unless it has an end. Ids must rise, so the lost worker cannot append any more."""
 
 BEAT = """
 local time = redis.call('TIME')
@@ -40,7 +40,7 @@ return {
     redis.call('ZRANGEBYSCORE', KEYS[1], now + 1, '+inf'), redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now), run
 }
 """
-"""Renews a lease, by the clock of the engine. Returns the workers that have a lease, and those whose lease is over."""
+"""Renews a lease by the engine's clock. Returns the workers with a lease, those with an expired one, and the run id."""
 
 RETIRE = """
 local now = redis.call('TIME')[1] * 1000
@@ -50,4 +50,4 @@ if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') <= now then
 end
 return 0
 """
-"""Forgets a worker, unless it has renewed its lease meanwhile. Returns whether it is forgotten."""
+"""Forgets a worker, unless it has renewed its lease meanwhile. Returns 1 if the worker is forgotten."""

@@ -1,1 +1,1 @@
-"""Finds what harms streams in an app's deployment: `flask llm doctor`, and a few of its checks in each worker."""
+"""Checks a deployment for problems that harm streams: `flask llm doctor`, and the cheap checks in each worker."""

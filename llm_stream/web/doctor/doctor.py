@@ -1,4 +1,4 @@
-"""What a worker says in its log when it starts: one line for each finding of the cheap checks."""
+"""Runs the cheap checks when a worker starts, and logs one line for each finding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("llm_stream")
 
 
 def warn(cfg: Any) -> None:
-    """`cfg` is gunicorn's configuration of this worker. Costs a few milliseconds."""
+    """`cfg` is this worker's gunicorn configuration. Takes a few milliseconds."""
     config = GunicornConfig.of(cfg, imported_early())
     said = set()
     for app in apps():

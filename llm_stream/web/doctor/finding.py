@@ -1,4 +1,4 @@
-"""What a check returns or raises."""
+"""The result of one check: a finding, or the reason why it could not run."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class Finding:
 
 
 class NotChecked(Exception):
-    """A check cannot be made here: the reason."""
+    """The check cannot run here. The message is the reason."""

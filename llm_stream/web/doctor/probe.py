@@ -1,4 +1,4 @@
-"""An event stream of two events that goes through the whole app, without a model, a record or a socket."""
+"""Sends an event stream of two events through the whole app, without a model, a usage record or a socket."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from ...server import gunicorn
 from .. import response
 
 KEY = "llm_stream.probe"
-"""In the WSGI environment, which no client can set."""
+"""A key of the WSGI environment. Clients cannot set it."""
 
 FIRST = b'event: delta\ndata: {"text":"first"}\n\n'
 SECOND = b'event: delta\ndata: {"text":"second"}\n\n'
 
 CHAT = "chat"
-"""The endpoint that streams."""
+"""The endpoint whose path the probe requests."""
 
 HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, deflate, br, zstd", "Sec-Fetch-Site": "same-origin"}
-"""Those of a browser."""
+"""Headers like a browser's."""
 
 
 @dataclass
 class Outcome:
     status: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    """Their names are in small letters."""
+    """The names are in lower case."""
     is_held_back: bool = True
-    """The first event came only after the second one was made."""
+    """The first event came out only after the second one was produced."""
     in_between: str | None = None
-    """What iterates our response instead of the server, by its name."""
+    """The name of the object that iterates our response in place of the server."""
 
     @property
     def is_event_stream(self) -> bool:
@@ -48,10 +48,10 @@ class Outcome:
 
 
 class Probe:
-    """The app's functions before a request are left out: they may ask who is there, and count."""
+    """Skips the app's `before_request` functions, because they may require a login or count requests."""
 
     def __init__(self, app: Flask, name: str) -> None:
-        """`name` is that of the `LLMStream`, at whose path the app is asked."""
+        """`name` is the name of the `LLMStream` whose path the probe requests."""
         self._app = app
         self._path = _path_of(app, name)
         self._is_second_made = False
@@ -60,10 +60,10 @@ class Probe:
         self._server: FrameType | None = None
 
     def send(self, wsgi_app: Any) -> Outcome:
-        """Ask `wsgi_app`, which is the app with its middleware, or a part of it. May raise anything."""
+        """Send a request to `wsgi_app`: the app with its middleware, or a part of it. May raise any exception."""
         first = self._app.before_request_funcs.setdefault(None, [])
         first.insert(0, self._answer)
-        logging.disable()  # others may miss what a function before the request does
+        logging.disable()  # skipped `before_request` functions may make others log errors
         try:
             return self._ask(wsgi_app)
         finally:
@@ -93,7 +93,7 @@ class Probe:
         return outcome
 
     def _answer(self) -> Response | None:
-        """Called by Flask before each request, while this probe is sent."""
+        """Flask calls this before each request while the probe runs."""
         if request.environ.get(KEY) is not self:
             return None
         return response.streamed(self._pieces(), lambda: None)
@@ -108,6 +108,6 @@ class Probe:
 
 
 def _path_of(app: Flask, name: str) -> str:
-    """Where the `LLMStream` streams. Variables of its prefix get some value."""
+    """The path of the chat endpoint. Variables in its prefix get the value 1."""
     rules = [rule.rule for rule in app.url_map.iter_rules() if f".{rule.endpoint}".endswith(f".{name}.{CHAT}")]
     return re.sub("<[^>]*>", "1", rules[0]) if rules else "/"

@@ -1,4 +1,4 @@
-"""What came of a check."""
+"""The result of running one check."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Result:
     status: Status
     finding: Finding | None = None
     reason: str | None = None
-    """Why it was not checked."""
+    """Why the check did not run."""
 
 
 def result_of(check: Check, patient: Patient, *, offline: bool = False) -> Result:
-    """Raises nothing: a check that fails has not been made."""
+    """Run the check. Raises nothing: if the check itself fails, its status is `not checked`."""
     if offline and check.asks_network:
         return Result(check, "not checked", reason="--offline")
     try:

@@ -1,4 +1,4 @@
-"""One method of a path: its parameters, its body, and what it answers."""
+"""One method of a path: its parameters, its body and its responses."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Operation:
     body: str | None = None
     """The component that describes the JSON body."""
     answers: Mapping[int, Content] = field(default_factory=dict)
-    """What comes with each status of a success, by media type; nothing for an empty body."""
+    """The content of each successful status, by media type; empty for an empty body."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Where the `id` in the answer goes: the name of the path's variable, by the id of an operation."""
+    """Operations that take the `id` of this answer: operation id → name of the path variable."""
     errors: Sequence[type[LLMStreamError]] = ()
     form: Content = field(default_factory=lambda: {JSON: ref("Error")})
-    """Of the errors, by media type."""
+    """The content of errors, by media type."""
 
 
 def events(description: str, of: Mapping[str, Schema] | None = None) -> Content:
     """An event stream. OpenAPI 3.1 cannot describe its events, so an extension lists their schemas by name.
 
-    The schema has no type: some tools take it for that of the whole body, others for that of each event.
+    The schema has no type, because some tools apply it to the whole body and others to each event.
     """
     media: dict[str, Any] = {"schema": {"description": description}}
     return {EVENTS: media | ({"x-events": dict(of)} if of else {})}
@@ -69,7 +69,7 @@ def described(operation: Operation, operation_id: str) -> dict[str, Any]:
 
 
 def _errors(operation: Operation) -> dict[int, dict[str, Any]]:
-    """Each status with its codes, and what they mean."""
+    """The error responses by status. Each lists its codes and their meanings."""
     by_status: dict[int, dict[str, str]] = defaultdict(dict)
     for error in operation.errors:
         by_status[error.status].setdefault(error.code, " ".join((error.__doc__ or "").split()))

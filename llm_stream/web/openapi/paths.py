@@ -1,4 +1,4 @@
-"""The rules of Flask as paths and parameters of OpenAPI."""
+"""Translates Flask's rules into OpenAPI paths and parameters."""
 
 from __future__ import annotations
 

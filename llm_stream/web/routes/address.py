@@ -24,7 +24,7 @@ def url_of(llm: Service, stream: Followed) -> str:
 
 
 def url_adapter() -> MapAdapter:
-    """For matching other routes at the current request's address. Raises `HTTPException` if its host is not trusted."""
+    """An adapter that matches routes at the current request's address. Raises `HTTPException` for an untrusted host."""
     adapter = current_app.create_url_adapter(request)
     assert adapter is not None  # there is a request
     return adapter

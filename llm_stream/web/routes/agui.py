@@ -1,6 +1,6 @@
 """The AG-UI routes: `new HttpAgent({ url: "…/agui" })`.
 
-The metadata of an answer is `{"thread": …, "run": …}`, so `on_answer` can store it under its thread.
+The metadata of a stream is `{"thread": …, "run": …}`, so `on_answer` can store the answer under its thread.
 
 https://docs.ag-ui.com
 """
@@ -26,7 +26,7 @@ def add_to(llm: Service) -> None:
     def run_agent() -> Response:
         owner, state = llm.admit(), llm.state
         run = agui.from_body(body.read_json(state.settings), state.settings, state.model)
-        key = Place("agui", run.thread, run.run).key()  # each attempt has a new run id
+        key = Place("agui", run.thread, run.run).key()  # a client's retry has a new run id
         asked = msgspec.structs.replace(run.request, key=key)
         stream = llm.open(owner, asked, metadata={"thread": run.thread, "run": run.run})
         wire = AGUIWire(run.thread, run.run, run.conversation)

@@ -45,7 +45,7 @@ def add_to(v1: Views, llm: Service) -> None:
 
 
 def _completion(stream: Followed, events: Sequence[Event]) -> Response:
-    """The complete answer or an error. An incomplete answer can be read at the stream's URL."""
+    """The complete answer, or an error. The stream's URL also serves an incomplete answer."""
     if failure := failure_in(events):
         return of_failure(stream, failure)
     return response.json_response(completion_of(events))

@@ -1,7 +1,8 @@
 """Finds the streams of a conversation, for clients that know the conversation but no stream id.
 
-Their requests carry no key, so we build one from the conversation and a digest of the request. A repeated request then
-buys one answer, and the conversation in the key finds its running streams. Like any key, it belongs to its owner.
+Their requests carry no key, so we build a key from the conversation and a digest of the request. A repeated request
+then gets the same answer, and we find a conversation's running streams by their keys. Like any key, it belongs to
+its owner.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..service import Service
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """An answer's place in a conversation. A stream's key is this as JSON, and the number of the attempt."""
+    """An answer's place in a conversation. A stream's key is its place as JSON, followed by the attempt's number."""
 
     client: Literal["ui", "agui"]
     conversation: str
@@ -28,12 +29,12 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     """The message that the answer continues; None if it is a new message."""
 
     def key(self, attempt: int = 1) -> str:
-        """Contains a space, so it never collides with a key from a client."""
+        """The stream's key. It contains a space, so it never collides with a key from a client."""
         return f"{msgspec.json.encode(self).decode()} {attempt}"
 
 
 def place_of(key: str | None) -> Place | None:
-    """None if the key was not built by `Place.key()`."""
+    """The place in a key; None if `Place.key()` did not build the key."""
     try:
         return msgspec.json.decode((key or "").rpartition(" ")[0], type=Place)
     except msgspec.MsgspecError:
@@ -41,9 +42,9 @@ def place_of(key: str | None) -> Place | None:
 
 
 def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Place) -> Followed:
-    """Attach to the stream at `place`. Start a new one if there is none, or if it failed, was stopped or expired.
+    """Attach to the stream at `place`. Start a new stream if there is none, or if it failed, was stopped or expired.
 
-    A new one has the id of its chat as metadata, for the app's `on_answer`. Raises `LLMStreamError`.
+    A new stream's metadata has the id of its chat, for the app's `on_answer`. Raises `LLMStreamError`.
     """
     for attempt in count(1):
         key = place.key(attempt)
@@ -58,7 +59,7 @@ def open_stream(llm: Service, owner: str, chat_request: ChatRequest, place: Plac
 
 
 def streams_in(llm: Service, owner: str, client: str, conversation: str) -> list[Followed]:
-    """The retained streams of a conversation, newest first."""
+    """The stored streams of a conversation, newest first."""
 
     def is_in(key: str | None) -> bool:
         place = place_of(key)

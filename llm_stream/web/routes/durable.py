@@ -1,7 +1,7 @@
-"""A stream in the form of Durable Streams 1.0, read only: `GET` and `HEAD /streams/<id>?offset=…`.
+"""Serves a stream by Durable Streams 1.0, read only: `GET` and `HEAD /streams/<id>?offset=…`.
 
-A stream belongs to its owner, so shared caches must not keep it. Where the protocol lets a client keep a response, it
-has to ask again each time (`private, no-cache`): then `authorize` is asked, too, and 304 makes that cheap.
+A stream belongs to its owner, so shared caches must not store it. Where the protocol lets a client cache a response, we
+make the client revalidate each time (`private, no-cache`): then `authorize` runs each time, and a 304 makes it cheap.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ JSON = "application/json"
 CLOSED = "Stream-Closed"
 
 Batches = list[tuple[int, list[Event]]]
-"""Each with the number of its first event."""
+"""Batches of events, each with the number of its first event."""
 
 ALWAYS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
-"""The second concerns embedding only. Pages of `LLM_STREAM_ORIGINS` fetch, by CORS, as before."""
+"""`Cross-Origin-Resource-Policy` affects embedding only. Pages of `LLM_STREAM_ORIGINS` can still fetch by CORS."""
 
 NOT_KEPT = "no-store"
 ASKED_AGAIN = "private, no-cache"
 
 
 def is_asked() -> bool:
-    """A live mode without an offset is an error of this protocol, so it is asked, too."""
+    """Whether the request uses this protocol. `live` alone counts too: without an offset it is a protocol error."""
     return "offset" in request.args or request.args.get("live") in (SSE, LONG_POLL)
 
 
 def answer(llm: Service, stream_id: str) -> Response:
-    """Raises `RequestError`, and what `Service.admit()` raises."""
-    after_this_request(_with_headers)  # errors have them as well
+    """Raises `RequestError`, and the exceptions of `Service.admit()`."""
+    after_this_request(_with_headers)  # errors have these headers, too
     stream = llm.state.streams.find(llm.admit(), stream_id)
     return response.with_id(_read(llm, stream, _offset(), _live()), stream)
 
@@ -84,7 +84,7 @@ def _live() -> str | None:
 
 
 def _position(stream: Followed, offset: str) -> int:
-    """The number of the last event that the reader has, or does not want."""
+    """The number of the last event that the reader already has or skips."""
     if offset == durable.NOW:
         return stream.log.last
     return stream.position(durable.number_of(offset) or 0)
@@ -131,7 +131,7 @@ def _so_far(stream: Followed, after: int, asked: str) -> Response:
 
 
 def _array(stream: Followed, batches: Batches, asked: str) -> Response:
-    """The messages of `batches`. A reader that has asked for what comes `now` cannot ask for the same again."""
+    """The messages of `batches`. After `now` the response has no ETag, because a repeated request would differ."""
     first, events = batches[-1]
     last = first + len(events) - 1
     answered = _placed(Response(durable.messages(batches), mimetype=JSON), stream, last)
@@ -142,7 +142,7 @@ def _array(stream: Followed, batches: Batches, asked: str) -> Response:
 
 
 def _placed(answered: Response, stream: Followed, last: int) -> Response:
-    """`answered` for a reader that then has all events up to number `last`, and all that there are."""
+    """Add the headers for a reader that has all events up to number `last`."""
     answered.headers |= {"Stream-Next-Offset": durable.offset(last), "Stream-Up-To-Date": "true"}
     answered.headers["Cache-Control"] = NOT_KEPT
     if durable.is_closed(stream.log, last):
@@ -151,7 +151,7 @@ def _placed(answered: Response, stream: Followed, last: int) -> Response:
 
 
 def _batches(log: MemoryLog, after: int) -> Batches:
-    """All events after number `after`. The end of a lost stream is a batch of its own, as numbers are missing."""
+    """All events after number `after`. The end of a lost stream is a separate batch, because numbers are missing."""
     batches: Batches = []
     while (batch := log.after(after))[1]:
         batches.append(batch)

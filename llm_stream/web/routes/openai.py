@@ -16,7 +16,7 @@ from . import responses
 
 
 def add_to(llm: Service) -> None:
-    v1 = Views("openai", __name__, url_prefix="/v1")  # nested, because its errors have their own format
+    v1 = Views("openai", __name__, url_prefix="/v1")  # a nested blueprint, because its errors have their own format
     completions.add_to(v1, llm)
     responses.add_to(v1, llm)
 

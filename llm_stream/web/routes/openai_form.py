@@ -1,4 +1,4 @@
-"""The form that OpenAI's clients expect of all answers below `/v1`: of errors, and of headers."""
+"""The errors and headers that OpenAI's clients expect from all routes below `/v1`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .address import url_of
 
 
 def of_error(error: LLMStreamError) -> Response:
-    """A request that was refused."""
+    """The response to a refused request."""
     response.log_refusal(error)
     param = error.param if isinstance(error, WrongParameter) else None
     answer = _error(error.failure(), error.status, param)
@@ -32,13 +32,13 @@ def of_error(error: LLMStreamError) -> Response:
 
 def of_exception(error: HTTPException) -> Response | HTTPException:
     answer = aborted.render(error, _error)
-    if isinstance(error, InternalServerError) and isinstance(answer, Response):  # it may have bought an answer
+    if isinstance(error, InternalServerError) and isinstance(answer, Response):  # the request may have bought an answer
         answer.headers["x-should-retry"] = _yes_or_no(False)
     return answer
 
 
 def of_failure(stream: Followed, failure: Failure) -> Response:
-    """A failed stream. Without `x-should-retry` SDKs retry twice, and each retry may cost money."""
+    """The response for a failed stream. Without `x-should-retry`, SDKs retry twice and each retry may cost money."""
     answer = _error(failure, status_of(failure.code))
     cost_nothing = any(isinstance(event, Usage) and event.source == "none" for event in stream.log.events)
     may_succeed = failure.retryable and stream.key is None  # with the same key, a retry gets the same failure
@@ -49,7 +49,7 @@ def of_failure(stream: Followed, failure: Failure) -> Response:
 def add_headers(
     llm: Service, answer: Response, stream: Followed, left_out: Sequence[str], prefix: str = ""
 ) -> Response:
-    """Name the answer's id and URL, and the parameters that were ignored."""
+    """Add the stream's id and URL, and the names of ignored parameters."""
     answer.headers["x-request-id"] = prefix + stream.id
     answer.headers["x-llm-stream-url"] = url_of(llm, stream)
     answer.headers.setdefault("x-should-retry", _yes_or_no(False))

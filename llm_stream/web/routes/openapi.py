@@ -1,6 +1,6 @@
-"""The description of our routes in OpenAPI, as this registration has them.
+"""Serves the OpenAPI description of this registration's routes.
 
-It does not ask `authorize`: it is the same for every app of this version, and tells neither models nor limits.
+It needs no `authorize`: the description is the same for every app of this version and reveals no models or limits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def add_to(llm: Service) -> None:
         name = (request.endpoint or "").rpartition(".")[0]
         if name not in descriptions:
             descriptions[name] = _described(llm, f"{name}.")
-        # a proxy may say for each request below which path the app is
+        # a proxy may set the app's path prefix for each request
         return response.json_response({**descriptions[name], "servers": [{"url": request.script_root or "/"}]})
 
 
@@ -37,5 +37,5 @@ def _described(llm: Service, prefix: str) -> dict[str, Any]:
 
 
 def _left_out(llm: Service, usage: Iterable[str]) -> frozenset[str]:
-    """What would only say that there is nothing to see."""
+    """The usage routes, if they could only answer with an error."""
     return frozenset() if llm.state.ledger is not None and llm.shows_usage else frozenset(usage)

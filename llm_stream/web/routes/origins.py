@@ -1,7 +1,7 @@
-"""CORS headers for pages of `LLM_STREAM_ORIGINS`, on three kinds of responses only:
+"""Adds CORS headers for pages of `LLM_STREAM_ORIGINS` to three kinds of responses only:
 
-those of our own routes, those of `respond()`, and those of views decorated with `@llm.cross_origin`.
-The app's other views never get them, even if they called `respond()` during an earlier request.
+those of our own routes, of `respond()`, and of views decorated with `@llm.cross_origin`.
+The app's other views never get these headers, even if they called `respond()` during an earlier request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ANSWERED_BY = "llm_stream.answered_by"
 """The WSGI environment key that holds the `LLMStream` answering a request."""
 
 MARK = "llm_stream_cross_origin"
-"""The attribute of a view function that holds the `LLMStream` it was decorated by."""
+"""The attribute of a view function that holds the `LLMStream` which decorated it."""
 
 
 def add_to(llm: Service) -> None:
@@ -36,7 +36,7 @@ def add_to(llm: Service) -> None:
 
     @llm.record_once
     def connect(setup: BlueprintSetupState) -> None:
-        # This signal comes after all after_request functions, so none can add a header twice: browsers refuse that.
+        # Flask sends this after all after_request functions, so none can add a header twice, which browsers refuse
         request_finished.connect(add_headers, setup.app)
 
 
@@ -46,7 +46,7 @@ def claim_request(llm: Service) -> None:
 
 
 def mark_view(view: Callable[..., Any], llm: Service) -> None:
-    """Let pages of other origins read every answer of this view."""
+    """Let pages of other origins read every response of this view."""
     setattr(view, MARK, llm)
 
 
@@ -60,7 +60,7 @@ def _is_open(llm: Service, endpoint: str | None) -> bool:
 
 
 def _target_endpoint() -> str | None:
-    """The endpoint of the request; for a preflight, that of the request it announces."""
+    """The request's endpoint. For a preflight: the endpoint of the request that it announces."""
     method = request.headers.get("Access-Control-Request-Method")
     if not method or request.method != "OPTIONS":
         return request.endpoint

@@ -1,7 +1,7 @@
-"""For load balancers and orchestrators: `/healthz` says whether the worker answers, `/readyz` whether it takes streams.
+"""Probes: `/healthz` says whether the worker responds, `/readyz` whether it accepts new streams.
 
-A probe has no session, no `Origin`, and its own idea of the host. So neither route asks `authorize`, and both tell
-nothing that is secret.
+Load balancers and orchestrators send no session and no `Origin`, and may use another host name. So neither route calls
+`authorize`, and neither reveals a secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def add_to(llm: Service) -> None:
 
     @llm.get("/readyz")
     def readyz() -> Response:
-        """A log or a ledger that is away is no reason for a 503: all workers share it, so none would be left."""
+        """Does not return 503 if the log or the ledger is unreachable: all workers would become unready at once."""
         state = llm.state
         if stopping.is_stopping():
             return response.refusal({"status": "draining"}, 503, RETRY_AFTER_S)
@@ -36,6 +36,6 @@ def add_to(llm: Service) -> None:
 
 
 def _shared(state: State) -> dict[str, str]:
-    """What this worker shares with others, and whether it can be reached."""
+    """Whether this worker can reach the shared log and the ledger."""
     shared = {"log": state.streams.shared, "ledger": state.ledger}
     return {name: "away" if what.is_away else "ok" for name, what in shared.items() if what is not None}

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: a stream that can be asked for, followed from any number, stopped and deleted by its id."""
+"""OpenAI's Responses API: create a response, and follow, stop or delete it by its id."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ from .openai_form import add_headers
 from .openai_form import of_failure
 
 END_S = 2.0
-"""How long a request may wait for the end of a stream that it has stopped, or continues.
+"""How long a request waits for the end of a stream that it stops or continues.
 
-The client may have read the end at another worker, from where it is still on its way to this one.
+The client may have read the end at another worker before this worker has received it.
 """
 
 
 class NoSuchResponse(WrongParameter):
-    """No response of this owner has the id."""
+    """This owner has no response with this id."""
 
     status = 404
     code = "response_not_found"
 
 
 class Kept(msgspec.Struct):
-    """What is kept of a request."""
+    """The part of a request that is stored with its stream."""
 
     asked: dict[str, Any]
     messages: list[dict[str, Any]] = []
-    """Empty if the response was not to be stored."""
+    """Empty if the request said `store: false`."""
 
 
 def add_to(v1: Views, llm: Service) -> None:
@@ -103,7 +103,7 @@ def add_to(v1: Views, llm: Service) -> None:
 
 
 def _answer(llm: Service, stream: Followed, parsed: ResponseRequest) -> Response:
-    if not stream.request:  # its key was used by another route before
+    if not stream.request:  # a request to another route has used this key
         raise KeyConflict()
     streams = llm.state.streams
     if parsed.stream:
@@ -119,7 +119,7 @@ def _so_far(stream: Followed) -> Response:
 
 
 def _whole(stream: Followed, events: Sequence[Event]) -> Response:
-    """The response, or an error with a status of its own. A response that was cancelled is no error."""
+    """The response, or an error with its own HTTP status. A cancelled response is not an error."""
     failure = failure_in(events)
     if failure and stream.ending != "cancelled":
         return of_failure(stream, failure)
@@ -127,13 +127,13 @@ def _whole(stream: Followed, events: Sequence[Event]) -> Response:
 
 
 def _settings_of(parsed: ResponseRequest, settings: Settings) -> Settings | None:
-    """A background response needs no reader."""
+    """Settings for a background response, which runs without readers."""
     if not parsed.background:
         return None
     return replace(settings, on_disconnect="finish", finish_s=settings.total_s)
 
 
-# What is kept
+# Stored requests
 
 
 def _kept_request(parsed: ResponseRequest) -> bytes:
@@ -145,7 +145,7 @@ def _kept(stream: Followed) -> Kept:
 
 
 def _find(llm: Service, owner: str, response_id: str) -> Followed:
-    """A response that may be retrieved. Raises `NoSuchResponse`."""
+    """A stored response of this owner. Raises `NoSuchResponse`."""
     try:
         stream = llm.state.streams.find(owner, response_id.removeprefix(PREFIX))
     except (UnknownStream, ExpiredStream) as error:
@@ -167,7 +167,7 @@ def _find_earlier(llm: Service, owner: str, response_id: str) -> Earlier:
 
 
 class EarlierItems:
-    """The items of earlier responses that one request refers to. The items of each response are made once."""
+    """The items of earlier responses that one request refers to. Builds the items of each response once."""
 
     def __init__(self, llm: Service, owner: str) -> None:
         self._llm = llm
@@ -203,7 +203,7 @@ def _has_ended(stream: Followed) -> bool:
 
 
 def _asked_about(llm: Service, owner: str, item_id: str) -> Mapping[str, Any] | None:
-    """An approval request. Its id holds all of it."""
+    """An approval request, decoded from its id."""
     try:
         call = llm.state.approvals.call_of(owner, item_id.removeprefix(APPROVAL))
     except InvalidField:
@@ -216,7 +216,7 @@ def _resource(stream: Followed) -> dict[str, Any]:
 
 
 def _ended_at(stream: Followed) -> int | None:
-    """Known to the worker that wrote the stream."""
+    """The time of the end; only the worker that wrote the stream knows it."""
     return int(stream.record.ended.timestamp()) if stream.record else None
 
 

@@ -66,7 +66,7 @@ def add_to(llm: Service) -> None:
 
 
 def _streamed(llm: Service, stream: Followed, message_id: str | None) -> Response:
-    """Always from the first event: these clients rebuild the message when they reconnect."""
+    """Always start at the first event, because these clients rebuild the message when they reconnect."""
     refuse = in_text if request.method == "POST" else None
     answer = response.event_stream(llm.state.streams, stream, request, UIWire(message_id), refuse=refuse)
     if answer.mimetype == sse.MIMETYPE:
@@ -75,7 +75,7 @@ def _streamed(llm: Service, stream: Followed, message_id: str | None) -> Respons
 
 
 def in_text(failure: Failure, status: int | None = None) -> Response:
-    """A refusal in plain text: these clients show the whole body as the message."""
+    """A refusal in plain text, because these clients show the whole body as the message."""
     answer = response.failure_response(failure)
     answer.status_code = status or answer.status_code
     answer.set_data(failure.message)

@@ -1,6 +1,6 @@
-"""404 and 405 below the prefix, in our error format, and below its `/v1` in OpenAI's.
+"""Answers 404 and 405 below the prefix in our error format, and below its `/v1` in OpenAI's.
 
-Flask assigns a request without a matching route to no blueprint, so the app's HTML error page would answer it.
+Flask assigns a request without a matching route to no blueprint, so the app would respond with its HTML error page.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def add_to(llm: Service) -> None:
         error = request.routing_exception
         if error is None or (path := _path_below_prefix(llm)) is None:
             return None
-        if isinstance(error, BadRequest):  # of a host that may not be asked: no page may read that
+        if isinstance(error, BadRequest):  # an untrusted host: no page may read the response
             return _in_our_form(error, path)
         origins.claim_request(llm)
         if request.method == "OPTIONS" and access.is_allowed_origin(request, llm.state.settings):
-            return Response(status=204)  # a browser shows its page the request's error, but not the preflight's
+            return Response(status=204)  # so that the page sees the request's error; browsers hide a preflight's error
         if isinstance(error, RequestRedirect):
             return None
         return _in_our_form(error, path)
@@ -44,7 +44,7 @@ def _in_our_form(error: HTTPException, path: str) -> Response | HTTPException:
 def _path_below_prefix(llm: Service) -> str | None:
     try:
         adapter = address.url_adapter()
-    except HTTPException:  # no host that may be asked; its path may be one of ours
+    except HTTPException:  # an untrusted host; the path may be ours
         adapter = current_app.url_map.bind("", path_info=request.path)
     rests = (prefix.rest_of(adapter) for prefix in llm.state.prefixes)
     return next((rest for rest in rests if rest is not None), None)

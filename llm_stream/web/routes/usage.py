@@ -40,7 +40,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 LOCAL_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
-"""Not `//elsewhere.example`, and without what browsers read as a slash or leave out: `\\`, tabs and line ends."""
+"""Rejects `//elsewhere.example`, and characters that browsers read as a slash or drop: `\\`, tabs and line ends."""
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -91,7 +91,7 @@ def add_to(llm: Service) -> None:
 
 
 def _local_path(back: str | None) -> str | None:
-    """The path, if a link to it leads to this site."""
+    """The path, if a link to it stays on this site."""
     return back if back and LOCAL_PATH.fullmatch(back) else None
 
 
