@@ -1,51 +1,59 @@
-"""The keys of clients, and the streams that they stand for, as this worker knows them."""
+"""The clients' keys that this worker knows, and the stream that each key identifies."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Any
-
 from .followed import Followed
+from .remembered import Remembered
+from .remembered import digest
 from .shared.entries import Claim
 
-MAX_REMEMBERED = 20_000
-"""How many ids and keys of forgotten streams are remembered, so that the same answer is never bought twice."""
+ID_BYTES = 10
+FINGERPRINT_BYTES = 32
 
 
 class Claims:
-    """Not thread-safe: its user holds a lock."""
+    """Finds a claim by a digest of owner and key, so two owners may use the same key.
+
+    Not thread-safe: the caller holds a lock.
+    """
 
     def __init__(self) -> None:
-        self._claims: dict[tuple[str, str], Claim] = {}
-        self._old: OrderedDict[tuple[str, str], Claim] = OrderedDict()
+        self._claims: dict[bytes, Claim] = {}
+        self._forgotten = Remembered(ID_BYTES + FINGERPRINT_BYTES)
+        """Keys of forgotten streams, so that a repeated request does not pay for the same answer twice."""
 
     def get(self, owner: str, key: str) -> Claim | None:
-        return self._claims.get((owner, key)) or self._old.get((owner, key))
+        return self._at(digest(owner, key))
 
-    def all(self) -> list[tuple[str, str, Claim]]:
-        """Owner, key and claim of each."""
-        return [(*place, claim) for place, claim in (*self._claims.items(), *self._old.items())]
+    def all(self) -> list[tuple[bytes, Claim]]:
+        """The digest and the claim of each key, including the keys of forgotten streams."""
+        return [*self._claims.items(), *((place, _claim(value)) for place, value in self._forgotten.items())]
 
     def keep(self, stream: Followed, fingerprint: bytes) -> None:
-        """The stream's key, if it has one, stands for it."""
+        """Register the stream's key, if it has one."""
         if stream.key:
-            self._claims[stream.owner, stream.key] = Claim(stream.id, fingerprint)
+            self._claims[digest(stream.owner, stream.key)] = Claim(stream.id, fingerprint)
 
     def drop(self, stream: Followed) -> Claim | None:
-        """The key is free again, if it stands for this stream."""
-        place = (stream.owner, stream.key or "")
+        """Free the stream's key and return its claim; None if the key does not identify this stream."""
+        place = digest(stream.owner, stream.key or "")
         claim = self._claims.get(place)
         if claim is None or claim.stream_id != stream.id:
             return None
         return self._claims.pop(place)
 
     def retire(self, stream: Followed) -> None:
-        """The stream is forgotten, and its key is not."""
+        """Forget the stream and remember its key."""
         if claim := self.drop(stream):
-            self._old[stream.owner, stream.key or ""] = claim
-            trim(self._old)
+            value = bytes.fromhex(claim.stream_id) + claim.fingerprint
+            self._forgotten.keep(digest(stream.owner, stream.key or ""), value)
+
+    def _at(self, place: bytes) -> Claim | None:
+        if claim := self._claims.get(place):
+            return claim
+        value = self._forgotten.get(place)
+        return None if value is None else _claim(value)
 
 
-def trim(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > MAX_REMEMBERED:
-        table.popitem(last=False)
+def _claim(value: bytes) -> Claim:
+    return Claim(value[:ID_BYTES].hex(), value[ID_BYTES:])

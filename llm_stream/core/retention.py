@@ -1,4 +1,4 @@
-"""The finished streams that a worker keeps, and the ids of those that it has forgotten."""
+"""The finished streams that a worker keeps, and which ones it has forgotten."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from time import monotonic
 
 from ..settings import Settings
-from .claims import trim
+from .remembered import DIGEST_BYTES
+from .remembered import Remembered
+from .remembered import digest
 from .stream import Stream
 
 STREAM_BYTES = 4096
@@ -21,7 +23,8 @@ class Retention:
         self._settings = settings
         self._finished: OrderedDict[str, tuple[Stream, int]] = OrderedDict()
         self._bytes = 0
-        self._forgotten: OrderedDict[str, str] = OrderedDict()
+        self._forgotten = Remembered(DIGEST_BYTES)
+        """Digests of forgotten ids, with the digest of each owner."""
 
     def keep(self, stream: Stream) -> None:
         size = stream.size + STREAM_BYTES
@@ -31,12 +34,12 @@ class Retention:
             self.expire(stream.id)
 
     def expire(self, stream_id: str) -> None:
-        """A stream that was deleted is the next to be forgotten."""
+        """Put a deleted stream at the front of the queue, to forget it next."""
         if stream_id in self._finished:
             self._finished.move_to_end(stream_id, last=False)
 
     def forget_expired(self) -> Iterator[Stream]:
-        """Forget the streams whose time is over, and the oldest ones if all together are too large. Yields them."""
+        """Forget streams whose retention is over, and the oldest ones while all together are too large. Yields each."""
         now = monotonic()
         while self._finished:
             stream, size = next(iter(self._finished.values()))
@@ -45,9 +48,10 @@ class Retention:
                 break
             del self._finished[stream.id]
             self._bytes -= size
-            self._forgotten[stream.id] = stream.owner
-            trim(self._forgotten)
+            self._forgotten.keep(digest(stream.id), digest(stream.owner))
             yield stream
 
-    def owner_of_forgotten(self, stream_id: str) -> str | None:
-        return self._forgotten.get(stream_id)
+    def has_forgotten(self, stream_id: str, owner: str | None) -> bool:
+        """Whether `stream_id` is a forgotten stream of `owner`; None means any owner."""
+        found = self._forgotten.get(digest(stream_id))
+        return found is not None and (owner is None or found == digest(owner))

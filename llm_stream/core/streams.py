@@ -53,6 +53,7 @@ class Streams:
 
     def __init__(self, name: str, settings: Settings, books: Books, transforms: Transforms) -> None:
         """Raises `ConfigError`. `name` is that of the `LLMStream`."""
+        self.name = name
         self.shared = SharedLog(name, settings, books, self._all_claims) if settings.is_shared else None
         """The log that other workers share; None for `memory://`."""
         self._settings = settings
@@ -79,9 +80,11 @@ class Streams:
         settings: Settings | None = None,
         request: bytes = b"",
     ) -> tuple[Followed, bool]:
-        """Start a stream, or find the one that `key` stands for. Also returns whether it is new.
+        """Start a stream, or find the stream that `key` identifies. Also returns whether it is new.
 
-        `settings` are the stream's own, where they differ from the app's. `request` is what is kept of the request.
+        `fingerprint` identifies the request: it must be the same for each request with this key. `settings` replace the
+        app's for this stream. `request` holds the parts of the request that later requests may continue.
+
         Raises `KeyConflict`, `ExpiredStream`, `TooManyStreams`, `Overloaded`, `LogUnavailable`, and what
         `Books.open()` raises.
         """
@@ -121,7 +124,7 @@ class Streams:
     def _take_in(self, stream: Stream, fingerprint: bytes) -> Claim | None:
         """Take a slot and claim the key. Return the claim of the stream that has the key already, if any.
 
-        In a shared log only the store decides who has the key. Raises `TooManyStreams` and `Overloaded`.
+        With a shared log, only the store decides which stream gets the key. Raises `TooManyStreams` and `Overloaded`.
         """
         with self._lock:
             self._forget_expired()
@@ -135,9 +138,9 @@ class Streams:
         return None
 
     def find(self, owner: str | None, stream_id: str) -> Followed:
-        """`owner` is who asks; None for the app, which may see every stream.
+        """The stream, if `owner` may see it; None is the app, which may see all streams.
 
-        Raises `UnknownStream`, also for another owner's stream, `ExpiredStream` and `LogUnavailable`.
+        Raises `UnknownStream` (also for another owner's stream), `ExpiredStream` and `LogUnavailable`.
         """
         try:
             with self._lock:
@@ -149,7 +152,7 @@ class Streams:
             return self.shared.find(owner, stream_id)
 
     def claimed(self, owner: str, key: str) -> Followed | None:
-        """The stream that `key` stands for, None for a new key. Raises `ExpiredStream` and `LogUnavailable`."""
+        """The stream that `key` identifies; None for a new key. Raises `ExpiredStream` and `LogUnavailable`."""
         claim = self._claim(owner, key)
         return self.find(owner, claim.stream_id) if claim else None
 
@@ -160,7 +163,7 @@ class Streams:
         return reader
 
     def of(self, owner: str, has_key: Callable[[str | None], bool]) -> list[Followed]:
-        """The streams of one owner that are still kept and whose key fits, the newest first.
+        """The streams of `owner` that are still kept and whose key satisfies `has_key`, the newest first.
 
         Raises `LogUnavailable`.
         """
@@ -186,7 +189,7 @@ class Streams:
         return readers
 
     def delete(self, stream: Followed) -> None:
-        """Stop it, if it runs, and keep nothing of it. Raises `LogUnavailable`."""
+        """Stop the stream if it runs, and forget it. Raises `LogUnavailable`."""
         stream.delete()
         with self._lock:
             self._retention.expire(stream.id)
@@ -246,13 +249,13 @@ class Streams:
     # What is kept
 
     def _claim(self, owner: str, key: str) -> Claim | None:
-        """What this worker knows comes first: that also holds while the shared log is away. Raises `LogUnavailable`."""
+        """Look in this worker first: that works even while the shared log is unavailable. Raises `LogUnavailable`."""
         with self._lock:
             self._forget_expired()
             claim = self._claims.get(owner, key)
         return claim or (self.shared.claim(owner, key) if self.shared else None)
 
-    def _all_claims(self) -> list[tuple[str, str, Claim]]:
+    def _all_claims(self) -> list[tuple[bytes, Claim]]:
         with self._lock:
             return self._claims.all()
 
@@ -269,8 +272,7 @@ class Streams:
         stream = self._streams.get(stream_id)
         if stream is not None and owner in (None, stream.owner) and not stream.is_deleted:
             return stream
-        forgotten = self._retention.owner_of_forgotten(stream_id)
-        if forgotten is not None and owner in (None, forgotten):
+        if self._retention.has_forgotten(stream_id, owner):
             raise ExpiredStream()
         raise UnknownStream()
 

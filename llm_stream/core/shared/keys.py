@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from ..remembered import digest
 
 
 class Keys:
@@ -21,7 +21,7 @@ class Keys:
 
     @property
     def every_log(self) -> str:
-        """A pattern."""
+        """The pattern of all logs' keys."""
         return f"{self._prefix}:log:*"
 
     def id_in(self, log: str) -> str:
@@ -36,16 +36,20 @@ class Keys:
         return f"{self._prefix}:lost:{{{stream_id}}}"
 
     def claim(self, owner: str, key: str) -> str:
-        """String: the stream that a client's key stands for, and the fingerprint of its request."""
-        return f"{self._prefix}:key:{_digest(owner, key)}"
+        """String: the stream that a client's key identifies, and the fingerprint of its request."""
+        return self.claim_at(digest(owner, key))
+
+    def claim_at(self, place: bytes) -> str:
+        """Like `claim`, by the digest of the owner and the key."""
+        return f"{self._prefix}:key:{place.hex()}"
 
     def slots(self, owner: str) -> str:
-        """Sorted set: running stream → when it must have ended."""
-        return f"{self._prefix}:slots:{_digest(owner)}"
+        """Sorted set: running stream → the latest time when it can end."""
+        return f"{self._prefix}:slots:{digest(owner).hex()}"
 
     def streams_of(self, owner: str) -> str:
         """Sorted set: stream → when it began."""
-        return f"{self._prefix}:owner:{_digest(owner)}"
+        return f"{self._prefix}:owner:{digest(owner).hex()}"
 
     def running(self, worker: str) -> str:
         """Hash: running stream of this worker → how many readers it has."""
@@ -54,8 +58,3 @@ class Keys:
     def inbox(self, worker: str) -> str:
         """Stream: messages to this worker."""
         return f"{self._prefix}:inbox:{worker}"
-
-
-def _digest(*parts: str) -> str:
-    """Owners and keys are any strings: they may be long, or hold what should not be read in a list of keys."""
-    return blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=16).hexdigest()

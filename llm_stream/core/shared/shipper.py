@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from ...errors import LogUnavailable
 from ...events import Done
 from ...events import Event
 from ..log.memory import Bell
+from ..remembered import Remembered
+from ..remembered import digest
 from . import messages
 from .copy import Copy
 from .copy import RemoteReader
@@ -34,17 +35,14 @@ APPEND_S = 0.2
 """How often a stream's new events are appended to the store."""
 
 MOST_WAITING = 512
-"""Events that do not wait for the next append."""
-
-MOST_ENDED = 20_000
-"""Forgotten streams whose ids are remembered."""
+"""With this many new events, an append does not wait."""
 
 MOST_TOGETHER = 500
-"""Streams in one round trip: the engine serves other workers in between."""
+"""The most streams in one round trip, so that the engine can serve other workers in between."""
 
 
 class Shipper:
-    """`ship()` is called by one thread; the other methods by any."""
+    """Only the shipping thread calls `ship()`; any thread may call the other methods."""
 
     def __init__(self, worker: str, store: Store, roster: Roster) -> None:
         self._worker = worker
@@ -52,7 +50,8 @@ class Shipper:
         self._roster = roster
         self._copies: dict[str, Copy] = {}
         self._shipped: dict[str, Copy] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended = Remembered(value_bytes=0)
+        """The forgotten streams that this worker has written to their end."""
         self._to_append: set[Copy] = set()
         self._to_push: set[Copy] = set()
         self._shipped_at = 0.0
@@ -60,16 +59,16 @@ class Shipper:
         self.bell = Bell()
         """Wakes the thread that ships."""
         self.lost: dict[str, Sequence[Event]] = {}
-        """The ends of streams that other workers have ended, because they took this one for dead."""
+        """The ends of streams that other workers have ended, because they considered this one dead."""
 
     # The streams
 
     def add(self, copy: Copy) -> None:
-        """Know of a stream. Nothing is shipped before `begin()`."""
+        """Register a stream. Nothing is shipped before `begin()`."""
         self._copies[copy.stream.id] = copy
 
     def begin(self, copy: Copy, last: int) -> None:
-        """The store has the stream's events up to number `last`: copy what follows."""
+        """Start to ship the events after number `last`. The store has the stream up to there."""
         stream, copy.last = copy.stream, last
         copy.subscriber = partial(self._appended, copy)
         stream.log.subscribe(copy.subscriber)
@@ -77,19 +76,17 @@ class Shipper:
             self._ring(copy, is_urgent=True)
 
     def drop(self, copy: Copy) -> None:
-        """Ship nothing more of a stream."""
+        """Stop shipping a stream."""
         self._forget([copy])
 
     def forget(self, stream_id: str) -> None:
-        """The stream is not kept any more."""
+        """Forget a stream that is no longer kept."""
         if self._shipped.pop(stream_id, None):
-            self._ended[stream_id] = None
-            while len(self._ended) > MOST_ENDED:
-                self._ended.popitem(last=False)
+            self._ended.keep(digest(stream_id))
 
     def has_ended(self, stream_id: str) -> bool:
         """Whether this worker has written the stream to its end, and forgotten it."""
-        return stream_id in self._ended
+        return digest(stream_id) in self._ended
 
     def get(self, stream_id: str) -> Copy | None:
         return self._copies.get(stream_id)
@@ -100,7 +97,7 @@ class Shipper:
         return copy.stream.log.last if copy else None
 
     def shipped(self, stream_id: str) -> Copy | None:
-        """A stream that was shipped with its end, while this worker has it."""
+        """A stream that was shipped with its end, as long as this worker keeps it."""
         return self._shipped.get(stream_id)
 
     @property
@@ -124,7 +121,7 @@ class Shipper:
     # Workers that follow
 
     def follow(self, worker: str, stream_id: str, after: int, readers: int) -> bool:
-        """`worker` has readers of the stream, and its events up to number `after`. False: the stream is unknown."""
+        """Push the events after number `after` to `worker`, with so many `readers`. False: the stream is unknown."""
         copy = self._copies.get(stream_id) or self._ship_again(stream_id)
         if copy is None:
             return False
@@ -142,7 +139,7 @@ class Shipper:
             reader.leave()
 
     def _ship_again(self, stream_id: str) -> Copy | None:
-        """A stream that was shipped with its end, which the store or a worker that follows does not have."""
+        """Resume shipping an ended stream: the store, or a worker that follows it, lacks events."""
         if copy := self._shipped.pop(stream_id, None):
             self._copies[stream_id] = copy
         return copy
@@ -162,7 +159,7 @@ class Shipper:
                 window = PUSH_S
 
     def ship(self, *, everything: bool = False) -> None:
-        """Append and push what is due. Raises `LogUnavailable`; then it is tried again."""
+        """Append and push the events that are due. Raises `LogUnavailable`; then the next call tries again."""
         self._is_urgent = False
         self._shipped_at = now = monotonic()
         due = [copy for copy in list(self._to_append) if everything or self._is_due(copy, now)]
@@ -176,7 +173,7 @@ class Shipper:
         self._keep_shipped(complete, now)
 
     def _keep_shipped(self, copies: Sequence[Copy], now: float) -> None:
-        """The store may lose its latest entries: then they are shipped again, for as long as this worker has them."""
+        """Keep ended streams for their retention: if the store loses the latest entries, they are shipped again."""
         self._shipped.update((copy.stream.id, copy) for copy in copies)
         for stream_id, copy in list(self._shipped.items()):
             if now - (copy.stream.settled_at or now) <= copy.stream.settings.retention_s:
@@ -219,7 +216,7 @@ class Shipper:
         self._to_push.update(copy for copy in ended if copy.followers)
 
     def _recreate(self, copies: Sequence[Copy]) -> list[Copy]:
-        """Write again what the store has lost. Return those whose end is written, too."""
+        """Write streams again that the store has lost. Return the streams that were written with their end."""
         ended = []
         for copy in copies:
             opening = copy.opening()
@@ -230,20 +227,20 @@ class Shipper:
         return ended
 
     def check_all(self) -> None:
-        """Look what the store has of all streams. Raises `LogUnavailable`."""
+        """Compare all streams with the store. Raises `LogUnavailable`."""
         self._compare([copy for copy in (*self.copies, *self._shipped.values()) if copy.last])
 
     def check(self, copy: Copy) -> None:
-        """Look whether another worker has ended the stream. Raises `LogUnavailable`."""
+        """Check whether another worker has ended the stream. Raises `LogUnavailable`."""
         (place,) = self.store.places([copy.stream.id])
         if place.end_of_lost:
             self._lose(copy, place.end_of_lost)
 
     def _compare(self, copies: Sequence[Copy]) -> None:
-        """What the store has may differ from what was shipped.
+        """Compare the streams with the store, which may differ from what was shipped.
 
-        Another worker may have ended a stream. The store may have lost its latest entries, or everything. An entry may
-        have been written though its reply was lost.
+        Another worker may have ended a stream. The store may have lost its latest entries, or everything. It may have
+        written an entry although its reply was lost.
         """
         places = self.store.places([copy.stream.id for copy in copies]) if copies else []
         for copy, place in zip(copies, places, strict=True):
@@ -264,7 +261,7 @@ class Shipper:
         if not stream.settled.is_set():
             self.lost[stream.id] = end
             stream.stop("interrupted")
-        logger.warning("stream %s was ended by another worker, which took this one for dead", stream.id)
+        logger.warning("stream %s was ended by another worker, which considered this one dead", stream.id)
         self._forget([copy])
 
     def _forget(self, copies: Sequence[Copy]) -> None:
@@ -279,7 +276,7 @@ class Shipper:
     def _pushes(self) -> list[tuple[str, bytes]]:
         """One message to each worker that follows, with the new events of all its streams."""
         to_push = list(self._to_push)
-        self._to_push.difference_update(to_push)  # before the logs are read: what is appended then is pushed later
+        self._to_push.difference_update(to_push)  # before reading the logs: later events are pushed later
         streams: dict[str, dict[str, Any]] = defaultdict(dict)
         for copy in to_push:
             for worker, reader in list(copy.followers.items()):
@@ -290,7 +287,7 @@ class Shipper:
         return [(worker, messages.encode(messages.Push(pushed))) for worker, pushed in streams.items()]
 
     def readers(self) -> Iterator[tuple[str, int]]:
-        """The streams whose number of readers has changed, and that number."""
+        """The streams whose number of readers has changed, with the new number."""
         for copy in self.copies:
             readers = copy.readers
             if readers != copy.readers_told and not copy.stream.log.ended:

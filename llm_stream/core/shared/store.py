@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from redis.client import Pipeline
 
 REMEMBERED_S = 86_400.0
-"""How long a key, and the end of a stream, are remembered: long after the text is gone."""
+"""How long the store remembers a client's key, and that a stream has ended: long after the events are gone."""
 
 MOST_TOGETHER = 500
 """Commands in one round trip."""
 
 
 class Opening(NamedTuple):
-    """The first entry of a stream, and what else is written with it."""
+    """The first entry of a stream, and the other values that are written with it."""
 
     stream_id: str
     owner: str
@@ -99,7 +99,7 @@ class Place(NamedTuple):
     end_of_lost: Sequence[Event]
     """The end that another worker has written, if any."""
     has_ended: bool
-    """Perhaps so long ago that its events are gone."""
+    """Whether the stream has ended. Its events may be gone already."""
 
 
 class Store:
@@ -117,7 +117,7 @@ class Store:
     # A stream's life
 
     def admit(self, opening: Opening) -> tuple[bool, Claim | None]:
-        """Create a stream, take its slot and claim its key. Return whether there was a slot, and who has the key."""
+        """Create a stream, take a slot, claim the key. Return whether a slot was free, and another stream's claim."""
         results = self._engine.pipeline(lambda pipe: self._open(pipe, opening), may_exist=True)
         slot = results[7]
         claim = results[8] if opening.key is not None else None
@@ -146,7 +146,7 @@ class Store:
     def append(self, entries: Sequence[Entry], also: Fill) -> list[bool]:
         """Append one entry to each stream. `also` may add commands to the round trip.
 
-        False: the store has lost the stream, or the number is not new.
+        Return False for an entry if the store has lost the stream, or already has that number or a later one.
         """
 
         def append(pipe: Pipeline) -> None:
@@ -158,7 +158,7 @@ class Store:
         return [isinstance(result, bytes) for result in results]
 
     def close(self, pipe: Pipeline, stream_id: str, owner: str, worker: str, kept_s: float) -> None:
-        """Add what follows the end of a stream: keep it for `kept_s`, remember it for longer, free its slot."""
+        """Add the commands for an ended stream: keep it for `kept_s` seconds, remember it for longer, free its slot."""
         keys = self._keys
         pipe.pexpire(keys.log(stream_id), milliseconds(kept_s))
         pipe.set(keys.tombstone(stream_id), owner.encode(errors="surrogatepass"), px=milliseconds(REMEMBERED_S))
@@ -181,7 +181,7 @@ class Store:
         return is_ours
 
     def bury(self, stream_id: str, header: Header, kept_s: float) -> None:
-        """What follows the end of a stream whose worker died in between."""
+        """Run the commands of `close()` alone: the stream's worker died before them, or the stream is deleted."""
         self._engine.pipeline(lambda pipe: self.close(pipe, stream_id, header.owner, header.worker, kept_s))
 
     def withdraw(self, opening: Opening, end: Entry) -> None:
@@ -197,13 +197,13 @@ class Store:
         if key is not None and (claim := self.claim(owner, key)) and claim.stream_id == id:
             self._engine.run(lambda redis: redis.delete(self._keys.claim(owner, key)))
 
-    def claim_again(self, claims: Sequence[tuple[str, str, Claim]]) -> None:
-        """Claim keys that the store has lost."""
+    def claim_again(self, claims: Sequence[tuple[bytes, Claim]]) -> None:
+        """Claim keys that the store has lost, each by the digest of its owner and key."""
         kept = milliseconds(REMEMBERED_S)
 
         def claim_again(pipe: Pipeline) -> None:
-            for owner, key, claim in together:
-                pipe.set(self._keys.claim(owner, key), encode_struct(claim), nx=True, px=kept)
+            for place, claim in together:
+                pipe.set(self._keys.claim_at(place), encode_struct(claim), nx=True, px=kept)
 
         for first in range(0, len(claims), MOST_TOGETHER):
             together = claims[first : first + MOST_TOGETHER]
@@ -216,7 +216,7 @@ class Store:
         return decode_claim(found) if found else None
 
     def read(self, stream_id: str) -> tuple[Kept | None, str | None]:
-        """What is kept of a stream, and the owner of one that has ended, which may be gone."""
+        """The stream, if the store still has it; and its owner, if it has ended."""
 
         def read(pipe: Pipeline) -> None:
             pipe.xrange(self._keys.log(stream_id))
@@ -249,7 +249,7 @@ class Store:
         return [_place(*triple) for triple in zip(found, found, found, strict=True)]
 
     def summaries(self) -> dict[str, Kept]:
-        """The first and the last entry of each stream. Walks through all keys: for a command, not for a request."""
+        """The first and the last entry of each stream. Scans all keys: for a command, not for a request."""
         names: Any = self._engine.run(lambda redis: list(redis.scan_iter(match=self._keys.every_log, count=1000)))
 
         def read(pipe: Pipeline) -> None:

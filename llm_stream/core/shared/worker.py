@@ -38,10 +38,10 @@ PAUSE_S = 0.2
 """Between attempts to read the inbox while the engine is away."""
 
 LIST_S = 10.0
-"""How often the list of this worker's streams is written anew: a delayed command may have put an ended one back."""
+"""How often the list of this worker's streams is rewritten: a delayed command may have put an ended stream back."""
 
 
-AllClaims = Callable[[], Sequence[tuple[str, str, Claim]]]
+AllClaims = Callable[[], Sequence[tuple[bytes, Claim]]]
 """Returns the keys that this process knows, with their owners."""
 
 
@@ -81,7 +81,7 @@ class Worker:
                     self._threads.append(thread)
 
     def close(self, within_s: float) -> None:
-        """Ship what is left and sign off. What cannot be shipped in time is ended by another worker."""
+        """Ship the remaining events and sign off. Another worker ends the streams that cannot be shipped in time."""
         with self._lock:
             threads, self._threads, self._is_closing = self._threads, [], True
         self.shipper.bell.ring()
@@ -89,7 +89,7 @@ class Worker:
             threads[0].join(within_s)
 
     def withdraw(self, opening: Opening, end: Entry) -> None:
-        """Take a refused stream back. If the engine is away, a later beat does it."""
+        """Withdraw a refused stream. If the engine is away, a later beat does it."""
         self._withdrawn.append((opening, end))
         try:
             self._withdraw_all()
@@ -97,7 +97,7 @@ class Worker:
             pass
 
     def leave(self, mirror: Mirror) -> None:
-        """Tell the stream's worker that this one has no readers of it any more."""
+        """Drop the mirror, and tell the stream's worker that this worker has no readers of it any more."""
         if self.mirrors.drop(mirror) and not mirror.log.ended:
             try:
                 self.inbox.send(mirror.header.worker, Leave(self.name, [mirror.id]))
@@ -115,13 +115,13 @@ class Worker:
         self._try(self._sign_off)
 
     def _try(self, work: Callable[[], None]) -> None:
-        """A failure must not end the thread: this worker would be taken for dead."""
+        """A failure must not end the thread: other workers would take this one for dead."""
         try:
             work()
         except LogUnavailable:
             pass
         except Exception:
-            logger.exception("the shared log failed, and tries again")
+            logger.exception("the thread of the shared log failed; it tries again")
 
     def _beat(self) -> None:
         followed = [mirror for mirror in self.mirrors if mirror.readers and not mirror.log.ended]
@@ -142,7 +142,7 @@ class Worker:
             self._list_at = monotonic() + LIST_S
         self._check_policy()
         if self.lease.was_emptied:
-            logger.error("the log of LLM_STREAM_LOG_URL has come back empty: what is known here is written to it again")
+            logger.error("the log of LLM_STREAM_LOG_URL has come back empty: this worker writes its data to it again")
             self._store.claim_again(self._claims())
         if self.lease.may_have_missed:
             self.shipper.check_all()
@@ -166,8 +166,8 @@ class Worker:
         self._is_policy_checked = True
         if policy not in (None, "noeviction"):
             logger.error(
-                "the engine of LLM_STREAM_LOG_URL has maxmemory-policy %s: when its memory is full, it deletes streams"
-                " that are running. Set it to noeviction",
+                "the engine of LLM_STREAM_LOG_URL has maxmemory-policy %s: when its memory is full, it deletes running"
+                " streams. Set the policy to noeviction",
                 policy,
             )
 
@@ -182,7 +182,7 @@ class Worker:
     # The streams of dead workers
 
     def _reap(self, expired: Sequence[str]) -> None:
-        """Start to end the streams of dead workers. It takes its time, and this thread has to renew the lease."""
+        """End the streams of dead workers in another thread: it may take long, and this thread must renew the lease."""
         dead = list(filter(self.lease.is_lost, expired))
         orphans = [mirror for mirror in self.mirrors if self.lease.is_lost(mirror.header.worker)]
         if (dead or orphans) and self._reaping.acquire(blocking=False):
@@ -190,7 +190,7 @@ class Worker:
 
     def _end_all(self, dead: Sequence[str], orphans: Sequence[Mirror]) -> None:
         try:
-            for mirror in orphans:  # these have readers who wait
+            for mirror in orphans:  # these have waiting readers
                 self._reaper.refresh(mirror)
             for worker in dead:
                 for stream_id in self._roster.running(worker):
@@ -199,7 +199,7 @@ class Worker:
         except LogUnavailable:
             pass
         except Exception:
-            logger.exception("cannot end the streams of a dead worker, and tries again")
+            logger.exception("cannot end the streams of a dead worker; the next beat tries again")
         finally:
             self._reaping.release()
 
@@ -212,6 +212,6 @@ class Worker:
             except LogUnavailable:
                 sleep(PAUSE_S)
             except Exception:
-                logger.exception("the inbox of the shared log failed, and tries again")
+                logger.exception("the inbox thread of the shared log failed; it tries again")
                 sleep(PAUSE_S)
         self._engine.close_waiting()
