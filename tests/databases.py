@@ -17,8 +17,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import missing
+from .ports import free_port
 
 
 class SQLite:

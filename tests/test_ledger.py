@@ -56,6 +56,7 @@ Database = SQLite | PostgreSQL
 
 PRICES = {"openai/gpt-4o-mini": {"input": "14", "output": "58", "currency": "INR"}}
 ROWS = "SELECT * FROM llm_stream_usage ORDER BY started"
+LEASES = "SELECT * FROM llm_stream_workers"
 FIGURES = ("status", "source", "input_tokens", "output_tokens", "error_code", "request_id", "model", "owner")
 
 
@@ -87,6 +88,7 @@ def settled(database: Database, count: int) -> list[dict[str, Any]]:
 
 def test_row_is_there_before_the_upstream_is_called(upstream: Upstream, serve: Serve, database: Database) -> None:
     server = serve(upstream, ledger_url=database.url, prices=PRICES)
+    eventually(lambda: database.rows(LEASES), "the worker's lease: a stream waits 5 s for a ledger that is new")
     gate = Gate()
     upstream.answer(gate, "Hello", headers={"x-request-id": "req-1"})
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
@@ -253,6 +255,52 @@ def test_stopping_worker_settles_and_gives_up_its_lease(upstream: Upstream, serv
     (row,) = settled(database, 1)
     assert (row["status"], row["source"]) == ("interrupted", "estimated")
     assert database.rows("SELECT * FROM llm_stream_workers") == []
+
+
+def test_outage_is_noticed_without_traffic(upstream: Upstream, serve: Serve, database: Database) -> None:
+    server = serve(upstream, ledger_url=database.url)
+    eventually(lambda: database.rows(LEASES))
+    database.take_away()
+    try:
+        eventually(lambda: "the ledger is unavailable: OperationalError" in server.log)
+        assert server.get("/llm/readyz").json()["ledger"] == "away"
+    finally:
+        database.give_back()
+    eventually(lambda: "the ledger is available again, after" in server.log)
+    eventually(lambda: server.get("/llm/readyz").json()["ledger"] == "ok")
+
+
+def test_stopping_worker_waits_for_a_database_that_comes_back(
+    upstream: Upstream, serve: Serve, database: Database
+) -> None:
+    server = answer_that_ends_during_an_outage(upstream, serve, database, grace_s=30)
+    database.give_back()
+    server.process.wait(PATIENCE_S)
+    (row,) = settled(database, 1)
+    assert (row["status"], row["output_tokens"]) == ("completed", 2)
+
+
+def test_record_that_a_stopping_worker_cannot_write_is_told(upstream: Upstream, serve: Serve, tmp_path: Path) -> None:
+    database = SQLite(tmp_path)
+    server = answer_that_ends_during_an_outage(upstream, serve, database, grace_s=5)
+    server.process.wait(PATIENCE_S)
+    database.give_back()
+    assert "this process ends: 1 records are only in this log" in server.log
+
+
+def answer_that_ends_during_an_outage(upstream: Upstream, serve: Serve, database: Database, grace_s: int) -> Server:
+    """The worker has had TERM, and its only answer is complete."""
+    server = serve(upstream, command=[*GUNICORN, "--graceful-timeout", str(grace_s)], ledger_url=database.url)
+    gate = Gate()
+    upstream.answer("Hello", gate, " world")
+    reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close")
+    reading.read_until("Hello")
+    database.take_away()
+    server.process.terminate()
+    gate.open()
+    reading.read_until('"status":"completed"')
+    eventually(lambda: "is not in the ledger yet" in server.log)
+    return server
 
 
 @pytest.mark.parametrize(

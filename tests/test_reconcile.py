@@ -138,9 +138,9 @@ def test_any_file_with_an_id_or_a_day_will_do(url: str, tmp_path: Path, text: st
     ("text", "message"),
     [
         ("", "The file is empty."),
-        ("name,colour\na,b\n", "The columns are: name, colour."),
+        ("name,colour\na,b\n", "Its columns are: name, colour."),
         ("request_id,cost\ngen-1,much\n", "Line 2 cannot be read"),
-        ("request_id,cost\n", "The file says nothing of any request."),
+        ("request_id,cost\n", "The file has no rows to compare."),
     ],
 )
 def test_a_file_that_says_nothing_is_refused(url: str, tmp_path: Path, text: str, message: str) -> None:

@@ -168,7 +168,7 @@ def test_refusal_says_what_is_left_and_when_there_is_more(database: Database) ->
         spent = reserve("third", "2.5")
         assert spent is not None and not spent.retryable and spent.retry_after == 60
         assert str(spent) == (
-            "This answer could cost ₹2.5, and ₹2.25 of your budget of ₹5 for today are left."
+            "This answer could cost ₹2.5, but only ₹2.25 of your budget of ₹5 for today are left."
             " It is renewed at 2026-11-23 00:00 UTC."
         )
         assert reserve("fourth", "2.25") is None

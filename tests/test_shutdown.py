@@ -58,6 +58,7 @@ def test_term_settles_what_it_cannot_finish(upstream: Upstream, serve: Serve) ->
         assert INTERRUPTED in text
     assert server.process.wait(20) == 0
     assert [(r["status"], r["source"]) for r in server.records()] == [("interrupted", "estimated")] * 2
+    assert "the worker stops: 2 running answers may take" in server.log
 
 
 def test_hup_finishes_the_old_workers_answers_and_settles_the_rest(upstream: Upstream, serve: Serve) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
+from time import sleep
 from typing import Any
 from typing import TypeVar
 
@@ -38,6 +40,9 @@ Result = TypeVar("Result")
 BUSY_S = 0.5
 """How long SQLite waits for a lock."""
 
+RETRY_S = 0.01
+"""The wait between two attempts to get a lock for which SQLite itself does not wait."""
+
 PROGRAM_LIMIT = "54"
 """PostgreSQL's error class for statements beyond its limits: a retry cannot succeed."""
 
@@ -52,7 +57,7 @@ GIVEN_UP_S = LOST_S + 5
 """How long a write on PostgreSQL may take, before its connection is given up."""
 
 LONGEST_READ_S = 60
-"""The same of a read: a report over years takes its time."""
+"""The same limit for a read: a report over years may take long."""
 
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
@@ -69,12 +74,12 @@ class Database:
     """
 
     def __init__(self, url: str, given_up_s: float = GIVEN_UP_S) -> None:
-        """Raises `ConfigError`, and `ImportError` if the driver is missing."""
+        """`given_up_s` limits a write on PostgreSQL. Raises `ConfigError`, and `ImportError` without the driver."""
         parsed = _parse(url)
         self._given_up_s = given_up_s
         self._is_sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(parsed.database) if self._is_sqlite and parsed.database else None
-        """Of SQLite."""
+        """The file of SQLite; None for PostgreSQL."""
         self._engine = _sqlite(parsed) if self._is_sqlite else _postgresql(parsed)
         self._writing: Connection | None = None
         self._reads = threading.BoundedSemaphore(MAX_READS)
@@ -84,7 +89,7 @@ class Database:
         return self._patiently(self._write, work, self._given_up_s)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
-        """Call `work` with a connection of its own."""
+        """Call `work` with its own connection, in a transaction that reads one snapshot. Raises as `write` does."""
         with self._reads:
             return self._patiently(self._read, work, LONGEST_READ_S)
 
@@ -106,7 +111,7 @@ class Database:
                 pass  # it was broken already
 
     def forget(self) -> None:
-        """Drop the connection after a fork: it is the parent's, and closing it here would break it there."""
+        """Set the connection aside after a fork. It is the parent's, and closing it here would break it there."""
         self._reads = threading.BoundedSemaphore(MAX_READS)
         if self._writing is not None:
             _of_parents.append(self._writing)
@@ -119,7 +124,7 @@ class Database:
         within_s: float,
     ) -> Result:
         result: Result
-        if self._is_sqlite:  # nothing of it is on a network
+        if self._is_sqlite:  # no server that could stop answering
             result = gevent.off_loop(do, work)
             return result
 
@@ -186,14 +191,14 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ConfigError("LLM_STREAM_LEDGER_URL is no database URL; one is sqlite:////var/lib/app/usage.db") from None
+        raise ConfigError("LLM_STREAM_LEDGER_URL is not a database URL like sqlite:////var/lib/app/usage.db") from None
     if parsed.drivername not in {*DRIVERS, *DRIVERS.values()}:
         raise ConfigError(
-            f"LLM_STREAM_LEDGER_URL is of {parsed.drivername!r}: SQLite and PostgreSQL (psycopg) are known."
+            f"LLM_STREAM_LEDGER_URL has the driver {parsed.drivername!r}: use SQLite or PostgreSQL (psycopg)."
         )
     parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise ConfigError("LLM_STREAM_LEDGER_URL names no file: a ledger in memory would not outlive what it is for.")
+        raise ConfigError("LLM_STREAM_LEDGER_URL names no file: a ledger in memory would be lost with its process.")
     return parsed
 
 
@@ -203,16 +208,33 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL").close()  # readers do not wait for the writer
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL").close()  # a committed row survives a power cut
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        """Lock at the start: SQLite does not wait for a lock that it takes within a transaction."""
+        """Take the write lock at the start: SQLite does not wait for a lock that it takes within a transaction."""
         reads = connection.get_execution_options().get(READS)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers not wait for the writer.
+
+    If two connections do this to a new file at the same time, SQLite refuses one of them at once: it does not wait for
+    this lock.
+    """
+    deadline = monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+        sleep(RETRY_S)
 
 
 def _postgresql(url: URL) -> Engine:
@@ -225,7 +247,13 @@ def _postgresql(url: URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _: Any, arguments: Any, options: Any) -> Any:
         connection = dialect.connect(*arguments, **options)
-        patience.watch(connection)  # SQLAlchemy asks it questions before anybody has it
+        patience.watch(connection)  # SQLAlchemy sends it queries before it returns it
         return connection
 
     return engine
+
+
+def brief(error: Exception) -> str:
+    """The error without its SQL statement, which may have personal data."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"

@@ -20,6 +20,7 @@ from sqlalchemy import update
 from ..usage.record import UsageRecord
 from . import rows
 from .database import Database
+from .database import brief
 from .schema import RUNNING
 from .schema import usage
 from .schema import workers
@@ -36,10 +37,10 @@ Publish = Callable[[str, UsageRecord], object]
 
 
 class Lease:
-    """Has its own thread and connection, so that the writer's queue cannot delay it."""
+    """Has its own thread and connection, so that the writer's queue cannot delay the renewal."""
 
     def __init__(self, database: Database, settle: Settle, publish: Publish) -> None:
-        """`settle` writes the record of a lost stream, and returns whether it was new; then `publish` gets it."""
+        """`settle` writes the record of a lost stream. If it returns True, `publish` is called with the record."""
         self._database = database
         self._settle = settle
         self._publish = publish
@@ -53,6 +54,9 @@ class Lease:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failed_since: float | None = None
+        self.is_failing = False
+        """The last two renewals failed."""
         self._last_beat = float("-inf")
         self._beat: datetime | None = None
         self._connected_since = float("-inf")
@@ -95,23 +99,38 @@ class Lease:
         while not ending.is_set():
             try:
                 self._renew_and_sweep()
-            except Exception as error:  # the writer logs a warning if it has anything to write
-                logger.debug("cannot renew the ledger's lease: %s", type(error).__name__)
+            except Exception as error:
+                self._note_failure(error)
+            else:
+                self._note_success()
             ending.wait(BEAT_S)
         self._database.close()
+
+    def _note_failure(self, error: Exception) -> None:
+        """Report the second failure in a row. The first may be a lock of SQLite that another process held too long."""
+        if self._failed_since is None:
+            self._failed_since = monotonic()
+        elif not self.is_failing:
+            self.is_failing = True
+            logger.warning("the ledger is unavailable: %s", brief(error))
+
+    def _note_success(self) -> None:
+        if self.is_failing:
+            logger.warning("the ledger is available again, after %.1f s", monotonic() - (self._failed_since or 0.0))
+        self._failed_since, self.is_failing = None, False
 
     def _renew_and_sweep(self) -> None:
         """Renew the lease, and settle the streams of workers whose lease has expired.
 
-        A worker sweeps only after it has been connected for as long as a lease lasts. If the database was unreachable,
-        this process was stopped, or the clock was changed, the other workers must have had time to renew.
+        A worker sweeps only after it has been connected for as long as a lease lasts. After an outage of the database,
+        a pause of this process or a change of the clock, the other workers need time to renew their leases.
         """
         while self._renew() and (swept := self._database.write(self._sweep)):
             # in a thread of its own, because hooks may take longer than the lease allows
             threading.Thread(target=self._publish_all, args=(swept,), name="llm_stream swept", daemon=True).start()
 
     def _renew(self) -> bool:
-        """Renew the lease. Return whether leases that look expired have expired."""
+        """Renew the lease. Return whether leases that look expired really have expired."""
         beat, now = self._database.write(self.renew), monotonic()
         passed = now - self._last_beat
         by_database = (beat - self._beat).total_seconds() if self._beat else passed
@@ -122,12 +141,12 @@ class Lease:
 
     def _publish_all(self, swept: Sequence[tuple[str, UsageRecord]]) -> None:
         for llm, record in swept:
-            logger.warning("stream %s was settled as interrupted: its worker has died", record.id)
+            logger.warning("stream %s was settled as interrupted: its worker is gone", record.id)
             self._publish(llm, record)
 
     def _sweep(self, connection: Connection) -> list[tuple[str, UsageRecord]]:
         now, patience = self._database.now(connection), timedelta(seconds=self.patience_s)
-        # a lease of the future is one of a clock that was wrong: who lives has renewed it since
+        # a wrong clock may have put a lease into the future; a worker that is alive has renewed it since
         alive = select(workers.c.worker).where(workers.c.beat > now - patience, workers.c.beat < now + patience)
         lost = (
             select(usage, workers.c.beat)

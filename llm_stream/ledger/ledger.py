@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from typing import TypeVar
 
@@ -38,6 +39,8 @@ from .rows import values_of
 from .schema import INSERTS
 from .schema import RUNNING
 from .schema import usage
+from .writer import FIRST
+from .writer import LAST
 from .writer import Entry
 from .writer import Work
 from .writer import Writer
@@ -53,11 +56,9 @@ SETTLE_S = 1.0
 """How long readers wait until a stream is settled. The writer keeps trying after that."""
 
 PATIENT_S = 60.0
-"""The age of a lease after which its streams are settled here, where a shared log should have settled them before."""
+"""The age of a lease after which this ledger settles the streams that the shared log should have settled before."""
 
 RETRY_AFTER_S = 5.0
-
-FIRST, LAST = "", chr(0x10FFFF)
 
 NO_METADATA: Mapping[str, Any] = {}
 
@@ -66,9 +67,9 @@ RUNNING_ROW = (usage.c.id == bindparam("stream"), usage.c.status == RUNNING)
 SETTLE = update(usage).where(*RUNNING_ROW)
 WITHDRAW = delete(usage).where(*RUNNING_ROW)
 CORRECT = update(usage).where(usage.c.id == bindparam("stream"), *is_lost())
-"""Corrects a row that another worker has settled, because it took this one for dead."""
+"""Corrects a row that another worker has settled, because it considered this one dead."""
 OTHER = select(usage.c.id).where(usage.c.id == bindparam("stream"), usage.c.ended != bindparam("at"))
-"""Finds a row that was settled by another worker."""
+"""Finds a row that another worker has settled."""
 INSERT = {dialect: insert(usage).on_conflict_do_nothing().returning(usage.c.id) for dialect, insert in INSERTS.items()}
 
 Publish = Callable[[UsageRecord], object]
@@ -94,8 +95,13 @@ class Ledger:
 
     @property
     def is_away(self) -> bool:
-        """Whether writes have been failing for longer than readers wait for one."""
-        return self._writer.trying_s > SETTLE_S
+        """Whether the lease cannot be renewed, or writes have been failing for longer than readers wait for a write."""
+        return self._lease.is_failing or self._writer.trying_s > SETTLE_S
+
+    @property
+    def unwritten(self) -> int:
+        """The number of records that are not in the database yet, including those that open a stream's row."""
+        return self._writer.unwritten
 
     def open(
         self,
@@ -123,7 +129,7 @@ class Ledger:
         values |= {"status": RUNNING, "started": started, "day": started.date().isoformat()}
 
         def row(connection: Connection) -> OverBudget | None:
-            # a retry finds its row: the connection broke after the commit
+            # a retry may find its own row, if the connection broke after the commit
             is_new = connection.execute(INSERT[connection.dialect.name], values).first() is not None
             if not is_new or reservation is None:
                 return None
@@ -158,8 +164,8 @@ class Ledger:
     def settle(self, record: UsageRecord, *, was_read: bool | None = None, charge: int | None = None) -> bool:
         """Write the record into its row, and replace the reservation by `charge`. None charges the reservation.
 
-        Return False if another worker took this one for dead and settled the stream: then the row is corrected, but
-        the record was published already. Returns after `SETTLE_S` at the latest; the writer continues.
+        Return False if another worker considered this one dead and settled the stream. The row is corrected then, but
+        that worker has already published its own record. Returns within `SETTLE_S`; the writer keeps trying.
         """
         values = values_of(record) | {"was_read": was_read}
 
@@ -168,7 +174,7 @@ class Ledger:
                 return True
             if connection.execute(CORRECT, {"stream": record.id} | values).rowcount:
                 return False
-            # another worker settled it by its text; or we did, and the connection broke after the commit
+            # another worker settled it from its events; or this one did, and the connection broke after the commit
             return connection.execute(OTHER, {"stream": record.id, "at": record.ended}).first() is None
 
         entry = Entry(row, record.owner)
@@ -180,17 +186,17 @@ class Ledger:
         elif entry.error is not None:
             logger.error("cannot settle stream %s in the ledger", record.id, exc_info=entry.error)
         elif not entry.result:
-            logger.warning("stream %s was settled by another worker, which took this one for dead", record.id)
+            logger.warning("stream %s was settled by another worker, which considered this one dead", record.id)
             return False
         return True
 
     def settle_lost(self, record: UsageRecord, charge: int | None) -> bool:
-        """Write the record of a dead worker's stream. Return whether the row was not settled before."""
+        """Write the record of a dead worker's stream, and wait for it. Return whether this call settled the row."""
         values = values_of(record)
 
         def row(connection: Connection) -> bool:
             is_new = self._settle(connection, record.id, values, charge)
-            if not is_new:  # a sweep may have settled it without its text
+            if not is_new:  # a sweep may have settled it without its events
                 connection.execute(CORRECT, {"stream": record.id} | values)
             return is_new
 
@@ -228,15 +234,16 @@ class Ledger:
         self._publishers[llm] = function
 
     def leave_to_others(self) -> None:
-        """Let the shared log settle the streams of dead workers, which has their text: wait longer before this does."""
+        """Wait longer before settling streams of dead workers: the shared log has their events and settles first."""
         self._lease.patience_s = PATIENT_S
 
     def close(self, within_s: float = SETTLE_S) -> bool:
         """Write the queue, give up the lease, and disconnect. Return False if something is left in the queue."""
+        until = monotonic() + within_s
         if self._writer.has_begun:
-            self._lease.close(within_s)
+            self._lease.close(within_s / 2)
             self._writer.put(Entry(self._lease.give_up, LAST))
-        return self._writer.close(within_s)
+        return self._writer.close(max(0.0, until - monotonic()))
 
     # Rows
 

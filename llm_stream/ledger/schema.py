@@ -165,7 +165,7 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
     version = version_of(connection)
     if version > len(steps):
-        raise ConfigError(f"The ledger's tables are of version {version}, and this library knows {len(steps)}: update.")
+        raise ConfigError(f"The ledger's tables have version {version}, and this library knows {len(steps)}: update.")
     for step in steps[version:]:
         step(connection)
     if version < len(steps):

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from .database import Database
+from .database import brief
 from .database import is_passing
 
 logger = logging.getLogger("llm_stream")
@@ -18,6 +19,9 @@ logger = logging.getLogger("llm_stream")
 MAX_TOGETHER = 200
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 1.0
+
+FIRST, LAST = "", chr(0x10FFFF)
+"""The order of an entry that is written before, or after, all others. Such an entry is not a record."""
 
 Work = Callable[[Connection], Any]
 
@@ -52,6 +56,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._trying_since: float | None = None
+        self._lost = 0
         self._database.forget()
 
     @property
@@ -59,6 +64,11 @@ class Writer:
         """For how long writes have been failing, in seconds."""
         since = self._trying_since
         return 0.0 if since is None else monotonic() - since
+
+    @property
+    def unwritten(self) -> int:
+        """The number of queued records."""
+        return sum(entry.order not in (FIRST, LAST) for entry in self._entries)
 
     @property
     def has_begun(self) -> bool:
@@ -91,6 +101,9 @@ class Writer:
             thread.join(within_s)
             if not thread.is_alive():
                 self._database.close()
+        if (lost := self.unwritten) > self._lost:
+            logger.error("the ledger is unavailable, and this process ends: %d records are only in this log", lost)
+        self._lost = lost
         return not self._entries
 
     # The thread
@@ -102,16 +115,16 @@ class Writer:
             try:
                 self._write_batch()
             except Exception as error:
-                if not backoff:
-                    logger.warning("cannot write to the ledger, entries are queued: %s", _brief(error))
+                if backoff == FIRST_BACKOFF_S:  # the first failure may be a lock that another process held too long
+                    logger.warning("cannot write to the ledger, entries are queued: %s", brief(error))
                 backoff = min(2 * backoff or FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
             else:
-                if backoff:
+                if backoff > FIRST_BACKOFF_S:
                     logger.warning("can write to the ledger again, after %.1f s", self.trying_s)
                 backoff, self._trying_since = 0.0, None
 
     def _wait(self, backoff: float) -> bool:
-        """Wait until there is something to do. Return False when the thread shall end."""
+        """Wait until there is something to do. Return False when the thread must end."""
         with self._awake:
             if backoff:
                 self._awake.wait(backoff)
@@ -132,7 +145,7 @@ class Writer:
                 self._entries = [entry for entry in self._entries if not entry.done.is_set()]
 
     def _write_together(self, batch: list[Entry]) -> bool:
-        """Write all in one transaction. Return False if an entry failed for good. Raises passing errors."""
+        """Write all in one transaction. Return False if an entry failed for good. Raises errors that may pass."""
         try:
             results = self._database.write(lambda connection: [entry.work(connection) for entry in batch])
         except Exception as error:
@@ -150,9 +163,3 @@ class Writer:
             if is_passing(error):
                 raise
             entry.finish(error=error)
-
-
-def _brief(error: Exception) -> str:
-    """The error without its SQL statement, which has personal data."""
-    cause = getattr(error, "orig", None) or error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
