@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 import httpx2
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_stream.upstream import http1
+from llm_stream.upstream import transport
 from llm_stream.upstream.client import Client
 from llm_stream.upstream.transport import LeanTransport
 
@@ -83,8 +85,8 @@ class RawServer:
 
 
 @contextmanager
-def client_of(transport: LeanTransport | None = None, timeout: float = 5.0) -> Iterator[httpx2.Client]:
-    with httpx2.Client(transport=transport or LeanTransport(), timeout=timeout, trust_env=False) as client:
+def client_of(lean: LeanTransport | None = None, timeout: float = 5.0) -> Iterator[httpx2.Client]:
+    with httpx2.Client(transport=lean or LeanTransport(), timeout=timeout, trust_env=False) as client:
         yield client
 
 
@@ -267,6 +269,20 @@ def test_old_and_superfluous_connections_are_closed() -> None:
         assert server.connections == 2
 
 
+def test_connection_that_is_given_back_while_the_transport_closes_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lean = LeanTransport()
+    with RawServer([[OK + b"Content-Length: 2\r\n\r\nhi"]] * 2) as server, client_of(lean) as client:
+
+        def close_meanwhile() -> float:
+            if server.requests:
+                lean.close()
+            return monotonic()
+
+        monkeypatch.setattr(transport, "monotonic", close_meanwhile)
+        assert client.get(server.url()).text == "hi"
+        eventually(lambda: server.closed, "the end of the connection")
+
+
 def test_timeouts() -> None:
     with RawServer([[CHUNKED + b"2\r\nhi\r\n"], [b""]]) as server, client_of(timeout=0.2) as client:
         silent = socket.create_server(("127.0.0.1", 0))
@@ -338,13 +354,13 @@ def test_what_it_does_not_do_goes_to_httpx() -> None:
     def upload() -> Iterator[bytes]:
         yield b"a body of unknown length"
 
-    transport = LeanTransport()
+    lean = LeanTransport()
     with (
         RawServer([[OK + b"Content-Length: 2\r\nConnection: close\r\n\r\nhi"]]) as server,
-        client_of(transport) as client,
+        client_of(lean) as client,
     ):
         assert client.post(server.url(), content=upload()).content == b"hi"
-        assert transport._stock is not None
+        assert lean._stock is not None
         assert b"transfer-encoding: chunked" in server.requests[0].lower()
 
 

@@ -1,4 +1,4 @@
-"""Decodes the chat completions in an iterable's chunks. There may be several in a row, as an agent makes them."""
+"""Decodes the chat completions in an iterable's chunks. An agent's iterable has several completions in a row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .source import Attempt
 
 
 class Answers:
-    """Each completion has its own attempt, which keeps its events: not all of them need reach the stream's log."""
+    """Each completion has its own attempt, which keeps its events, because some may not reach the stream's log."""
 
     def __init__(self, make_attempt: Callable[[str | None], Attempt]) -> None:
         """`make_attempt` takes the id of a completion, if it has one."""
@@ -28,7 +28,7 @@ class Answers:
         """The events of a chunk: the SDK's object, or a mapping. Raises `TypeError` and `UpstreamError`."""
         chunk = item.model_dump(exclude_unset=True) if hasattr(item, "model_dump") else item
         if not isinstance(chunk, Mapping) or not ("choices" in chunk or "error" in chunk or is_error(chunk)):
-            raise TypeError(f"a stream may give text, events or chat completion chunks, not {type(item).__name__}")
+            raise TypeError(f"an iterable must yield text, events or chat completion chunks, not {type(item).__name__}")
         chunk_id = chunk.get("id")
         if self._decoder is None or self._is_next(chunk):
             self._decoder, self._id, self._ended_id = self._begin(chunk_id), chunk_id, None
@@ -45,7 +45,7 @@ class Answers:
         return bool(self._ended_id and chunk_id and chunk_id != self._ended_id and chunk.get("choices"))
 
     def end(self) -> Ending | None:
-        """How the last completion ended; None if there was none. Raises `UpstreamError` if it is incomplete."""
+        """The ending of the last completion; None if there was none. Raises `UpstreamError` if it is incomplete."""
         return self._decoder.end() if self._decoder else None
 
     def _begin(self, chunk_id: Any) -> ChunkDecoder:

@@ -1,4 +1,4 @@
-"""The breaker: stops calling an upstream that is down, so that the next one is asked at once."""
+"""The circuit breaker: skips an upstream that is down, so calls go to the next upstream at once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from time import monotonic
 logger = logging.getLogger("llm_stream")
 
 FAILURES = 3
-"""This many in a row open the breaker."""
+"""The number of consecutive failures that opens the breaker."""
 FIRST_COOL_DOWN_S = 5.0
 LONGEST_COOL_DOWN_S = 120.0
 
 
 class Breaker:
-    """Counts the failures in a row that say that the upstream is down. One per upstream and worker.
+    """Counts consecutive failures that show that the upstream is down. One breaker per upstream and worker.
 
-    Closed, it lets every call through. Open, it lets none through until the cool-down has passed, and then one trial.
-    The trial's success closes it. The trial's failure opens it again, for twice as long.
+    A closed breaker lets every call through. An open breaker lets no call through until the cool-down has passed. Then
+    it lets one trial through. If the trial succeeds, the breaker closes. If the trial fails, the breaker opens again,
+    for twice as long.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
@@ -40,7 +41,7 @@ class Breaker:
         return self._failures > 0 or self.is_open
 
     def admit(self) -> bool:
-        """Whether a call may be made now. The caller reports its end by one of the other methods."""
+        """Whether a call may be made now. The caller reports the call's end by one of the methods below."""
         with self._lock:
             if self._open_until is None:
                 return True
@@ -50,12 +51,12 @@ class Breaker:
             return True
 
     def succeeded(self) -> None:
-        """The upstream answered. This may log, so it must not be called in the event loop if there are failures."""
+        """The upstream answered. If there are failures, this may log, so do not call it in the event loop then."""
         with self._lock:
             was_open = self.is_open
             self._failures, self._cool_down_s, self._open_until, self._is_on_trial = 0, 0.0, None, False
         if was_open:
-            logger.info("upstream %s answers again: its breaker is closed", self._name)
+            logger.info("upstream %s answers again, so its breaker is closed", self._name)
 
     def failed(self) -> None:
         with self._lock:
@@ -70,6 +71,6 @@ class Breaker:
         )
 
     def released(self) -> None:
-        """The call ended, and nothing is known about the upstream. Another trial may be made."""
+        """The call ended without showing whether the upstream is down. Another trial may be made."""
         with self._lock:
             self._is_on_trial = False

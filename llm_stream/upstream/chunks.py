@@ -1,7 +1,7 @@
 """Decodes chat completion chunks into events.
 
-It accepts what providers really send, which is more than the reference allows: empty or missing `choices`, `content:
-null` or a list of parts, usage on any chunk or none, a tool call without an index, reasoning under two names.
+The decoder accepts what providers really send, which is more than the reference allows: empty or missing `choices`,
+`content: null` or a list of parts, usage on any chunk or none, a tool call without an index, reasoning under two names.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WORDS = (
 
 INCOMPLETE = ("length", "content_filter", "max_tokens")
 FILTERED = ("safety", "recitation", "blocklist", "prohibited_content", "spii")
-"""Gemini's own names for `content_filter`, in small letters."""
+"""Gemini's own names for `content_filter`, in lower case."""
 BROKEN = ("error", "abort", "insufficient_system_resource")
 """OpenRouter; SGLang and vLLM; DeepSeek: the server ended the answer, not the model."""
 
@@ -56,7 +56,7 @@ _NoList = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 
 
 class _PlainDelta(msgspec.Struct, gc=False):
-    """Nothing but text: decoding fails if a field has another type, or if another relevant field is set."""
+    """A delta with only text: decoding fails if a field has another type, or if another relevant field is set."""
 
     content: str
     reasoning: None = None
@@ -86,7 +86,7 @@ class _PlainChunk(msgspec.Struct, gc=False):
 
 
 _decode_plain = msgspec.json.Decoder(_PlainChunk).decode
-"""Nearly all chunks of an answer are plain. Decoding them like this costs a third."""
+"""Nearly all chunks of an answer are plain. This decoder takes a third of the time."""
 
 
 class ChunkDecoder:
@@ -116,8 +116,8 @@ class ChunkDecoder:
                     self._text.append(text)
                     return [Delta(text)]
                 return []
-            except (msgspec.DecodeError, ValueError, RecursionError):
-                pass  # more than a piece of text
+            except (ValueError, RecursionError):
+                pass  # not a plain chunk
         chunk, *more = _chunks_in(payload)
         events = self.events(chunk)
         for chunk in more:
@@ -158,7 +158,7 @@ class ChunkDecoder:
         return self.finish_reason is not None
 
     def end(self) -> Ending:
-        """How the answer ended. Raises `UpstreamError` if it is incomplete."""
+        """The ending of the answer. Raises `UpstreamError` if the answer is incomplete."""
         reason = self.finish_reason
         if reason is None:
             raise UpstreamCut()
@@ -170,7 +170,7 @@ class ChunkDecoder:
     def _raise_error(self, chunk: Mapping[str, Any]) -> None:
         """Raise `UpstreamError` if the chunk is an error. An error before any choice or figures is a refusal."""
         if self.finish_reason and self.finish_reason not in BROKEN:
-            return  # the answer has ended; OpenRouter repeats as an error that it was cut off by its length
+            return  # the answer has ended; OpenRouter repeats a length cut-off as an error
         has_begun = self._has_choices or was_bought(self.attempt.figures) or _has_words(_choice_in(chunk))
         if not (is_error(chunk) if has_begun else is_refusal(chunk)):
             return
@@ -201,7 +201,7 @@ class ChunkDecoder:
         return [*events, *self._citations.of_part(delta)]
 
     def _missing_from(self, message: Mapping[str, Any]) -> list[Event]:
-        """Events for the unsent part of a `message`, which holds the whole answer so far. Some servers stream so."""
+        """Events for the unsent part of a `message`, which has the whole answer so far. Some servers stream so."""
         self._halves.clear()
         events: list[Event] = []
         thoughts, content = Thoughts().split(message, text_of(message.get("content")))
@@ -218,7 +218,7 @@ class ChunkDecoder:
     def _rest(self, said: Said, text: str) -> str:
         text = whole(text)
         rest = said.missing_from(text)
-        if rest is None:  # it contradicts what was sent: deltas win
+        if rest is None:  # if `text` contradicts the deltas, the deltas win
             rest = "" if self._has_deltas else text
         said.append(rest)
         return rest

@@ -1,4 +1,4 @@
-"""One connection to an upstream: connecting, writing, reading, with httpx's exceptions."""
+"""One connection to an upstream: connects, writes and reads. Errors are raised as httpx's exceptions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from . import http1
 READ_BYTES = 65536
 LONG_S = 300.0
 MAX_INTERIM = 50
-"""How many informational responses may come before the final one."""
+"""The maximum number of informational responses before the final response."""
 READS_PER_TURN = 2
-"""An upstream that always has data would never let another greenlet run."""
+"""The number of reads before other greenlets run. Otherwise, an upstream that always has data would block them."""
 
 Origin = tuple[bytes, bytes, int]
 """Scheme, host, port."""
 
 
 class DeadConnection(httpx2.RemoteProtocolError):
-    """A kept connection was closed before it took the whole request, so the request can safely be sent again.
+    """A kept connection was closed before the whole request was sent, so the request can safely be sent again.
 
-    If it is closed after that, the server may be working on the request, so that is an ordinary error.
+    If the connection is closed later, the server may be working on the request. That is an ordinary error.
     """
 
 
@@ -50,11 +50,11 @@ class Connection:
         self._watch: gevent.Watch | None = None
 
     def get_extra_info(self, info: str) -> Any:
-        """The method of httpcore's network streams."""
+        """Implements the method of httpcore's network streams."""
         return self.socket if info == "socket" else None
 
     def is_readable(self) -> bool:
-        """An idle connection is readable only if the other side is closing it."""
+        """Whether there is data or an end. An idle connection is readable only if the other side is closing it."""
         return sockets.peek(self.socket) is not None
 
     def send(self, message: bytes, timeout: float | None) -> None:
@@ -76,7 +76,7 @@ class Connection:
         self._recv, self._takes_turns = fast or self.socket.recv, fast is not None
 
     def read(self) -> bytes:
-        """Block until there are bytes; empty only at the end."""
+        """Block until there are bytes. Returns empty bytes only at the end of the connection."""
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             return ahead
@@ -87,13 +87,13 @@ class Connection:
             return self._recv(READ_BYTES)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error)) from error
-        except ssl.SSLEOFError:  # closed without TLS's close_notify; the body knows whether that is too early
+        except ssl.SSLEOFError:  # closed without TLS's close_notify; the body detects whether the end is too early
             return b""
         except OSError as error:
             raise httpx2.ReadError(str(error)) from error
 
     def read_head(self) -> tuple[bytes, int, http1.Headers, bytes]:
-        """Version (`0` or `1`), status, headers, and the bytes that were read beyond them."""
+        """The minor version (`0` or `1`), the status, the headers, and the bytes that were read beyond the head."""
         data = b""
         interim = 0
         while True:
@@ -108,7 +108,9 @@ class Connection:
                     return version, status, headers, data
                 interim += 1  # 100 and 103 precede the final response
                 if interim > MAX_INTERIM:
-                    raise httpx2.RemoteProtocolError("the final response does not come")
+                    raise httpx2.RemoteProtocolError(
+                        "the server sent too many informational responses and no final response"
+                    )
                 continue
             try:
                 more = self.read()

@@ -1,4 +1,4 @@
-"""Makes a source of any iterable: the app's generator, LangChain, an agent, a stream of an SDK."""
+"""Makes a source from any iterable: the app's generator, LangChain, an agent, a stream of an SDK."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ logger = logging.getLogger("llm_stream")
 class IteratorSource:
     """Reads the iterable in the producer's thread.
 
-    `interrupt()` wakes a blocked iterable only if it is a stream of the SDK, whose socket is known. Others are just not
-    read any further. Calls that the iterable makes through `llm.events()` are parts of this source: see `begin_part()`.
+    `interrupt()` wakes a blocked iterable only if it is a stream of the SDK, whose socket is known. Any other iterable
+    is just not read any further. Calls that the iterable makes through `llm.events()` are parts of this source: see
+    `begin_part()`.
     """
 
     base_url = None
@@ -73,10 +74,10 @@ class IteratorSource:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """The attempts of its parts, and of the completions in its chunks.
+        """The attempts of the parts, and the attempts of the completions in the chunks.
 
-        If the iterable yields a `Usage`, its own attempt replaces those of the chunks. Its own attempt is also the only
-        one if there are no others.
+        If the iterable yields a `Usage`, the iterable's own attempt replaces the attempts of the chunks. If there are
+        no other attempts, the iterable's own attempt is the only one.
         """
         of_parts = [attempt for part in self._parts for attempt in part.attempts]
         if self._own.figures is not None or not (of_parts or self._answers.attempts):
@@ -96,10 +97,10 @@ class IteratorSource:
         return self._part is not None and self._part.is_busy
 
     def batches(self) -> Iterator[list[Event] | Ending]:
-        """The events of each item, up to the iterable's own first `Done`: it may never end after that.
+        """The events of each item, up to the first `Done` of the iterable, because it might never end after that.
 
         The iterable is closed and its scope exited before the `Ending`. Raises `Stopped`, the iterable's exceptions,
-        and msgspec's for an event that cannot be serialized.
+        and msgspec's exceptions for an event that cannot be serialized.
         """
         try:
             yield from self._read()
@@ -108,14 +109,16 @@ class IteratorSource:
                 raise Stopped() from error
             if not self._is_done:
                 raise self._translate(error) from error
-            logger.exception("the iterable of a stream failed after its end")
+            logger.exception(
+                "the iterable of a stream raised after its Done event; the stream's ending does not change"
+            )
         if self._failure and not self._is_done:
             yield self._end_of("failed")
         else:
             yield self._ending or self._answers.end() or self._end_of("completed")
 
     def interrupt(self) -> None:
-        """If the current part awaits only the end of its body, interrupt just that part: the iterable may go on."""
+        """If the current part waits only for the end of its body, interrupt just that part. The iterable continues."""
         part = self._part
         if part is None or not part.wrapping_up:
             self._stopped = True
@@ -128,7 +131,7 @@ class IteratorSource:
         return Attempt(model, sent.asked, sent.base_url, accepted=True, request_id=sent.request_id or completion_id)
 
     def _attempt_of_answer(self, completion_id: str | None) -> Attempt:
-        self._ending = None  # it was an earlier part's
+        self._ending = None  # the ending belonged to an earlier part
         self._number_tool_calls_from = self._tool_calls
         return self._attempt(completion_id, self._own.model)
 
@@ -188,14 +191,14 @@ class IteratorSource:
         if self._answers.attempts:
             return sdk.broken(error)
         if sdk.is_in_body(error):
-            self._own.accepted = not self._is_of_sdk  # before its first chunk: nothing was bought
+            self._own.accepted = not self._is_of_sdk  # an error of the SDK before the first chunk is a refusal
             return sdk.broken(error)
         return translate(error)
 
     # Parts…
 
     def begin_part(self, part: SourceOfEvents) -> None:
-        """The iterable, which is still running, calls a model through `part`."""
+        """The running iterable calls a model through `part`."""
         self._part = part
         self._parts.append(part)
         self._number_tool_calls_from = self._tool_calls
@@ -203,7 +206,7 @@ class IteratorSource:
             part.interrupt()
 
     def numbered(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Renumber tool calls: each answer counts from 0, the stream counts on."""
+        """Renumber tool calls: each answer counts from 0, but the stream continues its own count."""
         for event in events:
             if isinstance(event, ToolCall):
                 index = self._number_tool_calls_from + event.index
@@ -212,10 +215,10 @@ class IteratorSource:
             yield event
 
     def end_part(self, events: Sequence[Event] = (), ending: Ending | None = None) -> None:
-        """The part has ended; `events` are its terminal events, which the iterable may yield.
+        """The part has ended. `events` are its terminal events, which the iterable may yield.
 
-        The last part's ending is the stream's, also if the iterable yields only the text: a failure must not be lost.
-        An iterable that copes with a failure yields a `Done` of its own.
+        The last part's ending becomes the stream's ending, even if the iterable yields only the text: a failure must
+        not be lost. An iterable that handles a failure itself yields its own `Done`.
         """
         self._part = None
         if ending is not None:
@@ -224,12 +227,12 @@ class IteratorSource:
 
 
 def checked(event: Event) -> Event:
-    """An event of the app's, as it will be read. Raises msgspec's exceptions if it cannot be serialized."""
+    """The app's event, as readers will decode it. Raises msgspec's exceptions if it cannot be serialized."""
     return msgspec.json.decode(msgspec.json.encode(event), type=KINDS[event.type])
 
 
 def check_iterable(source: Iterable[Any] | None) -> None:
-    """Catch two mistakes that would otherwise stream nonsense. Raises `TypeError`."""
+    """Raises `TypeError` for two mistakes that would otherwise stream nonsense."""
     if isinstance(source, (str, bytes)):
         raise TypeError("a string would be streamed letter by letter: pass prompt=…, or [text]")
     if isinstance(source, Sequence) and any(isinstance(item, Mapping) and "role" in item for item in source):
@@ -237,6 +240,6 @@ def check_iterable(source: Iterable[Any] | None) -> None:
 
 
 def discard(source: Iterable[Any] | None) -> None:
-    """Close a generator, or a stream of the SDK, that will not be read any more."""
+    """Close an unused generator or stream of the SDK."""
     if close := getattr(source, "close", None):
         close()

@@ -1,10 +1,10 @@
-"""Cancels a call by shutting its socket down, which wakes the thread or greenlet blocked on it.
+"""Cancels a call by shutting its socket down, which wakes the thread or greenlet that is blocked on the socket.
 
 A stop must reach the upstream while the model is silent, often before it has sent a header. Shutting the socket down is
 the only way to wake a blocked read. So the HTTP client's network streams report to the current call's lifeline before
 each read and write.
 
-httpcore accepts a network backend for a pool, but httpx cannot pass one on. Hence the private names.
+httpcore accepts a network backend for a pool, but httpx cannot pass a backend on. So this module uses private names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRANSPORTS = ("_transport", "_mounts")
 HTTP_TRANSPORT = "HTTPTransport"
 POOL = "_pool"
 BACKEND = "_network_backend"
-SLOW_STOP = "a stop waits for the headers of a call by a client of your own"
+SLOW_STOP = "stopping a call of your own client waits for its response headers"
 
 _current: ContextVar[Lifeline | None] = ContextVar("llm_stream_lifeline", default=None)
 
@@ -29,13 +29,13 @@ class Lifeline:
     """One call's handle on its connection. `cut()` may be called from any thread, at any time."""
 
     def __init__(self, on_connected: Callable[[], None]) -> None:
-        """`on_connected` is called once the call has a connection."""
+        """`on_connected` is called when the call gets a connection."""
         self.is_cut = False
         self._on_connected = on_connected
         self._stream: Any = None
 
     def __enter__(self) -> Lifeline:
-        """Make this the lifeline of what the calling thread sends, until the matching exit."""
+        """Make this the lifeline of the calling thread's requests until the matching exit."""
         self._before = _current.set(self)
         return self
 
@@ -43,7 +43,7 @@ class Lifeline:
         _current.reset(self._before)
 
     def hold(self, stream: Any) -> None:
-        """`stream` (a network stream of httpcore's) is about to be used for this call."""
+        """The call is about to use `stream`, a network stream of httpcore."""
         if stream is not self._stream:
             self._stream = stream
             self._on_connected()
@@ -51,7 +51,7 @@ class Lifeline:
             shut_down(stream)
 
     def let_go(self) -> None:
-        """The call is over, and its connection may already serve another."""
+        """The call is over. From now on, its connection may serve another call."""
         self._stream = None
 
     def cut(self) -> None:
@@ -65,14 +65,14 @@ def current() -> Lifeline | None:
 
 
 def shut_down(stream: Any) -> None:
-    """Shut down the socket of a network stream of httpcore's, if there is one."""
+    """Shut down the socket of httpcore's network stream, if it has one."""
     connection = stream.get_extra_info("socket") if stream is not None else None
     if connection is not None:
         sockets.shut_down(connection)
 
 
 def watch(http_client: Any) -> None:
-    """Make the connections of an httpx client report to lifelines. Transports that are not httpx's are left alone."""
+    """Make the connections of an httpx client report to lifelines. Transports of other libraries are not changed."""
     default, mounts = (getattr(http_client, name, None) for name in TRANSPORTS)
     if default is None:
         warn_missing("httpx", f"Client.{TRANSPORTS[0]}", SLOW_STOP)
@@ -88,7 +88,7 @@ def _watch_pool(transport: Any) -> None:
             warn_missing("httpx", f"HTTPTransport.{POOL}" if pool is None else f"ConnectionPool.{BACKEND}", SLOW_STOP)
     elif not isinstance(backend, WatchedBackend):
         setattr(pool, BACKEND, WatchedBackend(backend))
-        for connection in pool.connections:  # made before, so they do not report
+        for connection in pool.connections:  # existing connections do not report
             if connection.is_idle():
                 connection.close()
 

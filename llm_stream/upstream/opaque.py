@@ -1,4 +1,4 @@
-"""Collects what a provider wants back with its message: fields that mean something to the provider only."""
+"""Collects the provider's own fields of a message, which must be sent back with it. Only the provider can read them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .thoughts import without_mark
 logger = logging.getLogger("llm_stream")
 
 GROWING = ("text", "summary", "data")
-"""The fields of a reasoning detail that come in pieces."""
+"""The fields of a reasoning detail that arrive in pieces."""
 
 REASONING_NAMES = ("reasoning_content", "reasoning")
-"""Servers that use both send the same text under both."""
+"""The names of the field with the reasoning. Servers that use both names send the same text under both."""
 
 
 class Room:
-    """How many bytes of JSON one message may keep."""
+    """Limits the bytes of JSON that are kept for one message."""
 
     def __init__(self) -> None:
         self._left = MAX_OPAQUE_BYTES
         self._has_warned = False
 
     def resize(self, before: int, after: int) -> bool:
-        """Whether something of `before` bytes may grow to `after`. If not, it must be dropped, and frees its room."""
+        """Whether a value of `before` bytes may grow to `after`. If not, its room is freed: the caller must drop it."""
         if after - before <= self._left:
             self._left -= after - before
             return True
@@ -38,14 +38,14 @@ class Room:
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "the provider's own fields of a message have more than %d bytes: what is too large is dropped",
+                "the provider's own fields of a message have more than %d bytes, so the largest are dropped",
                 MAX_OPAQUE_BYTES,
             )
         return False
 
 
 class Extra:
-    """The `extra_content` of a message or of a call, which may come in parts."""
+    """The `extra_content` of a message or of a call. It may arrive in parts."""
 
     def __init__(self, room: Room) -> None:
         self.content: dict[str, Any] = {}
@@ -54,7 +54,7 @@ class Extra:
         self._is_dropped = False
 
     def add(self, content: Any) -> bool:
-        """Whether that is news."""
+        """Returns whether `content` changes the collected fields."""
         if self._is_dropped or not content or not isinstance(content, Mapping):
             return False
         merged = whole_json(_merged(self.content, content))
@@ -69,7 +69,7 @@ class Extra:
 
 
 class _Detail:
-    """One of OpenRouter's reasoning details. Its text comes in pieces, its signature with the last of them."""
+    """One of OpenRouter's reasoning details. Its text arrives in pieces, and the last piece has the signature."""
 
     def __init__(self, fragment: Mapping[str, Any]) -> None:
         self._fields = dict(fragment)
@@ -92,7 +92,7 @@ class _Detail:
                     self._pieces[name] = [value]
 
     def growth_by(self, fragment: Mapping[str, Any]) -> int:
-        """In bytes, at most."""
+        """An upper bound, in bytes."""
         fields = self._fields
         return sum(
             size_of(value)
@@ -119,7 +119,7 @@ class _Details:
                 self._add(fragment)
 
     def replace(self, fragments: Any) -> None:
-        """By those of a whole message."""
+        """Replace the details by the details of a whole message."""
         if fragments and isinstance(fragments, list) and not self._is_dropped:
             self._room.resize(self._size, 0)
             self._details, self._size = [], 0
@@ -151,7 +151,7 @@ class _Details:
 
 
 class MessageState:
-    """What the provider wants back with one message."""
+    """The provider's own fields of one message."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -166,12 +166,12 @@ class MessageState:
         self._extra.add(without_mark(delta.get("extra_content")))
 
     def complete(self, message: Mapping[str, Any]) -> None:
-        """A `message` has all of it."""
+        """Take the fields of a `message`, which is complete."""
         self._details.replace(message.get("reasoning_details"))
         self._extra.add(without_mark(message.get("extra_content")))
 
     def reasoning_in(self, part: Mapping[str, Any]) -> str:
-        """Remember under which name the reasoning came."""
+        """The reasoning in `part`. Remembers the name of its field."""
         for name in REASONING_NAMES:
             if text := text_of(part.get(name)):
                 if self._reasoning != REASONING_NAMES[0]:
@@ -180,7 +180,7 @@ class MessageState:
         return ""
 
     def event(self, reasoning: str) -> Opaque | None:
-        """None if there is nothing, or nothing new. `reasoning` is sent back as well, so it counts."""
+        """The event; None if there are no new fields. `reasoning` is sent back, too, so it counts towards the limit."""
         fields: dict[str, Any] = {}
         if details := self._details.whole():
             fields["reasoning_details"] = details
@@ -206,7 +206,7 @@ def _grows(name: str, value: Any) -> bool:
 
 
 def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Objects in both are merged. Of other values the latest counts, unless it is null."""
+    """Merge two objects recursively. For other values, the latest one wins, unless it is null."""
     merged = dict(content)
     for name, value in more.items():
         before = merged.get(name)

@@ -1,8 +1,8 @@
-"""Decodes the events of the Responses API into ours.
+"""Decodes the events of the Responses API into our events.
 
-It requires of an event only what it uses: servers leave out `sequence_number`, `output_index` and `content_index`, name
-the model at the end only, and change an item's id from one event to the next. So texts are told apart by their order.
-What a server did not stream is taken from the whole part, item or response.
+The decoder requires only the fields that it uses: servers leave out `sequence_number`, `output_index` and
+`content_index`, name the model only at the end, and change an item's id from one event to the next. So the decoder
+distinguishes texts by their order. Content that a server did not stream is taken from the whole part, item or response.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .text import whole
 PREFIX = "response."
 ENDS = ("completed", "incomplete", "failed", "cancelled")
 REASONS = {"max_output_tokens": "length"}
-"""The reasons of an incomplete answer that have another name in chat completions."""
+"""The reasons for an incomplete answer that have another name in chat completions."""
 
 PROGRESS = re.compile(r"response\.(\w+_call)\.([a-z_]+)").fullmatch
 NO_STATUS = ("partial_image",)
@@ -53,7 +53,7 @@ TEXT_DELTA = "response.output_text.delta"
 
 
 class _PlainDelta(msgspec.Struct, gc=False):
-    """Nearly all events of an answer are this one. Other fields, such as padding, are skipped."""
+    """The type of nearly all events of an answer. Other fields, such as padding, are skipped."""
 
     type: Literal["response.output_text.delta"]
     delta: str
@@ -107,12 +107,12 @@ class ResponseDecoder:
                     self._add(text)
                     return [Delta(text)]
                 return []
-            except (msgspec.DecodeError, ValueError, RecursionError):
+            except (ValueError, RecursionError):
                 pass  # another event
         return self.events(_event_in(payload))
 
     def events(self, event: Mapping[str, Any]) -> list[Event]:
-        """The events of one decoded event. Raises `UpstreamError` for an error."""
+        """Our events for one decoded event. Raises `UpstreamError` for an error."""
         if self._ending is not None:
             return []
         kind = event.get("type")
@@ -134,14 +134,14 @@ class ResponseDecoder:
         return self._ending is not None
 
     def end(self) -> Ending:
-        """How the answer ended. Raises `UpstreamError` if it is incomplete."""
+        """The ending of the answer. Raises `UpstreamError` if the answer is incomplete."""
         if self._ending is None:
             raise UpstreamCut()
         self.attempt.is_whole = True
         return Ending(self._ending.status, self._ending.finish_reason, usage=self.attempt.figures)
 
     def _of_another_kind(self, event: Mapping[str, Any]) -> list[Event]:
-        """An error, or (of a server that does not stream) the response itself. Others mean nothing."""
+        """Handles an error, and the whole response of a server that does not stream. Other events are ignored."""
         if event.get("object") == "response":
             self._read(event)
             return self._end(_status_of(event, "completed"), event)
@@ -161,13 +161,13 @@ class ResponseDecoder:
             attempt.figures = later(attempt.figures, usage)
 
     def _failure(self, error: Mapping[str, Any]) -> UpstreamError:
-        """An error before any content or figures is a refusal: nothing was bought."""
+        """The error. Before any content or figures, the error is a refusal, so the call is not billed."""
         if not self._has_begun and not was_bought(self.attempt.figures):
             self.attempt.accepted, self.attempt.figures = False, None
         return error_in_body(error)
 
     def _end(self, status: str, response: Mapping[str, Any]) -> list[Event]:
-        """The rest of the answer, which only the whole response may have. Raises `UpstreamError`."""
+        """The rest of the answer, which may be only in the whole response. Raises `UpstreamError`."""
         if status == "failed":
             raise self._failure({"error": response.get("error") or {}})
         if status == "cancelled":
@@ -188,7 +188,9 @@ class ResponseDecoder:
         return events
 
     def _is_cut_silently(self, response: Mapping[str, Any]) -> bool:
-        """llama.cpp knows no `incomplete_details`: its answer has as many tokens as it may have, and that is all."""
+        """Whether the limit cut the answer off. llama.cpp sends no `incomplete_details`, so only the token count shows
+        it.
+        """
         limit, figures = self.attempt.asked.max_output_tokens, self.attempt.figures
         written = figures.output_tokens if figures else None
         return "incomplete_details" not in response and None not in (limit, written) and written == limit
@@ -245,7 +247,7 @@ class ResponseDecoder:
         return self._tools.cited([{"annotations": [event.get("annotation")]}], self._text.before_part)
 
     def _progress(self, kind: str, event: Mapping[str, Any]) -> list[Event]:
-        """How far a tool of the provider's has come."""
+        """The progress of a provider's tool."""
         found = PROGRESS(kind)
         if found is None or found[1] == "function_call" or found[2] in NO_STATUS:
             return []
@@ -253,7 +255,7 @@ class ResponseDecoder:
 
 
 def _status_of(response: Mapping[str, Any], status: str) -> str:
-    """What the response says of itself counts more than the name of the event."""
+    """The response's own status, which takes precedence over the name of the event."""
     own = response.get("status")
     return own if own in ENDS else status
 

@@ -1,4 +1,4 @@
-"""What we know of OpenAI's SDK: the private parts of its client, and the call behind one of its streams."""
+"""Code that depends on the internals of OpenAI's SDK: its client, and the call behind one of its streams."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from .source import Asked
 HTTP_CLIENT = "_client"
 DEFAULT_HTTP_CLIENT = "SyncHttpxClientWrapper"
 CREDENTIALS = ("_api_key_provider", "workload_identity", "_provider_runtime")
-"""Attributes that hold a way to fetch a key, as opposed to a key."""
+"""Attributes with a function or a service that fetches the key. They are None for a constant key."""
 
-SLOW_CALLS = "the SDK makes each request anew, which costs more CPU"
+SLOW_CALLS = "the SDK builds each request from scratch, which uses more CPU"
 
 NAMED = ("properties", "$defs")
 VALUES = ("const", "enum", "examples")
-"""Keywords of a JSON schema: what is below them is named by the app, or is no schema."""
+"""Keywords of a JSON schema whose values are not schemas."""
 
 REQUEST_ID = ("x-generation-id", "x-request-id")
 """The headers with the provider's id of a call. OpenRouter's exports use the first."""
 
 
 def http_client_of(client: OpenAI) -> Any:
-    """None if it cannot be found; then it is neither watched nor replaced."""
+    """The client's HTTP client; None if it cannot be found. Then it is neither watched nor replaced."""
     http_client = getattr(client, HTTP_CLIENT, None)
     if http_client is None:
         warn_missing("openai", f"OpenAI.{HTTP_CLIENT}", SLOW_CALLS)
@@ -59,7 +59,7 @@ def has_default_http_client(client: OpenAI) -> bool:
 def has_constant_headers(client: OpenAI) -> bool:
     """Whether only the body changes between two of its requests.
 
-    A missing attribute may have been renamed, so it proves nothing: an old key must not be sent.
+    A missing attribute may have been renamed, so the answer is False then: an old key must not be sent.
     """
     if not has_names(client, CREDENTIALS, "openai", "OpenAI", SLOW_CALLS):
         return False
@@ -71,7 +71,7 @@ def request_id_of(response: httpx2.Response) -> str | None:
 
 
 class Sent:
-    """A call that was made before the stream began. For any iterable but the SDK's, nothing is known."""
+    """A call that was made before the stream began. This base class is for iterables whose call is unknown."""
 
     asked: Asked = NOTHING
     base_url: str | None = None
@@ -111,7 +111,7 @@ def is_of_sdk(error: Exception) -> bool:
 
 
 def is_in_body(error: Exception) -> bool:
-    """Whether it is an error object that came as an event, after the status 200."""
+    """Whether the error was an event in the body, after the status 200."""
     return type(error) is openai.APIError and bool(error.body)
 
 
@@ -142,17 +142,17 @@ def _asked(response: httpx2.Response) -> Asked:
 
 
 def strict_schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a model of pydantic's, in the form that OpenAI's strict mode takes.
+    """The JSON schema of a pydantic model, in the form that OpenAI's strict mode accepts.
 
-    The SDK exports no function for that alone, but a tool with these parameters has the same schema. It leaves defaults
-    in, which OpenAI refuses. They would say nothing, because all fields are required.
+    The SDK exports no function for this, but a tool with these parameters has the same schema. The SDK keeps defaults,
+    which OpenAI refuses. They have no meaning here, because all fields are required.
     """
     schema: dict[str, Any] = _without_defaults(openai.pydantic_function_tool(model)["function"].get("parameters"))
     return schema
 
 
 def _without_defaults(schema: Any, *, has_names: bool = False) -> Any:
-    """`has_names`: the keys are names of fields, of which one may be `default`."""
+    """`has_names`: the keys are names of fields. One of the fields may be named `default`."""
     if isinstance(schema, list):
         return [_without_defaults(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
 """A lean HTTP/1.1 transport for httpx, with little overhead per token.
 
-For requests with a body of known length it does what httpx's own does: TLS with verification, timeouts, a connection
-pool, and a retry if a kept connection turns out to be dead. Other requests go to httpx's own transport: see
+For requests with a body of known length, it has the features of httpx's own transport: TLS with verification, timeouts,
+a connection pool, and a retry if a kept connection is dead. Other requests go to httpx's own transport: see
 `LeanTransport._can_do`. https://www.rfc-editor.org/rfc/rfc9112
 """
 
@@ -24,7 +24,7 @@ from .connection import connect
 from .lifeline import current as current_lifeline
 
 MAX_ERROR_BYTES = 262_144
-"""What is read of an error's body. The rest is not awaited: an error object is short."""
+"""The maximum number of bytes to read of an error's body. An error object is short, so the rest is ignored."""
 PACKED_ERROR_BYTES = 4096
 PACKED_AT_ONCE = 1024
 
@@ -61,24 +61,29 @@ class LeanTransport(httpx2.BaseTransport):
         return self._exchange(self._connect(prepared), prepared, message)
 
     def close(self) -> None:
-        """Close the idle connections. Those in use are closed when they are given back."""
+        """Close the idle connections. Connections in use are closed when they are given back."""
         self._closed = True
-        for connections in self._idle.values():
-            while connections:
-                connections.pop().close()
+        self._close_idle()
         if self._stock is not None:
             self._stock.close()
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose last response was read to the end."""
-        if self._closed:
-            connection.close()
-            return
         connection.idle_since = monotonic()
         idle = self._idle.setdefault(connection.origin, deque())
         idle.append(connection)
         while len(idle) > self._keep_alive:
             idle.popleft().close()
+        if self._closed:  # checked last, because another thread may call `close()` meanwhile
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        for origin in list(self._idle):
+            while idle := self._idle[origin]:
+                try:
+                    idle.pop().close()
+                except IndexError:  # another thread took it
+                    break
 
     def _can_do(self, request: httpx2.Request) -> bool:
         headers = request.headers
@@ -110,7 +115,7 @@ class LeanTransport(httpx2.BaseTransport):
 
     def _connect(self, prepared: Prepared) -> Connection:
         if self._ssl_context is None and prepared.origin[0] == b"https":
-            self._ssl_context = gevent.off_loop(httpx2.create_ssl_context)  # it reads all certificates: 40 ms
+            self._ssl_context = gevent.off_loop(httpx2.create_ssl_context)  # 40 ms: reads all certificates
         return connect(prepared.origin, self._ssl_context, prepared.timeouts.get("connect"))
 
     def _exchange(self, connection: Connection, prepared: Prepared, message: bytes) -> httpx2.Response:
@@ -147,7 +152,7 @@ class Prepared:
         return self.head + length + b"\r\n" + body
 
     def is_like(self, other: Prepared) -> bool:
-        """Whether they differ in nothing but their bodies."""
+        """Whether the two requests differ only in their bodies."""
         return (self.origin, self.head, self.timeouts) == (other.origin, other.head, other.timeouts)
 
 
@@ -166,7 +171,7 @@ class BodyStream(httpx2.SyncByteStream):
         keep: bool,
         most: int | None = None,
     ) -> None:
-        """`most` bytes are read, and then the connection is closed. None: all."""
+        """At most `most` bytes are read, then the connection is closed. None: no limit."""
         self._transport = transport
         self._connection: Connection | None = connection
         self.watchable = connection if connection.may_be_watched else None
@@ -210,7 +215,7 @@ class BodyStream(httpx2.SyncByteStream):
         return self._most <= 0
 
     def get_extra_info(self, info: str) -> Any:
-        """The method of httpcore's network streams; None once the connection may serve another call."""
+        """Implements the method of httpcore's network streams. None once the connection may serve another call."""
         connection = self._connection
         return None if connection is None else connection.get_extra_info(info)
 
@@ -221,7 +226,7 @@ class BodyStream(httpx2.SyncByteStream):
 
 
 class PackedStream(BodyStream):
-    """A compressed body, in short pieces: each may become a thousand times as large."""
+    """A compressed body, in short pieces, because decompression may enlarge a piece a thousand times."""
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in super().__iter__():
