@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 from flask import Flask
+from flask import abort
+from flask import request
+from openai import OpenAI
 from opentelemetry import metrics
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import Histogram
@@ -28,6 +32,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace import StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
+from llm_stream import LLMStream
 from llm_stream.errors import Interrupted
 from llm_stream.testing import Cut
 from llm_stream.testing import Gate
@@ -43,6 +48,7 @@ from .conftest import ROOT
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
+from .databases import SQLite
 
 MakeApp = Callable[..., Flask]
 
@@ -50,6 +56,10 @@ TOKENS = "gen_ai.client.token.usage"
 DURATION = "gen_ai.client.operation.duration"
 FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 PER_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
+ACTIVE = "llm_stream.active_streams"
+REFUSED = "llm_stream.refused_requests"
+UNWRITTEN = "llm_stream.unwritten_records"
+NO_ATTRIBUTES: Mapping[str, str] = {}
 
 
 class Told:
@@ -88,6 +98,11 @@ class Told:
             for scope in resource.scope_metrics
             for metric in scope.metrics
         }
+
+    def value(self, name: str, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> int:
+        """The sum of a metric's points that have these attributes."""
+        points = self.metrics().get(name, [])
+        return sum(point.value for point in points if attributes.items() <= point.attributes.items())
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +289,7 @@ def test_what_is_not_known_is_not_reported(make_app: MakeApp, upstream: Upstream
     assert (told.span.name, told.span.kind) == ("chat my agent", SpanKind.INTERNAL)
     assert said["llm_stream.usage.source"] == "unknown" and said["gen_ai.provider.name"] == "_OTHER"
     assert not [name for name in said if name.startswith(("gen_ai.usage.", "server.", "llm_stream.cost"))]
-    assert told.metrics().keys() == {DURATION}
+    assert {name for name in told.metrics() if name.startswith("gen_ai.")} == {DURATION}
 
 
 def test_producer_that_does_not_come_back_has_its_span_all_the_same(
@@ -397,6 +412,60 @@ def test_exporter_that_fails_harms_nothing(
     assert events[-1][2]["status"] == "completed" and len(app.extensions["records"]) == 1
 
 
+# the load of a worker
+
+
+def test_running_streams_are_counted_by_the_name_of_their_blueprint(upstream: Upstream, told: Told) -> None:
+    llm = LLMStream("counted", __name__, model="m", client=OpenAI(base_url=upstream.base_url, api_key="x"))
+    clients, started = [], []
+    for _ in range(2):  # two apps of a process, with one blueprint
+        app = Flask("counted")
+        app.config["LLM_STREAM_PUBLIC"] = True
+        app.register_blueprint(llm)
+        upstream.answer("Hel", Stall())
+        clients.append(app.test_client())
+        started.append(clients[-1].post("/streams", json={"prompt": "hi"}).json["url"])
+    active = {"llm_stream.name": "counted"}
+    assert told.value(ACTIVE, active) == 2
+    for client, url in zip(clients, started, strict=True):
+        client.delete(url)
+    eventually(lambda: told.value(ACTIVE, active) == 0, "no running stream")
+    llm.close()
+
+
+def test_each_refusal_is_counted_by_its_code(make_app: MakeApp, told: Told) -> None:
+    app = make_app()
+
+    @app.before_request
+    def closed() -> None:
+        if request.args.get("closed"):
+            abort(401)
+
+    before = {code: told.value(REFUSED, {"error.type": code}) for code in ("invalid_field", "unauthorized")}
+    client = app.test_client()
+    client.post("/llm/chat", json={"prompt": 1})
+    client.post("/llm/v1/chat/completions", json={"messages": 1})
+    client.post("/llm/chat?closed=1", json={"prompt": "hi"})
+    after = {code: told.value(REFUSED, {"error.type": code}) for code in before}
+    assert {code: after[code] - before[code] for code in before} == {"invalid_field": 2, "unauthorized": 1}
+
+
+def test_records_that_the_ledger_cannot_write_are_counted(
+    make_app: MakeApp, upstream: Upstream, told: Told, tmp_path: Path
+) -> None:
+    database, gate = SQLite(tmp_path), Gate()
+    client = make_app(ledger_url=database.url).test_client()
+    upstream.answer("Hel", gate, "lo")
+    url = client.post("/llm/streams", json={"prompt": "hi"}).json["url"]
+    assert told.value(UNWRITTEN) == 0
+    database.take_away()
+    gate.open()
+    eventually(lambda: told.value(UNWRITTEN) == 1, "an unwritten record")
+    database.give_back()
+    eventually(lambda: told.value(UNWRITTEN) == 0, "the record in the ledger")
+    assert b"completed" in client.get(url).data
+
+
 WITHOUT = """
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
@@ -497,3 +566,4 @@ def test_prometheus_scrapes_the_example(upstream: Upstream, tmp_path: Path) -> N
     assert samples[f"{duration}_count", None].labels["gen_ai_request_model"] == "openai/gpt-4o-mini"
     assert ("gen_ai_client_operation_time_to_first_chunk_seconds_count", None) in samples
     assert ("gen_ai_client_operation_time_per_output_chunk_seconds_count", None) in samples
+    assert 'llm_stream_active_streams{llm_stream_name="llm"' in scrape.text

@@ -3,8 +3,8 @@
 https://github.com/open-telemetry/semantic-conventions-genai/tree/main/docs/gen-ai
 
 The span is made when the stream settles, with explicit times, in the request's context, which the producer has copied.
-A stream outlives its request and may end in several threads, but settles once: so no span stays open or is closed
-twice. Tokens cost nothing extra.
+A stream outlives its request, and several threads may end it, but it settles only once. So no span stays open or is
+closed twice. Telemetry costs no time per token.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ PROVIDERS = {
     "moonshotai": "moonshot_ai",
     "x-ai": "x_ai",
 }
-"""The convention's name for providers that the price lists call differently."""
+"""The convention's names of providers, by their different names in the price lists."""
 
 API = "openai"
-"""The provider for an unknown address: the conventions ask for the API then."""
+"""The provider's name for an unknown address. The conventions require the API's name then."""
 
 
 class Telemetry:
-    """Records to the providers that the host app has set. If it has set none, nothing is recorded."""
+    """Records to the OpenTelemetry providers that the host app has set. Without them, nothing is recorded."""
 
     def __init__(self, *, content: bool) -> None:
         """With `content`, spans have the prompt and the answer. Raises `ImportError` if the API is not installed."""
@@ -84,14 +84,14 @@ class Telemetry:
             return None
 
     def observe(self, record: UsageRecord, stream: Accounted | None = None) -> None:
-        """Called once per record. `stream` is None if it ran in another process. Raises nothing."""
+        """Record one usage record. `stream` is None if it ran in another process. Catches all exceptions."""
         try:
             call = _call(record, stream)
             error: Attributes = {"error.type": kind} if (kind := _error_type(record)) else {}
             self._record_metrics(record, stream, call, error)
             self._record_span(record, stream, call | error)
         except Exception:
-            logger.exception("telemetry failed for stream %s", record.id)
+            logger.exception("telemetry failed for stream %s, which has no span or metrics", record.id)
 
     def _record_metrics(
         self, record: UsageRecord, stream: Accounted | None, call: Attributes, error: Attributes
@@ -110,7 +110,7 @@ class Telemetry:
         started = int(record.started.timestamp() * 1e9)
         span = self._tracer.start_span(
             " ".join([OPERATION, *([str(model)] if (model := attributes.get("gen_ai.request.model")) else [])]),
-            # model calls of an app's own iterable are not visible here
+            # the model calls of an app's iterable are unknown
             kind=self._trace.SpanKind.CLIENT if "server.address" in attributes else self._trace.SpanKind.INTERNAL,
             attributes=attributes,
             start_time=started,
@@ -222,7 +222,7 @@ def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}]
     pieces = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     parts = [
-        # of pictures and files only the type: they are too large for a span
+        # pictures and files are too large for a span, so it has only their type
         {"type": "text", "content": part.get("text")} if part.get("type") == "text" else {"type": str(part.get("type"))}
         for part in pieces
         if isinstance(part, Mapping)

@@ -102,8 +102,13 @@ class Service(Views):
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a function says who pays."""
+        """Whether the app has an `authorize` function."""
         return self._authorize is not None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether an app that still exists has registered it."""
+        return bool(self._upstreams)
 
     @property
     def has_budget_function(self) -> bool:
@@ -116,24 +121,24 @@ class Service(Views):
             upstreams.close()
 
     def admit(self) -> str:
-        """The owner of the current request. Raises `RequestError`, or what `authorize` aborts with."""
+        """Check the current request and return its owner. Raises `RequestError`, or the exception of `authorize`."""
         access.check_processes(request, self.state.settings)
         access.warn_if_one_at_a_time(request)
         access.check_site(request, self.state.settings)
         return access.owner_of(request, self._authorize)
 
     def read_request(self) -> ChatRequest:
-        """The current request's JSON body, checked as `POST /chat` checks it, for a view of your own.
+        """Read and check the current request's JSON body as `POST /chat` does, for a view of your own.
 
-        Its messages have the roles `user` and `assistant` only, its model and size are allowed ones, and its
-        `approvals` are the reader's. Raises `RequestError`, which the app answers with JSON.
+        It accepts only the roles `user` and `assistant`, allowed models and an allowed size. The `approvals` are the
+        reader's decisions. Raises `RequestError`, which becomes a JSON error response.
         """
         settings = self.state.settings
         return native.from_body(body.read_json(settings), settings, self.state.model)
 
     @property
     def shows_usage(self) -> bool:
-        """Whether the app has said who may see what was spent."""
+        """Whether the app has an `authorize_usage` function."""
         return self._authorize_usage is not None
 
     def usage_scope(self) -> str | None:
@@ -154,10 +159,10 @@ class Service(Views):
         settings: Settings | None = None,
         kept_request: bytes = b"",
     ) -> Followed:
-        """Start a stream, or attach to the one that has the key. Raises `LLMStreamError`.
+        """Start a stream, or attach to the stream that has the key. Raises `LLMStreamError`.
 
-        `toolbox` has the tools that run here; None: all that are registered. `schema` is what the answer must fit.
-        `settings` are those of this stream, where they differ. `kept_request` is kept with the stream.
+        `toolbox` has the tools that run on the server; None means all registered tools. The answer must match
+        `schema`. `settings` replace the app's settings for this stream. `kept_request` is stored with the stream.
         """
         state = self.state
         stream_source = self.source_of(state, owner, chat_request, source, model, toolbox)
@@ -193,7 +198,7 @@ class Service(Views):
         *,
         is_part: bool = False,
     ) -> SourceOfEvents:
-        """The upstream calls for `chat_request`, or `source` as it is. `is_part`: its events go into another stream."""
+        """The upstream calls for `chat_request`, or `source` unchanged. `is_part`: another stream gets its events."""
         if chat_request is None:
             return IteratorSource(source or (), model, state.app.app_context)
         settings, approvals = state.settings, chat_request.approvals
@@ -202,7 +207,7 @@ class Service(Views):
 
         def complete(request: ChatRequest, segment: int = 0) -> Completion:
             may_reset = not (is_part or segment or approvals)
-            # a reset would also void what came before: other parts, earlier steps, results
+            # a reset would also void the events before it: other parts, earlier steps, results
             own = settings if may_reset else replace(settings, retry_after_content=False)
             if segment:  # one hedge per answer
                 own = replace(own, hedge_after_s=None)
@@ -222,7 +227,7 @@ class Service(Views):
         )
 
     def structured(self, schema: Schema | None) -> Structured | None:
-        """What checks one answer against `schema`. The app's validators get an app context of their own."""
+        """The check of one answer against `schema`. The app's validators run in their own app context."""
         state = self.state
 
         @contextmanager
@@ -236,7 +241,7 @@ class Service(Views):
         return model or self.state.model, max_output_tokens or self.state.settings.max_output_tokens
 
     def resume(self, owner: str, wire: Wire) -> Response | None:
-        """The response to a reader that reconnects with a `Last-Event-ID`; None without one.
+        """The response to a reader that reconnects with a `Last-Event-ID`; None without this header.
 
         It never starts a stream: 204 if the stream is unknown or expired.
         """

@@ -41,6 +41,7 @@ from ..upstream.client import know_the_platform
 from ..upstream.upstreams import Upstreams
 from ..usage.budget import BudgetOf
 from ..usage.logging import JSONLines
+from . import metrics
 from . import response
 from .registration import Prefix
 from .registration import Registration
@@ -57,7 +58,7 @@ _apps: WeakSet[Flask] = WeakSet()
 
 @dataclass(frozen=True)
 class State:
-    """An `LLMStream` stores nothing of an app itself, so that several apps can register it."""
+    """All that belongs to one app. The `LLMStream` itself stores none of it, so several apps can register it."""
 
     app: Flask
     settings: Settings
@@ -69,7 +70,7 @@ class State:
     prefixes: list[Prefix]
     """One for each registration with a URL prefix."""
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """In OpenAPI, by the name of a registration: made when it is asked for."""
+    """The OpenAPI description of each registration, by its name. Each is built at the first request for it."""
 
 
 def current(llm: Blueprint) -> State:
@@ -77,7 +78,9 @@ def current(llm: Blueprint) -> State:
     try:
         state: State = current_app.extensions[EXTENSION][llm]
     except KeyError:
-        raise RuntimeError(f"The LLMStream {llm.name!r} is not registered on this app.") from None
+        raise RuntimeError(
+            f"The LLMStream {llm.name!r} is not registered on this app. Call app.register_blueprint()."
+        ) from None
     return state
 
 
@@ -104,12 +107,12 @@ def install(
     settings = Settings.from_config(app.config)
     if not is_guarded and not settings.public:
         raise ConfigError(
-            f"Anybody could spend your money: decorate a function with @{llm.name}.authorize that returns who pays,"
-            " or set LLM_STREAM_PUBLIC = True."
+            f"Without authorize, anyone could spend your money. Decorate a function with @{llm.name}.authorize that"
+            " returns the owner who pays, or set LLM_STREAM_PUBLIC = True."
         )
     model = model or settings.model
     if model is None:
-        raise ConfigError(f"Which model? LLMStream({llm.name!r}, …, model='…'), or LLM_STREAM_MODEL.")
+        raise ConfigError(f"No model is set. Pass one, LLMStream({llm.name!r}, …, model='…'), or set LLM_STREAM_MODEL.")
     settings.check_is_served(model)
 
     books = Books(app, llm.name, settings, hooks, model, budget_of)
@@ -121,6 +124,7 @@ def install(
     app.register_error_handler(LLMStreamError, response.error_response)
     _make_log_visible(settings.log_format)
     know_the_platform()
+    metrics.begin()
 
 
 def apps() -> Iterator[Flask]:
@@ -129,7 +133,7 @@ def apps() -> Iterator[Flask]:
 
 
 def _signing_key(app: Flask) -> Callable[[], str | bytes]:
-    """The app's `SECRET_KEY`. An app without one has a key of this process, which other workers do not know."""
+    """The app's `SECRET_KEY`, or else a random key of this process, which other workers do not have."""
     own = secrets.token_bytes(32)
     return lambda: app.secret_key or own
 
@@ -142,7 +146,7 @@ def _take_defaults_from_environment(app: Flask) -> None:
 
 
 def _make_log_visible(format: str) -> None:
-    """As Flask does for its own logger. Otherwise nobody would see the usage lines."""
+    """Set a level and a handler, as Flask does for its own logger. Otherwise the usage lines would not appear."""
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     if format == "json":
@@ -152,7 +156,7 @@ def _make_log_visible(format: str) -> None:
 
 
 def _write_json() -> None:
-    """To the same stream, without propagation: the app's own handlers would write each line again."""
+    """Log JSON to the same stream as Flask. Without propagation, or the app's own handlers would repeat each line."""
     logger.removeHandler(default_handler)
     logger.propagate = False
     if not any(isinstance(handler.formatter, JSONLines) for handler in logger.handlers):
