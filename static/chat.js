@@ -156,3 +156,4 @@ kept.watch((id) => {
 
 kept.purge();
 show(kept.load(kept.opened()) ?? kept.newConversation(), true);
+page("send").disabled = false; // from now on this module sends the questions

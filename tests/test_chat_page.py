@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator
 from playwright.sync_api import Page
+from playwright.sync_api import Route
 from playwright.sync_api import expect
 
 from llm_stream.events import Delta
@@ -90,11 +91,25 @@ def ask(page: Page, question: str = "What is it?") -> Locator:
 
 
 def is_over(turn: Locator, status: str = "completed") -> None:
-    expect(turn).to_have_attribute("data-state", status, timeout=15_000)
+    expect(turn).to_have_attribute("data-state", status)
 
 
 def in_pieces(text: str, size: int = 5) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def test_question_is_not_sent_before_the_script_has_loaded(page: Page, site: Server, upstream: Upstream) -> None:
+    held: list[Route] = []
+    page.route("**/static/chat.js", lambda route: held.append(route))
+    with page.expect_request("**/static/chat.js"):
+        page.goto(site.url, wait_until="commit")
+    page.get_by_label("Message").fill("What is it?")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    held[0].continue_()
+    upstream.answer("A page.")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".question")).to_have_text("What is it?")
+    is_over(page.locator(".turn"))
 
 
 # Markdown
@@ -646,7 +661,7 @@ def test_twenty_thousand_tokens_are_drawn_by_frames(
     assert len(tokens) >= 15_000
     upstream.answer(*tokens, usage={"prompt_tokens": 1, "completion_tokens": len(tokens)})
     turn = ask(page)
-    expect(turn).to_have_attribute("data-state", "completed", timeout=60_000)
+    expect(turn).to_have_attribute("data-state", "completed")
     record_property("longest task in ms", page.evaluate("longest"))
     assert page.evaluate("writes") < len(tokens) / 20
     assert text.rstrip().startswith(page.evaluate(KEPT_TURNS)[0]["legs"][0]["steps"][0]["text"][:1000])
@@ -716,7 +731,7 @@ PICTURES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_screenshots_are_taken(browser: Any, site: Server, upstream: Upstream, tmp_path: Path, name: str) -> None:
-    folder = ROOT / "docs" if os.environ.get("SCREENSHOTS") else tmp_path
+    folder = ROOT / "docs" / "pictures" if os.environ.get("SCREENSHOTS") else tmp_path
     context = browser.new_context(**PICTURES[name])
     page = context.new_page()
     page.clock.set_fixed_time("2026-01-01T00:00:00Z")  # no figure that differs from one run to the next

@@ -1,4 +1,4 @@
-"""Stands in for a model: it calls the tool that the question names, and then says what the tool has returned."""
+"""A stand-in for a model: it calls the tool that the question names, and then answers with the tool's result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answer_to(request: Any) -> Script:
     function = {"name": name, "arguments": json.dumps(arguments)}
     delta = {"tool_calls": [{"index": 0, "id": f"call_{name}", "type": "function", "function": function}]}
     chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    return Script([*spoken("I look into the notebook. "), chunk], finish_reason="tool_calls")
+    return Script([*spoken("I will look in the notebook. "), chunk], finish_reason="tool_calls")
 
 
 def spoken(text: str) -> Iterator[str | Pause]:

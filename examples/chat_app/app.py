@@ -1,4 +1,4 @@
-"""A chat for people who log in: their conversations are in a database, and each has a budget. See README.md."""
+"""A chat for users who log in. A database has their conversations, and each user has a budget. See README.md."""
 
 import uuid
 from typing import Any
@@ -24,18 +24,18 @@ SYSTEM = {"role": "system", "content": "You answer in the language of the questi
 app = Flask(__name__)
 app.config.update(
     SQLALCHEMY_DATABASE_URI="sqlite:///chat.db",  # in the folder `instance`
-    SESSION_COOKIE_SAMESITE="Lax",  # forms of other sites are sent without the cookie, so they cannot act for a user
+    SESSION_COOKIE_SAMESITE="Lax",  # browsers send other sites' forms without the cookie, so they cannot act for a user
     LLM_STREAM_LEDGER_URL=f"sqlite:///{app.instance_path}/chat_usage.db",
-    LLM_STREAM_STATUS_HOLD_S=0,  # the page gets its answer's id at once, so Stop works while the model still thinks
+    LLM_STREAM_STATUS_HOLD_S=0,  # the page gets the answer's id at once, so Stop works while the model still thinks
 )
-app.config.from_prefixed_env()  # FLASK_SECRET_KEY, and what should be different
+app.config.from_prefixed_env()  # FLASK_SECRET_KEY, and any setting to override
 db = SQLAlchemy(app)
 logins = flask_login.LoginManager(app)
 logins.login_view = "log_in"
 logins.user_loader(lambda user_id: db.session.get(User, int(user_id)))
 llm = LLMStream("llm", __name__, model="gpt-4o-mini")
-llm.authorize(lambda: flask_login.current_user.get_id())  # None, if the user is not logged in, is answered with 401
-llm.authorize_usage(lambda: flask_login.current_user.get_id())  # users see what they spent themselves
+llm.authorize(lambda: flask_login.current_user.get_id())  # None if the user is not logged in: the response is 401
+llm.authorize_usage(lambda: flask_login.current_user.get_id())  # users see their own spending
 
 
 class User(flask_login.UserMixin, db.Model):
@@ -57,7 +57,7 @@ class Turn(db.Model):
     conversation_id: Mapped[uuid.UUID] = db.mapped_column(db.ForeignKey("conversation.id"), index=True)
     key: Mapped[str] = db.mapped_column(unique=True)
     question: Mapped[str]
-    # `running` once the answer has started, and after its end the status of its record
+    # `running` from the start of the answer, then the final status of its usage record
     status: Mapped[str] = db.mapped_column(default="refused")
     stream_id: Mapped[str | None] = db.mapped_column(unique=True)
     text: Mapped[str] = db.mapped_column(default="")
@@ -96,7 +96,7 @@ def keep(answer: Answer) -> None:
 def ask(id: uuid.UUID) -> Any:
     conversation, key = own_conversation(id), request.args["key"]
     turn = next((turn for turn in conversation.turns if turn.key == key), None)
-    if turn is None:  # otherwise the page has lost its connection, and asks again
+    if turn is None:  # otherwise the page repeats a request whose connection was lost
         turn = Turn(key=key, question=request.form["question"])
         conversation.turns.append(turn)
         conversation.title = conversation.title or turn.question[:60]
@@ -139,7 +139,7 @@ def log_out() -> Any:
 @app.cli.command("add-user")
 @click.argument("name")
 @click.password_option()
-@click.option("--dollars", default="1", help="What the user may spend each day.", show_default=True)
+@click.option("--dollars", default="1", help="The user's budget per day.", show_default=True)
 def add_user(name: str, password: str, dollars: str) -> None:
     db.create_all()
     db.session.add(User(name=name, password_hash=security.generate_password_hash(password), dollars_a_day=dollars))

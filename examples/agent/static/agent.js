@@ -1,6 +1,6 @@
 import { Answer, follow, newKey } from "/llm/static/llm-stream.js";
 
-let messages = []; // the conversation, as the server takes it
+let messages = []; // the conversation, in the form of the request
 
 const page = document.querySelector("main");
 const form = document.querySelector("form");
@@ -14,8 +14,9 @@ form.addEventListener("submit", (event) => {
   page.append(turn);
   ask(turn);
 });
+form.querySelector("button").disabled = false; // from now on this module sends the questions
 
-/** Ask the agent. `approvals` are the user's decisions about calls of the answer before. */
+/** Ask the agent. `approvals` are the user's decisions about calls of the previous answer. */
 async function ask(turn, approvals) {
   const answer = new Answer();
   const view = element("div");
@@ -65,7 +66,7 @@ function chart({ title, points }) {
   return svg;
 }
 
-/** The agent waits for the user: each call that needs approval may be allowed or denied. */
+/** Let the user allow or deny each call that waits for approval. */
 function question(turn, approvals) {
   const decide = (approved) => {
     box.remove();

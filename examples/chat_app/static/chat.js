@@ -5,10 +5,10 @@ const [send, stopButton] = form.querySelectorAll("button");
 let running; // the URL of the answer that is being written
 
 scrollTo(0, document.body.scrollHeight);
-send.disabled = false; // from now on a question is sent by this module
+send.disabled = false; // from now on this module sends the questions
 
 for (const turn of document.querySelectorAll("[data-stream]")) {
-  read(turn, form.dataset.streams + turn.dataset.stream); // the page was reloaded in the middle of an answer
+  read(turn, form.dataset.streams + turn.dataset.stream); // the user reloaded the page during an answer
 }
 
 form.addEventListener("submit", (event) => {
@@ -18,8 +18,8 @@ form.addEventListener("submit", (event) => {
   turn.querySelector(".question").textContent = body.get("question");
   document.querySelector("#turns").append(turn);
   form.reset();
-  history.replaceState(null, "", form.dataset.page); // a new conversation has its address from now on
-  read(turn, `${form.action}?key=${newKey()}`, { body }); // with its key, a lost request can be sent again
+  history.replaceState(null, "", form.dataset.page); // now a new conversation has its own URL
+  read(turn, `${form.action}?key=${newKey()}`, { body }); // with the key, a lost request can be repeated
 });
 
 form.addEventListener("keydown", (event) => {
@@ -42,7 +42,7 @@ async function read(turn, url, options) {
       stopButton.hidden = answer.status !== "running";
       showAnswer(answer, text, state);
     }
-    if (answer.status === "running") location.reload(); // it has ended without us: the database knows how
+    if (answer.status === "running") location.reload(); // the stream ended without us: the database has the result
   } catch (error) {
     state.textContent = error.message;
   } finally {
