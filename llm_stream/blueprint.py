@@ -53,7 +53,7 @@ ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 class LLMStream(Service):
     """Answers of a language model, streamed: `app.register_blueprint(LLMStream("llm", __name__), url_prefix="/llm")`.
 
-    :param model: the model for requests that name none; defaults to `LLM_STREAM_MODEL`.
+    :param model: the model for requests that do not name one; defaults to `LLM_STREAM_MODEL`.
     :param client: an `OpenAI` client, or a function that returns one, called once per process by the first stream.
         Defaults to `OpenAI()`, which reads `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
     :param api: the upstream's API, `"chat"` (completions) or `"responses"`; defaults to `LLM_STREAM_API`.
@@ -80,7 +80,7 @@ class LLMStream(Service):
         cli.add_to(self)
 
     def authorize(self, function: AuthorizeT) -> AuthorizeT:
-        """Decorate the function that returns the owner, who pays, as a string; or it aborts.
+        """Decorate the function that identifies the owner, who pays. It returns a string, or aborts the request.
 
         It runs in the request context, before the body or the query is read.
         """
@@ -90,28 +90,28 @@ class LLMStream(Service):
     def authorize_usage(self, function: AuthorizeT) -> AuthorizeT:
         """Decorate the function that controls access to the usage page and its data.
 
-        It returns True for all streams, or an owner for that owner's; or it aborts. Without it the routes are closed.
+        The function returns True for access to all streams, or an owner for access to that owner's streams. Or it
+        aborts the request. Without such a function, the routes refuse all requests.
         """
         self._authorize_usage = function
         return function
 
     def on_usage(self, function: UsageHookT) -> UsageHookT:
-        """Decorate a function that gets the `UsageRecord` of each stream, once, however the stream ended.
+        """Decorate a function that gets the `UsageRecord` of each stream, once, whatever the stream's status.
 
-        It runs in the stream's thread, in an app context, before readers receive `done`. Its exceptions are logged and
-        otherwise ignored.
+        It runs in the stream's thread, in an app context, before readers get `done`. Its exceptions are only logged.
         """
         self._hooks.on_usage.append(function)
         return function
 
     def on_answer(self, function: AnswerHookT) -> AnswerHookT:
-        """Decorate a function that gets the `Answer` of each stream, once, however the stream ended.
+        """Decorate a function that gets the `Answer` of each stream, once, whatever the stream's status.
 
-        It runs after the functions of `on_usage`, in the same thread and app context, before readers receive `done`:
-        a page that has seen the end finds the answer in your database. Its exceptions are logged and otherwise ignored.
+        It runs after the functions of `on_usage`, in the same thread and app context, before readers receive `done`.
+        So when a page gets `done`, the answer is already in your database. Its exceptions are only logged.
 
-        If the worker that wrote the answer died, another worker calls it. With a shared log (`LLM_STREAM_LOG_URL`) the
-        answer then has the text. Without one, but with a ledger, it has only its record and its metadata.
+        If the worker that wrote the answer died, another worker calls the function. With a shared log
+        (`LLM_STREAM_LOG_URL`), the answer has the text then. With only a ledger, it has just the record and metadata.
         """
         self._hooks.on_answer.append(function)
         return function
@@ -131,15 +131,16 @@ class LLMStream(Service):
     def tool(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Decorate a function that the model may call: `@llm.tool`, or `@llm.tool(concurrent=True)`.
 
-        Its docstring and its typed parameters tell the model what it does; pydantic checks the model's arguments. It
-        runs in a thread of the stream, with the request and an app context, for `deadline_s` at most (default:
-        `LLM_STREAM_TOOL_S`). It returns JSON, or what pydantic can turn into JSON. A generator may yield `Data`,
-        `Source` and `File` meanwhile, and returns its result.
+        The function's docstring and its typed parameters describe the tool to the model. pydantic checks the model's
+        arguments. The function runs in a thread of the stream, with the request and an app context, for `deadline_s` at
+        most (default: `LLM_STREAM_TOOL_S`). It returns JSON, or a value that pydantic can convert to JSON. A generator
+        may yield `Data`, `Source` and `File` while it runs, and returns its result.
 
-        Raise `ToolError` to tell the model what went wrong. Of other exceptions the model only learns that the tool
-        failed, and the log has the traceback. `concurrent`: it may run beside its neighbours of the same step.
-        `needs_approval`: the stream ends with the call open, and the reader's next turn brings the decision.
-        Raises `TypeError` for a function that cannot be a tool, and `ValueError` for a name that is taken.
+        Raise `ToolError` to tell the model what went wrong. After any other exception, the model only learns that the
+        tool failed, and the server's log has the traceback. `concurrent`: the tool may run at the same time as
+        neighbouring concurrent calls of the step. `needs_approval`: the stream ends with the call open, and the
+        reader's next request has the decision.
+        Raises `TypeError` for a function that cannot be a tool, and `ValueError` for a name that is already registered.
         """
 
         def register(function: ToolT) -> ToolT:
@@ -149,18 +150,19 @@ class LLMStream(Service):
         return register if function is None else register(function)
 
     def transform(self, function: TransformT) -> TransformT:
-        """Decorate a generator function that gets the events of each stream and yields what readers shall see.
+        """Decorate a generator function that gets the events of each stream and yields the events for readers.
 
-        It gets an iterator of the content events, in order, without `Start`, `Failure`, `Usage` and `Done`. It may
-        yield events, text, lists of these, and `None`, which is skipped. Several are applied in the order of their
-        registration. It runs in the stream's thread, in an app context of its own, and is closed when the stream ends.
+        The generator gets an iterator of the content events, in order, without `Start`, `Failure`, `Usage` and `Done`.
+        It may yield events, text, lists of these, and `None`, which is skipped. Several transforms are applied in the
+        order of their registration. The generator runs in the stream's thread, in its own app context, and is closed
+        when the stream ends.
 
-        If it returns before its input has ended, the upstream is closed, and the stream ends as `incomplete` with the
-        finish_reason `content_filter`. If it yields a `Done` or a `Failure`, the stream ends with that. If it raises,
-        the stream fails. The record counts what the model wrote, whatever readers see of it.
+        If the generator returns before its input has ended, the upstream is closed, and the stream ends as `incomplete`
+        with the finish_reason `content_filter`. If it yields a `Done` or a `Failure`, the stream ends with that event.
+        If it raises, the stream fails. The record counts everything that the model wrote, even what readers do not get.
 
-        `events()` inside a generator that is passed to `respond()` is not transformed, because that generator's stream
-        is. `events()` inside a transform starts a stream of its own, without transforms.
+        `events()` inside a generator that is passed to `respond()` is not transformed, because the generator's stream
+        is transformed already. `events()` inside a transform starts a separate stream, without transforms.
         """
         check_transform(function)
         self._transforms.append(function)
@@ -169,9 +171,10 @@ class LLMStream(Service):
     def budget(self, function: BudgetOfT) -> BudgetOfT:
         """Decorate the function that returns an owner's budget. It replaces `LLM_STREAM_BUDGETS`.
 
-        It is called with the owner before each stream, in the request context. It returns a value of the same form as
-        the setting, or None for no limit.
+        It gets the owner before each stream, in the request context. It returns a value like the setting's, or None.
         """
+        if self.is_registered:
+            raise RuntimeError("Put @llm.budget before app.register_blueprint(): a later one is never called.")
         self._budget_of = function
         return function
 
@@ -206,17 +209,17 @@ class LLMStream(Service):
         `source` is an iterable of text, events or chat completion chunks. It is read in its own thread, which has the
         request context. All arguments are trusted: any role, model and size is allowed.
 
-        A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream:
+        A request with a `Last-Event-ID`, or with a `key` that was used before, attaches to the existing stream, and
         `source` is not started. `format` is `native`, `text` or `html`, and defaults to the query parameter `format`.
-        With `format="html"`, `template` names a Jinja template that renders each content event and a failure. It gets
-        `event`, `text`, which is escaped already, and `css_class`, which its element should have.
-        `tools` are functions, which run here, and schemas of tools that the reader runs. Without it all functions of
-        `tool()` are offered; `[]` offers none. `approvals` are the reader's decisions, `{id: true}`, as they come.
-        `schema` is a type that pydantic checks the answer with; `partial` events carry the JSON so far.
-        `response_format` is that of the chat completions API, and the answer is not checked.
-        `metadata` is JSON of the app's own, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,
+        With `format="html"`, `template` names a Jinja template that renders each content event and a failure. The
+        template gets `event`, `text` (already escaped) and `css_class`, the class for its element.
+        `tools` are functions, which run here, and schemas of tools that the reader runs. By default, all functions of
+        `tool()` are offered; `[]` offers none. `approvals` are the reader's unchecked decisions, `{id: true}`.
+        `schema` is a type that pydantic checks the answer with; `partial` events have the JSON so far.
+        `response_format` has the format of the chat completions API. The answer is not checked against it.
+        `metadata` is the app's own JSON, 4 KiB at most. It is kept with the stream, for `on_answer`, `on_usage`,
         the signals, the ledger and `stream()`, and is never sent to readers.
-        Raises `LLMStreamError` if the request is refused; the app answers it with JSON.
+        Raises `LLMStreamError` if the request is refused; if the view does not catch it, the client gets JSON.
         """
         routes.origins.claim_request(self)
         check_iterable(source)
@@ -260,7 +263,7 @@ class LLMStream(Service):
         owner: str = "local",
         metadata: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
-        """The same stream as a generator of events, without HTTP: for a command, a job or a test. Needs an app context.
+        """Like `respond()`, but as a generator of events, for a command, a job or a test. Needs an app context.
 
         The first `next()` starts the stream. The last event is `Done`; upstream errors are events, not exceptions.
         Closing the generator stops the stream and waits until its record is written.
@@ -289,7 +292,7 @@ class LLMStream(Service):
         return events()
 
     def stream(self, stream_id: str) -> handle.StreamHandle:
-        """A stream by its id, of any owner: compare `owner` before you show it. Needs an app context.
+        """Find any owner's stream by its id: compare its `owner` before you show it. Needs an app context.
 
         Raises `UnknownStream` (404) and `ExpiredStream` (410), which are `LLMStreamError`s, and with a shared log
         `LogUnavailable` (503).

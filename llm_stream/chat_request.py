@@ -16,16 +16,16 @@ from .errors import InvalidField
 Message = Mapping[str, Any]
 
 MAX_METADATA_BYTES = 4096
-"""As JSON. It is kept with the stream, in its record and in the ledger: for ids, and not for documents."""
+"""The size as JSON. Metadata is kept with the stream, in its record and in the ledger: use it for ids only."""
 
 MAX_OPAQUE_BYTES = 262_144
-"""As JSON, for each message: what the provider wants back with it, and with its calls."""
+"""The size as JSON, per message: the provider's own fields of the message and of its calls."""
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+\Z")]
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a reader decided about a call that waited for approval."""
+    """A reader's decision about a tool call that waits for approval."""
 
     approved: bool
     reason: str | None = None
@@ -36,20 +36,20 @@ def checked_key(key: str) -> str:
     try:
         return msgspec.convert(key, Key)
     except msgspec.ValidationError as error:
-        raise InvalidField("The field 'key' must be 1 to 128 visible characters of ASCII.") from error
+        raise InvalidField("The field 'key' must have 1 to 128 visible ASCII characters.") from error
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A copy, which later changes do not reach. Raises `TypeError` if it is not JSON, and `InvalidField`."""
+    """An independent copy. Raises `TypeError` if it is not JSON, and `InvalidField` if it cannot be stored."""
     try:
         encoded = msgspec.json.encode(metadata or {})
     except (UnicodeEncodeError, RecursionError) as error:
-        raise InvalidField("The metadata cannot be written as JSON.") from error
+        raise InvalidField("The metadata is not JSON: it has a lone surrogate or is nested too deeply.") from error
     if len(encoded) > MAX_METADATA_BYTES:
-        raise InvalidField(f"The metadata has {len(encoded)} bytes as JSON, and may have {MAX_METADATA_BYTES} at most.")
+        raise InvalidField(f"The metadata has {len(encoded)} bytes as JSON; the limit is {MAX_METADATA_BYTES}.")
     copy = msgspec.json.decode(encoded)
     if not isinstance(copy, dict):
-        raise TypeError(f"metadata must be a mapping with JSON in it, not {type(metadata).__name__}")
+        raise TypeError(f"metadata must be a mapping of JSON values, not {type(metadata).__name__}")
     return copy
 
 
@@ -65,14 +65,14 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Further upstream parameters, passed on unchecked."""
     key: str | None = None
     approvals: Mapping[str, Decision] = {}
-    """By the id of the `approval` event. The calls are in the last messages, without a result."""
+    """Decisions by the id of the `approval` event. The last messages have the calls, without a result."""
 
     def fingerprint(self) -> bytes:
-        """Equal for two requests that differ in their key at most. Raises `InvalidField`."""
+        """Equal for two requests that differ in nothing but their key. Raises `InvalidField`."""
         try:
             encoded = msgspec.json.encode(msgspec.structs.replace(self, key=None), order="deterministic")
         except RecursionError as error:
-            raise InvalidField("The body is nested too deeply.") from error
+            raise InvalidField("The body is nested too deeply. Send flatter JSON.") from error
         return hashlib.sha256(encoded).digest()
 
 
@@ -89,12 +89,12 @@ def from_program(
 ) -> ChatRequest:
     """A trusted request from the app's own code: `messages`, or a `prompt`. Raises `TypeError`, `InvalidField`.
 
-    `approvals` may come from the reader as they are: each is signed.
+    `approvals` may be passed on unchecked from the reader, because each id is signed.
     """
     if (messages is None) == (prompt is None):
-        raise TypeError("give either messages or prompt, or an iterable to stream")
+        raise TypeError("pass exactly one of messages, prompt and an iterable to stream")
     if not (messages or prompt):
-        raise InvalidField("The field 'prompt' is empty.")
+        raise InvalidField("The field 'prompt' is empty. Send a text.")
     return ChatRequest(
         messages=_plain(messages) if messages is not None else [{"role": "user", "content": prompt}],
         model=model,
@@ -114,7 +114,7 @@ def _plain(messages: Sequence[Message]) -> list[Message]:
 
 
 def decisions(approvals: Any) -> dict[str, Decision]:
-    """From `{id: true}` or `{id: {"approved": false, "reason": "…"}}`. Raises `InvalidField`."""
+    """Converts `{id: true}` or `{id: {"approved": false, "reason": "…"}}`. Raises `InvalidField`."""
     try:
         parsed = msgspec.convert(approvals, dict[str, bool | Decision])
     except msgspec.ValidationError as error:
@@ -125,10 +125,10 @@ def decisions(approvals: Any) -> dict[str, Decision]:
 
 
 def expanded(message: Mapping[str, Any]) -> Iterator[Message]:
-    """A message in the form of `POST /chat`, as messages of the chat completions API.
+    """Converts a message of `POST /chat` into messages of the chat completions API.
 
-    There, results are messages of their own. What the provider wants back is among the fields of the message and the
-    calls, where the provider had put it.
+    In that API, tool results are separate messages. The provider's own fields (`opaque`) go back into the message and
+    the calls, where the provider had put them.
     """
     calls = message.get("tool_calls") or ()
     plain = {name: value for name, value in message.items() if name not in ("opaque", "tool_calls")}
@@ -146,7 +146,7 @@ def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tool_message(outcome: Mapping[str, Any]) -> Message:
-    """The result of a tool, for the model. `outcome` has the `id` of the call, and its `result` or `error`."""
+    """A tool's result as a message to the model. `outcome` has the `id` of the call, and its `result` or `error`."""
     content = outcome["error"] if outcome.get("error") is not None else outcome.get("result")
     text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
     return {"role": "tool", "tool_call_id": outcome["id"], "content": text}

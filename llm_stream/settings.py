@@ -37,12 +37,12 @@ LOG_SCHEMES = (
 )  # fmt: skip
 
 LARGEST_BUDGET = 4_000_000
-"""The ledger stores amounts as integers of 10^-12. A signed 64-bit integer holds twice this limit."""
+"""The ledger stores amounts as integer multiples of 10^-12. A signed 64-bit integer holds twice this limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """Prices for all tokens of a request with more than `above` input tokens. None: as in the base price."""
+    """Prices for all tokens of a request with more than `above` input tokens. None: the base price applies."""
 
     above: Count
     input: Decimal | None = None
@@ -57,7 +57,7 @@ class Tier:
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """Price per million tokens. A kind without its own price costs the same as other input or output."""
+    """Price per million tokens. A kind of token without its own price costs the same as other input or output."""
 
     input: Decimal
     output: Decimal
@@ -67,7 +67,7 @@ class Price:
     currency: Currency = "USD"
     tiers: tuple[Tier, ...] = ()
     service_tiers: dict[str, Decimal] = field(default_factory=dict)
-    """What all of it is multiplied by, under the provider's name for a class of service."""
+    """The factor for all prices, by the provider's name of the service tier."""
 
     def __post_init__(self) -> None:
         _check_amounts(self.input, self.output, self.cached, self.cache_write, self.reasoning)
@@ -81,7 +81,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     month: Decimal | None = None
     currency: Currency = "USD"
     unpriced: Literal["refuse", "allow"] = "refuse"
-    """What becomes of a request whose cost is not known beforehand: a budget cannot hold what it cannot count."""
+    """Whether to `refuse` or `allow` a request whose maximum cost is unknown: no budget can be reserved for it."""
 
     def __post_init__(self) -> None:
         if self.day is None and self.month is None:
@@ -92,14 +92,14 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of several APIs that answer."""
+    """One entry of `LLM_STREAM_UPSTREAMS`: an API that serves models."""
 
     base_url: Annotated[str, msgspec.Meta(pattern="^https?://")]
     key_variable: str
-    """The environment variable that holds its key."""
+    """The environment variable that holds the API key."""
     api: ApiName = "chat"
     models: tuple[str, ...] | dict[str, str]
-    """The models that it has; a table where it calls them by other names: `{"ours": "its"}`."""
+    """The models that this upstream serves. If it has other names for them, a table: `{"our name": "its name"}`."""
     calls_at_once: Positive | None = None
     """Per worker; further calls are queued."""
     calls_per_minute: Positive | None = None
@@ -113,7 +113,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def names(self) -> dict[str, str]:
-        """What it calls each of our models."""
+        """The upstream's name for each of our models."""
         return self.models if isinstance(self.models, dict) else {name: name for name in self.models}
 
 
@@ -121,94 +121,94 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Settings:
     # access
     public: bool = False
-    """Allow everybody, with the client's address as the owner. Off, `authorize` is required."""
+    """Allow requests without authorization; the client's address is the owner. If off, `authorize` is required."""
     origins: tuple[Annotated[str, msgspec.Meta(pattern=r"^https?://[^/*]+$")], ...] = ()
-    """Origins of other sites that may call, for example `https://app.example.com`."""
+    """Origins of other sites whose pages may send requests, for example `https://app.example.com`."""
 
     # requests
     model: str | None = None
-    """The model, where the `LLMStream` was not given one."""
+    """The default model, for an `LLMStream` that is created without `model`."""
     models: tuple[str, ...] = ()
-    """Models that a client may choose, beside the default one."""
+    """Models that a client may choose, in addition to the default model."""
     fallback_models: tuple[str, ...] = ()
-    """Models to try, in this order, when the one asked for cannot be had."""
+    """Models to try, in this order, when the requested model is not available."""
     max_output_tokens: Positive = 4096
-    """The most that one answer may hold; always sent upstream."""
+    """The maximum number of output tokens of one answer; always sent upstream."""
     max_request_bytes: Positive = 1_048_576
-    """Bodies over this are refused before they are read."""
+    """The maximum size of a request body, in bytes. A larger body is refused before it is read."""
     api: ApiName | dict[str, ApiName] = "chat"
-    """The API that the upstream is asked by: `chat` (completions) or `responses`; or a table by model."""
+    """The API of the upstream: `chat` (chat completions) or `responses`; or a table of APIs by model."""
 
     # deadlines
     status_hold_s: Seconds = 10.0
-    """How long a POST waits for the first event, so that an error can be an honest HTTP status."""
+    """How many seconds a POST waits for the first event, so an early error gets its own HTTP status instead of 200."""
     first_token_s: Deadline = 60.0
-    """From the start to the first content, retries included."""
+    """The maximum time from the start of a stream to its first content, in seconds, retries included."""
     idle_s: Deadline = 60.0
-    """The longest gap between content; upstream pings do not count."""
+    """The maximum gap between two pieces of content, in seconds; upstream pings do not count as content."""
     total_s: Deadline = 600.0
-    """The longest that an answer may take."""
+    """The maximum duration of an answer, in seconds."""
 
     # retries
     retries: Count = 4
-    """How often a refused or broken call is made again before there is content; 0: never."""
+    """How often a refused or broken call is retried before there is content; 0: never."""
     retry_after_content: bool = False
-    """Make one more attempt when an answer breaks off; readers are told by `reset`."""
+    """Make one more attempt when an answer breaks off after content. Readers get a `reset` event."""
     hedge_after_s: Deadline | None = None
-    """Ask a second time when a call has no content after this long, and keep the first that speaks. None: never."""
+    """Send a second call when a call has no content after this many seconds; the first answer wins. None: never."""
 
     # upstreams
     upstreams: dict[str, Upstream] = field(default_factory=dict)
-    """Where answers come from, by name. Without it, the client of the `LLMStream` is the only upstream."""
+    """The upstreams, by name. If empty, the client of the `LLMStream` is the only upstream."""
 
     # tools
     tool_s: Deadline = 30.0
-    """How long a tool may run, unless its decorator says otherwise."""
+    """The maximum duration of a tool call, in seconds, unless the tool's decorator sets `deadline_s`."""
     max_steps: Positive = 10
-    """How often the model may be called for one answer, because tools have returned."""
+    """The maximum number of model calls for one answer: each round of tool results needs another call."""
 
     # readers
     heartbeat_s: Seconds = 15.0
-    """The longest silence towards a reader; 0: no heartbeats."""
+    """After this many seconds without an event, a reader gets a heartbeat; 0: no heartbeats."""
     send_timeout_s: Deadline = 30.0
-    """How long a reader may go without taking what is written to it."""
+    """After this many seconds without accepting any data, a reader is disconnected."""
     on_disconnect: Literal["cancel", "finish"] = "cancel"
-    """What becomes of a stream that nobody reads any more: `cancel` or `finish`."""
+    """What to do with a stream when its last reader disconnects: `cancel` it or `finish` it."""
     disconnect_grace_s: Seconds = 5.0
-    """How long such a stream waits for a reader to come back before it is cancelled."""
+    """With `cancel`: how many seconds the stream waits for a reader to reconnect."""
     finish_s: Deadline = 120.0
-    """With `finish`: how long it may run on without a reader."""
+    """With `finish`: how many seconds the stream may continue without a reader."""
 
     fast_path: bool = True
-    """Under gunicorn with gevent, let the event loop pass tokens on where nothing stands between."""
+    """Under gunicorn with gevent, write tokens directly from the event loop, unless middleware wraps the response."""
 
     # logs
     log_url: str = "memory://"
-    """Where logs are kept: `memory://` is the memory of one worker; `redis://host:6379/0` is shared by many."""
+    """Where logs are kept: `memory://` is the memory of one worker; `redis://host:6379/0` is shared by all workers."""
     retention_s: Seconds = 600.0
-    """How long the log of a finished stream is kept."""
+    """How many seconds the log of a finished stream is kept."""
     max_stream_bytes: Positive = 4_194_304
-    """The most that one log may hold."""
+    """The maximum size of one log, in bytes."""
     max_retained_bytes: Count = 268_435_456
-    """The most that all finished logs of a worker may hold together; the oldest go first."""
+    """The maximum total size of a worker's finished logs, in bytes; the oldest logs are dropped first."""
     max_streams: Positive = 1000
-    """Answers that one worker writes at once."""
+    """The maximum number of answers that one worker writes at once."""
     max_streams_per_owner: Positive = 10
-    """Answers that one owner may have written at once."""
+    """The maximum number of running answers per owner."""
 
     # money
     prices: dict[str, Price] = field(default_factory=dict)
-    """By model, per million tokens: `{"input": "14", "output": "58", "cached": "7", "currency": "INR"}`."""
+    """Prices by model, per million tokens: `{"input": "14", "output": "58", "cached": "7", "currency": "INR"}`."""
     ledger_url: str | None = None
-    """Where usage records are kept: `sqlite:////var/lib/app/usage.db`, or `postgresql://…`."""
+    """The database for usage records: `sqlite:////var/lib/app/usage.db`, or `postgresql://…`."""
     budgets: Budget | None = None
-    """What each owner may spend: `{"day": "5", "month": "50", "currency": "INR"}`; needs the ledger."""
+    """The budget of each owner: `{"day": "5", "month": "50", "currency": "INR"}`; requires the ledger."""
 
     # observability
     log_format: Literal["text", "json"] = "text"
-    """The form of the lines that go to the server's log: `text` or `json`."""
+    """The format of the server's log lines: `text` or `json`."""
     telemetry_content: bool = False
-    """Let the spans of OpenTelemetry hold the prompts and the answers."""
+    """Include prompts and answers in OpenTelemetry spans."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -226,12 +226,13 @@ class Settings:
         except msgspec.ValidationError as error:
             raise ConfigError(_invalid_value(error)) from error
         if settings.log_url.partition("://")[0] not in LOG_SCHEMES:
-            raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: it must begin with {', '.join(LOG_SCHEMES)} and ://.")
+            schemes = ", ".join(f"{scheme}://" for scheme in LOG_SCHEMES)
+            raise ConfigError(f"LLM_STREAM_LOG_URL is wrong: it must begin with one of {schemes}.")
         settings._check_upstreams()
         return settings
 
     def api_of(self, model: str, default: ApiName | None = None) -> ApiName:
-        """The API that a model is asked by. `default` is the one of an `LLMStream`; a table's entry goes before it."""
+        """The API to call a model with. `default` is the API of the `LLMStream`; a table's entry overrides it."""
         if isinstance(self.api, dict):
             return self.api.get(model) or default or "chat"
         return default or self.api
@@ -241,19 +242,21 @@ class Settings:
             if not os.environ.get(upstream.key_variable):
                 raise ConfigError(
                     f"LLM_STREAM_UPSTREAMS: the key of {name!r} is missing:"
-                    f" set {upstream.key_variable} in the environment."
+                    f" set the environment variable {upstream.key_variable}."
                 )
         for model in filter(None, (self.model, *self.models, *self.fallback_models)):
             self.check_is_served(model)
 
     def check_is_served(self, model: str) -> None:
-        """Raises `ConfigError` for a model that no upstream of the table has."""
+        """Raises `ConfigError` for a model that no upstream of the table serves."""
         if self.upstreams and not any(model in upstream.names for upstream in self.upstreams.values()):
-            raise ConfigError(f"LLM_STREAM_UPSTREAMS: no upstream has the model {model!r} in its `models`.")
+            raise ConfigError(
+                f"LLM_STREAM_UPSTREAMS: no upstream has the model {model!r}: add it to the `models` of one of them."
+            )
 
     @property
     def is_shared(self) -> bool:
-        """Whether the log is one that several workers share."""
+        """Whether several workers share the log."""
         return self.log_url != "memory://"
 
 
@@ -261,11 +264,11 @@ def _check_amounts(*amounts: Decimal | None) -> None:
     """Raises `ValueError`, which msgspec turns into a `ValidationError`."""
     for amount in amounts:
         if amount is not None and not (amount.is_finite() and amount >= 0):
-            raise ValueError(f"Expected an amount of money, got {amount}")
+            raise ValueError(f"Expected an amount of money of 0 or more, got {amount}")
 
 
 def _parse_boolean(value: object) -> object:
-    """Accept yes, no, on and off, which are common in environment variables."""
+    """Converts yes, no, on and off, which are common in environment variables."""
     if isinstance(value, str):
         return {"yes": True, "on": True, "no": False, "off": False}.get(value.strip().lower(), value)
     return value
@@ -279,11 +282,11 @@ def _unknown_key(name: str, names: set[str]) -> str:
 
 
 def _invalid_value(error: Exception) -> str:
-    """Names the key as the operator wrote it."""
+    """The message, with the key spelled as the operator writes it."""
     problem, where = split_message(error)
     name, _, inside = where.partition("[")
     inside = f"[{inside}" if inside else ""
     name, dot, rest = name.partition(".")
     is_table = "`array" in problem or "`object" in problem
-    hint = " In the environment, lists and tables are written as JSON." if is_table else ""
+    hint = " Write lists and tables as JSON in environment variables." if is_table else ""
     return f"{PREFIX}{name.upper()}{inside}{dot}{rest} is wrong: {problem}.{hint}"

@@ -29,6 +29,7 @@ def config(folder: Path, *lines: str, start: str = HOOKS) -> str:
 def opinion(app: Flask, *options: str, status: int | None = None) -> dict[str, dict[str, str]]:
     """What each check says, by its name. `status` is the expected exit status."""
     result = app.test_cli_runner().invoke(args=["llm", "doctor", "--json", *options])
+    assert result.stdout, f"{result.exception!r}: {result.stderr}"
     assert status in (None, result.exit_code), result.output
     return {said["check"]: said for said in json.loads(result.stdout)}
 

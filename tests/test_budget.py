@@ -104,7 +104,7 @@ def test_64_parallel_starts_against_a_limit_for_10_are_10_streams(database: Any,
         assert len(upstream.requests) == 10
         assert [(spent, held) for _, spent, held in in_budget(database)] == [(0, 100), (0, 100)]
         told = [client.read_to_end() for client, answer in zip(clients, answers, strict=True) if "402" in answer]
-        assert all("is held by answers that are being written" in refusal for refusal in told)
+        assert all("Your running answers have reserved the rest" in refusal for refusal in told)
         gate.open()
         for client, answer in zip(clients, answers, strict=True):
             assert "402" in answer or '"status":"completed"' in client.read_to_end()
@@ -123,7 +123,9 @@ def test_refusal_buys_nothing_and_leaves_no_trace(upstream: Upstream, make_app: 
     assert refused.status_code == 402
     error = refused.json["error"]
     assert (error["code"], error["retryable"]) == ("over_budget", False)
-    assert error["message"].startswith("This answer could cost ₹10, and ₹9 of your budget of ₹15 for today are left.")
+    assert error["message"].startswith(
+        "This answer could cost ₹10, but only ₹9 of your budget of ₹15 for today are left."
+    )
     assert 0 < int(refused.headers["Retry-After"]) <= 24 * 3600
     assert client.get("/llm/chat?prompt=hi").status_code == 402
     upstream.answer("one")
@@ -137,7 +139,7 @@ def test_request_over_the_whole_budget_is_told_so(upstream: Upstream, make_app: 
     client = make_app(ledger_url=ledger.url, budgets=budget(month="9.5"), **RUPEES).test_client()
     error = client.post("/llm/chat", json={"prompt": "hi"}).json["error"]
     assert error["message"] == (
-        "This answer could cost ₹10, more than your whole budget of ₹9.5 a month. Ask for a shorter one."
+        "This answer could cost ₹10, more than your whole budget of ₹9.5 a month. Ask for a shorter answer."
     )
     assert not upstream.requests
 
@@ -331,7 +333,7 @@ def test_use_chat_is_told_that_the_limit_is_reached(upstream: Upstream, reached:
     told = [json.loads(line[6:]) for line in reached.post("/llm/ui/chat", json=asked).text.split("\n\n")[:-2]]
     assert [chunk["type"] for chunk in told[-4:]] == ["text-end", "finish-step", "message-metadata", "error"]
     assert told[-2]["messageMetadata"]["status"] == "over_budget"
-    assert told[-1]["errorText"].startswith("Your budget of ₹20 for today is used up, so the answer ends here.")
+    assert told[-1]["errorText"].startswith("Your budget of ₹20 for today is used up, so the answer was stopped.")
 
 
 def test_agents_are_told_that_the_limit_is_reached(upstream: Upstream, reached: Any) -> None:
@@ -387,7 +389,7 @@ def test_stream_of_a_worker_that_was_killed_holds_nothing(upstream: Upstream, se
         ({"day": "NaN"}, "LLM_STREAM_BUDGETS is wrong: Expected an amount from 0"),
         ({"day": 5, "currency": "rupees"}, "LLM_STREAM_BUDGETS.currency is wrong"),
         ({"day": 5, "unpriced": "maybe"}, "LLM_STREAM_BUDGETS.unpriced is wrong"),
-        (5, "In the environment, lists and tables are written as JSON"),
+        (5, "Write lists and tables as JSON in environment variables"),
     ],
 )
 def test_wrong_budget_is_named(make_app: MakeApp, ledger: SQLite, value: Any, says: str) -> None:
@@ -430,3 +432,12 @@ def test_question_that_is_asked_again_is_reserved_again(upstream: Upstream, make
     assert of_kind(events, "done")["status"] == "over_budget"
     assert 1 < len(upstream.requests) < 4
     assert spent(ledger) == len(upstream.requests) * 8 <= 40
+
+
+def test_function_that_comes_after_the_registration_is_refused() -> None:
+    app = Flask("late")
+    app.config["LLM_STREAM_PUBLIC"] = True
+    llm = LLMStream("llm", __name__, model="m")
+    app.register_blueprint(llm)
+    with pytest.raises(RuntimeError, match=r"before app.register_blueprint\(\)"):
+        llm.budget(lambda owner: None)

@@ -26,11 +26,11 @@ from llm_stream.testing import Upstream
 from llm_stream.web.doctor.checks import CHECKS
 
 from .conftest import ROOT
-from .conftest import free_port
 from .doctored import config
 from .doctored import demo
 from .doctored import findings_of
 from .doctored import opinion
+from .ports import free_port
 
 MakeApp = Callable[..., Flask]
 
@@ -67,7 +67,7 @@ def test_demo_is_well_without_a_key(tmp_path: Path) -> None:
     done = demo(LLM_STREAM_LEDGER_URL=f"sqlite:///{tmp_path}/usage.db")
     assert (done.returncode, done.stderr) == (0, "")
     *lines, empty, summary = done.stdout.splitlines()
-    assert (empty, summary) == ("", "All is well.")
+    assert empty == "" and re.fullmatch(r"No problem found, \d+ not checked\.", summary)
     assert [re.split(r"\s{2,}", line)[1] for line in lines] == [check.name for check in CHECKS]
     assert {re.split(r"\s{2,}", line)[0] for line in lines} == {"ok", "not checked"}
 
@@ -89,7 +89,7 @@ def test_findings_say_what_is_wrong_what_it_causes_and_what_to_do() -> None:
     causes, advice = (line.strip() for line in done.stdout.splitlines()[at + 1 : at + 3])
     assert "the cost is unknown" in causes
     assert advice.startswith("→ Set LLM_STREAM_PRICES")
-    assert done.stdout.endswith("\n1 warning.\n")
+    assert done.stdout.endswith("\n1 warning, 7 not checked.\n")
 
 
 def test_errors_end_with_the_status_1_also_for_programs() -> None:
@@ -312,7 +312,7 @@ def test_upstream_that_cannot_be_reached_is_told() -> None:
     [
         (401, "The upstream refuses the key (HTTP 401)."),
         (403, "The upstream refuses the key (HTTP 403)."),
-        (503, "The upstream is in trouble (HTTP 503)."),
+        (503, "The upstream fails (HTTP 503)."),
         (404, None),
         (429, None),
     ],
@@ -349,5 +349,7 @@ def test_of_several_upstreams_the_one_in_trouble_is_named(
 
 
 def test_table_of_checks_is_complete() -> None:
-    rows = re.findall(r"^\| `(.*?)` \| .+? \| .+? \| (✓?) ?\|$", (ROOT / "docs/doctor.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(.*?)` \| .+? \| .+? \| (✓?) ?\|$", (ROOT / "docs/guides/doctor.md").read_text(), re.MULTILINE
+    )
     assert rows == [(check.name, "✓" if check.in_workers else "") for check in CHECKS]

@@ -16,7 +16,18 @@ from .doctored import opinion
 
 MakeApp = Callable[..., Flask]
 
-SERVING = ["patching", "worker-class", "preload", "workers", "connections", "grace", "timeout", "recycling", "hooks"]
+SERVING = [
+    "patching",
+    "worker-class",
+    "preload",
+    "workers",
+    "connections",
+    "files",
+    "grace",
+    "timeout",
+    "recycling",
+    "hooks",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +127,19 @@ def test_configuration_that_gunicorn_cannot_read_is_not_checked(
 def test_configuration_that_prints_and_patches_does_so_elsewhere(make_app: MakeApp, tmp_path: Path) -> None:
     noisy = config(tmp_path, "print('hello')", "import gevent.monkey", "gevent.monkey.patch_all()", "print('{}')")
     assert opinion(make_app(), "--offline", "--gunicorn-config", noisy)["grace"]["status"] == "ok"
+
+
+def test_too_few_open_files_for_a_full_worker_are_told(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    assert opinion(app, "--offline", "--gunicorn-config", config(tmp_path))["files"]["status"] == "ok"
+    unraised = opinion(app, "--offline", "--gunicorn-config", config(tmp_path, "del post_worker_init"))["files"]
+    assert unraised["what"] == "A process may open 1024 files here. A full worker needs 3100."
+    more = opinion(app, "--offline", "--gunicorn-config", config(tmp_path, "worker_connections = 30_000"))["files"]
+    assert more["what"] == "A process may open 4096 files here. A full worker needs 31100."
+    assert more["advice"].startswith("Allow 31100: LimitNOFILE=")
 
 
 def test_debug_mode_under_gunicorn_is_told(make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

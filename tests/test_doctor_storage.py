@@ -15,12 +15,12 @@ from flask import Flask
 from llm_stream.ledger import file_system
 
 from .conftest import ROOT
-from .conftest import free_port
 from .conftest import require
 from .databases import PostgreSQLServer
 from .doctored import demo
 from .doctored import findings_of
 from .doctored import opinion
+from .ports import free_port
 from .stores import StoreServer
 
 MakeApp = Callable[..., Flask]
@@ -79,7 +79,7 @@ def test_ledger_that_cannot_be_opened_is_told(make_app: MakeApp, tmp_path: Path)
 def test_ledger_that_may_not_be_written_is_told(make_app: MakeApp, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert "may not be written" in ledger_of(make_app, f"sqlite:///{locked}/usage.db")["what"]
+    assert "is not writable" in ledger_of(make_app, f"sqlite:///{locked}/usage.db")["what"]
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])

@@ -27,7 +27,7 @@ from .stores import StoreServer
 Serve = Callable[..., Server]
 
 PRICED = {"prices": {"openai/gpt-4o-mini": {"input": "1", "output": "1"}, "scripted": {"input": "1", "output": "1"}}}
-BETWEEN = " stands between our event streams and gunicorn, "
+BETWEEN = " wraps our event streams inside gunicorn, "
 
 
 def by(path: str, *more: str, app: str = "tests.served:app") -> list[str]:

@@ -21,9 +21,9 @@ def read(**config: Any) -> Settings:
     return Settings.from_config({f"LLM_STREAM_{name.upper()}": value for name, value in config.items()})
 
 
-def test_defaults_are_those_of_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
-    table = dict(re.findall(r"^\| `LLM_STREAM_([A-Z_]+)` \| `([^`]*)` \|", readme, re.MULTILINE))
+def test_defaults_are_those_of_the_documentation() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    table = dict(re.findall(r"^\| `LLM_STREAM_([A-Z_]+)` \| `([^`]*)` \|", page, re.MULTILINE))
     assert {name.lower() for name in table} == {field.name for field in fields(Settings)}
     for field in fields(Settings):
         shown = table[field.name.upper()]

@@ -1,4 +1,4 @@
-"""What answers the demo without a key: it shows the page off."""
+"""What answers without a key: the demo's stand-in shows the page off, and the separate process writes plain text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from openai import OpenAI
 
 from llm_stream.testing import Upstream
+from llm_stream.testing.storyteller import tell
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 DELETE = {"type": "function", "function": {"name": "delete_note", "parameters": {"type": "object"}}}
@@ -80,3 +81,15 @@ def test_it_calls_a_tool_that_the_request_offers_and_answers_from_the_result(
 @pytest.mark.parametrize("tools", [{}, {"tools": [DELETE]}])
 def test_it_calls_no_tool_that_the_request_does_not_offer(client: OpenAI, tools: Any) -> None:
     assert answer(client, user("What is the weather?"), **tools)["name"] is None
+
+
+@pytest.mark.parametrize(("question", "words"), [("Hello", 20), ("Tell me a LONG story", 300), ("Count to 1000", 300)])
+def test_separate_process_writes_plain_text_that_is_long_on_request(question: str, words: int) -> None:
+    text = "".join(step for step in tell({"messages": [user(question)]}).steps if isinstance(step, str))
+    assert len(text.split()) >= words
+    assert not set("*|#`") & set(text)
+
+
+def test_separate_process_calls_the_tools_that_are_offered() -> None:
+    script = tell({"messages": [user("How is the weather?")], "tools": [WEATHER]})
+    assert script.finish_reason == "tool_calls"

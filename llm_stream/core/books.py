@@ -53,7 +53,7 @@ class Books:
         model: str,
         budget_of: BudgetOf | None,
     ) -> None:
-        """Raises `ConfigError`."""
+        """Raises `ConfigError` if settings of the ledger or the budgets are wrong."""
         self.ledger = ledgers.of(settings.ledger_url) if settings.ledger_url else None
         self._app = app
         self._name = name
@@ -67,7 +67,7 @@ class Books:
                 self.ledger.leave_to_others()
         elif self._budgets is not None:
             raise ConfigError(
-                "A budget needs the ledger: set LLM_STREAM_LEDGER_URL, say to sqlite:////var/lib/app/usage.db"
+                "A budget needs the ledger: set LLM_STREAM_LEDGER_URL, e.g. to sqlite:////var/lib/app/usage.db"
             )
 
     def open(self, stream: Stream) -> None:
@@ -108,9 +108,9 @@ class Books:
         return record, bill.usage_event()
 
     def settle_lost(self, lost: LostStream, record: UsageRecord, bill: Bill, currency: str | None) -> None:
-        """Write the record of another worker's stream, which that worker cannot settle any more, and call the hooks.
+        """Write the record of a dead worker's stream, and call the hooks.
 
-        `lost` has all its events, also its end. `currency` is the one that its budget is reserved in, if any.
+        `lost` has all its events, including the end. `currency` is that of its budget reservation, if it has one.
         """
         is_new = True
         if self.ledger is not None:
@@ -120,7 +120,7 @@ class Books:
             self._publish(record, lambda: Answer.of(lost, lost.events, record))
 
     def _publish_swept(self, record: UsageRecord) -> None:
-        """The ledger has settled a stream of a dead worker, whose events are lost with it."""
+        """Called when the ledger has settled a dead worker's stream. The events were lost with the worker."""
         lost = LostStream(
             id=record.id,
             owner=record.owner,

@@ -17,7 +17,7 @@ from ..errors import InvalidOutput
 from ..upstream.sdk import strict_schema_of
 
 WRAPPER = "value"
-"""The name under which a type that is no object is asked for: OpenAI wants an object at the root."""
+"""The field that wraps a type that is not an object: OpenAI requires an object at the root."""
 
 MAX_NAME = 64
 
@@ -25,29 +25,29 @@ DIGITS = "0123456789+-."
 
 
 class WrongForm(Exception):
-    """Where the answer does not fit, for the operator's log. The answer itself is left out."""
+    """Where an answer does not match its schema. Written to the operator's log, so it leaves out the answer's text."""
 
 
 class Schema:
-    """A type, and how a model is asked for it. A list, a union or a number is wrapped in an object."""
+    """A type, and the schema that asks a model for it. A list, a union or a number is wrapped in an object."""
 
     def __init__(self, kind: Any) -> None:
-        """Raises `TypeError` if pydantic cannot check it, or cannot describe it as JSON."""
+        """Raises `TypeError` if pydantic cannot validate `kind`, or has no JSON schema for it."""
         try:
             self._model, self._is_wrapped = _model_of(kind)
             schema = strict_schema_of(self._model)
         except PydanticUserError as error:
-            raise TypeError(f"the schema {kind!r} is no type that JSON can describe: {error.message}") from error
+            raise TypeError(f"schema= got {kind!r}, which has no JSON schema: {error.message}") from error
         self.response_format: dict[str, Any] = {
             "type": "json_schema",
             "json_schema": {"name": _name_of(kind), "schema": schema, "strict": True},
         }
-        """In the form of the chat completions API, with what OpenAI's strict mode demands."""
+        """`response_format` of the chat completions API, as OpenAI's strict mode requires it."""
 
     def so_far(self, text: str) -> Any:
-        """The value at the end of which the model is writing. Raises `ValueError` if there is none yet.
+        """The value of an answer that is still incomplete. Raises `ValueError` if no value has begun.
 
-        A number at the end is left out: it may go on, or not even be one yet, as `1e`.
+        Leaves out a number at the end: more digits may follow, or it is not a number yet, like `1e`.
         """
         if text[-1:] in DIGITS and not _ends_in_string(text):
             text = text.rstrip(DIGITS)
@@ -55,7 +55,7 @@ class Schema:
         return self._unwrapped(value)
 
     def whole(self, text: str) -> Any:
-        """The JSON of a whole answer, which fits the type. Raises `InvalidOutput`."""
+        """The value of a complete answer. Raises `InvalidOutput` if `text` does not match the type."""
         try:
             value = from_json(text, allow_inf_nan=False)
             self._model.model_validate_json(text)
@@ -83,11 +83,11 @@ def schema_of(kind: Any) -> Schema:
 
 
 _kept = lru_cache(maxsize=128)(Schema)
-"""To make one takes a millisecond. It has no state."""
+"""Making a `Schema` takes a millisecond. It has no state, so streams can share it."""
 
 
 def _model_of(kind: Any) -> tuple[type[BaseModel], bool]:
-    """A model of pydantic's for the type, and whether the type is wrapped in it."""
+    """A pydantic model for the type, and whether the type is wrapped in it."""
     if isinstance(kind, (dict, str)):
         raise TypeError("schema= takes a type; pass a JSON schema as response_format=")
     is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
@@ -99,7 +99,7 @@ def _model_of(kind: Any) -> tuple[type[BaseModel], bool]:
 
 
 def _is_object(schema: dict[str, Any]) -> bool:
-    """Whether all values are objects. At the root there may be a reference, if the type refers to itself."""
+    """Whether the schema describes an object. Its root may be a `$ref`, if the type refers to itself."""
     if ref := schema.get("$ref"):
         schema = schema["$defs"][ref.rpartition("/")[2]]
     return schema.get("type") == "object"

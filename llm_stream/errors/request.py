@@ -1,4 +1,4 @@
-"""Errors that refuse a request before anything is bought."""
+"""Errors that refuse a request before the upstream is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class RequestError(LLMStreamError):
 
     status = 400
     code = "invalid_request"
-    message = "The request is not valid."
+    message = "The request is not valid. Check it and send it again."
 
 
 class InvalidField(RequestError):
@@ -25,7 +25,7 @@ class Unauthorized(RequestError):
 
     status = 401
     code = "unauthorized"
-    message = "Sign in to use this."
+    message = "You are not signed in. Sign in and try again."
 
 
 class OverBudget(RequestError):
@@ -33,36 +33,36 @@ class OverBudget(RequestError):
 
     status = 402
     code = "over_budget"
-    message = "Your budget does not cover this."
+    message = "Your budget does not cover the cost of this answer. Ask for a shorter answer, or wait for a new budget."
     ending = "over_budget"
 
 
 class BudgetHeld(OverBudget):
-    """Running answers have reserved the rest of the budget. A retry fits if they cost less than their maximum."""
+    """Running answers have reserved the rest of the budget. A retry succeeds if they cost less than they reserved."""
 
     retryable = True
 
 
 class Unpriced(OverBudget):
-    """No upper bound of the cost is known: no price in the budget's currency, or an input of unknown size (images)."""
+    """The maximum cost is unknown: no price in the budget's currency, or an input of unknown size (images)."""
 
     code = "unpriced"
-    message = "What this would cost is not known, so no budget can cover it. Please tell the operator of this site."
+    message = "The cost of this request is unknown, so no budget can cover it. Please tell the operator of this site."
 
 
 class CrossSite(RequestError):
-    """The request comes from another site, whose origin is not in LLM_STREAM_ORIGINS."""
+    """The request comes from a site whose origin is not in LLM_STREAM_ORIGINS."""
 
     status = 403
     code = "cross_site"
-    message = "Requests from other sites are not allowed."
+    message = "Requests from other sites are not allowed. The operator can allow an origin in LLM_STREAM_ORIGINS."
 
 
 class Prefetch(CrossSite):
-    """The browser prefetches a URL that its user has not opened."""
+    """The browser prefetches a URL that the user has not opened."""
 
     code = "prefetch"
-    message = "An answer is not fetched ahead of being asked for."
+    message = "Answers cannot be prefetched. Open the page to get the answer."
 
 
 class UsageClosed(RequestError):
@@ -70,7 +70,7 @@ class UsageClosed(RequestError):
 
     status = 403
     code = "usage_closed"
-    message = "You may not see what was spent here."
+    message = "You are not allowed to see the usage. Ask the operator of this site for access."
 
 
 class NoLedger(RequestError):
@@ -78,7 +78,7 @@ class NoLedger(RequestError):
 
     status = 404
     code = "no_ledger"
-    message = "No usage is kept here: set LLM_STREAM_LEDGER_URL, for example to sqlite:////var/lib/app/usage.db"
+    message = "No usage is recorded. Set LLM_STREAM_LEDGER_URL, for example to sqlite:////var/lib/app/usage.db"
 
 
 class UnknownStream(RequestError):
@@ -94,7 +94,7 @@ class KeyConflict(RequestError):
 
     status = 409
     code = "key_conflict"
-    message = "This key belongs to another request. Make a new key for a new question."
+    message = "This key was already used for a different request. Use a new key for a new request."
 
 
 class ExpiredStream(RequestError):
@@ -102,11 +102,11 @@ class ExpiredStream(RequestError):
 
     status = 410
     code = "expired_stream"
-    message = "This answer is no longer kept. Ask again."
+    message = "This answer has expired. Please ask again."
 
 
 class TooLarge(RequestError):
-    """The body is over LLM_STREAM_MAX_REQUEST_BYTES."""
+    """The body is larger than LLM_STREAM_MAX_REQUEST_BYTES."""
 
     status = 413
     code = "too_large"
@@ -125,7 +125,7 @@ class TooManyStreams(RequestError):
 
     status = 429
     code = "too_many_streams"
-    message = "Too many answers are being written for you at once. Wait for one to end."
+    message = "You have too many running answers. Wait until one ends, then try again."
     retryable = True
 
 
@@ -139,26 +139,26 @@ class Overloaded(RequestError):
 
 
 class SeveralProcesses(RequestError):
-    """Several processes serve the app, and LLM_STREAM_LOG_URL is memory://, which they do not share."""
+    """Several processes serve the app, but LLM_STREAM_LOG_URL is memory://, which processes do not share."""
 
     status = 503
     code = "several_processes"
-    message = "The server is not set up to answer this. Please tell the operator of this site."
+    message = "The server is misconfigured and cannot answer. Please tell the operator of this site."
 
 
 class LogUnavailable(RequestError):
-    """The Redis or Valkey of LLM_STREAM_LOG_URL does not answer in time. Nothing is bought without it."""
+    """The Redis or Valkey of LLM_STREAM_LOG_URL does not respond in time, so no upstream call is made."""
 
     status = 503
     code = "log_unavailable"
-    message = "The server cannot reach its answers at the moment. Please try again in a moment."
+    message = "The server cannot reach its storage. Please try again in a moment."
     retryable = True
 
 
 class LedgerUnavailable(RequestError):
-    """The database of LLM_STREAM_LEDGER_URL cannot be written to. Nothing is bought without a record."""
+    """The database of LLM_STREAM_LEDGER_URL cannot be written to, so no upstream call is made."""
 
     status = 503
     code = "ledger_unavailable"
-    message = "The server cannot take this on at the moment. Please try again in a moment."
+    message = "The server cannot record the usage of an answer. Please try again in a moment."
     retryable = True

@@ -6,17 +6,17 @@ from .base import LLMStreamError
 
 
 class StreamError(LLMStreamError):
-    """The stream's source raised. The cause is in the server's log under `error_id`."""
+    """The stream's source raised an exception, which is in the server's log under `error_id`."""
 
     retryable = True
 
 
 class BudgetReached(StreamError):
-    """The answer exceeded its reservation, and the owner's budget has nothing left."""
+    """The answer exceeded its reservation, and nothing is left in the owner's budget."""
 
     status = 402
     code = "over_budget"
-    message = "Your budget is used up, so the answer ends here."
+    message = "Your budget is used up, so the answer was stopped. Ask again when it is renewed."
     retryable = False
     ending = "over_budget"
 
@@ -26,16 +26,16 @@ class StreamTooLarge(StreamError):
 
     status = 502
     code = "stream_too_large"
-    message = "The answer grew too long and was stopped."
+    message = "The answer was too long and was stopped. Please ask for a shorter one."
     retryable = False
 
 
 class InvalidOutput(StreamError):
-    """The whole answer does not fit the schema that was given for it."""
+    """The whole answer does not match the requested schema."""
 
     status = 502
     code = "invalid_output"
-    message = "The model's answer does not have the form that was asked for. Please try again."
+    message = "The model's answer does not match the requested schema. Please try again."
 
 
 class Interrupted(StreamError):
@@ -89,7 +89,7 @@ class UpstreamRejected(UpstreamError):
 
     status = 400
     code = "upstream_rejected"
-    message = "The model's provider did not accept this request."
+    message = "The model's provider rejected this request. Please change it before you try again."
     retryable = False
 
 
@@ -97,11 +97,11 @@ class ContextTooLong(UpstreamRejected):
     """The conversation exceeds the model's context window."""
 
     code = "context_too_long"
-    message = "The conversation is too long for this model."
+    message = "The conversation is too long for this model. Please shorten it or start a new one."
 
 
 class UpstreamRefused(UpstreamError):
-    """401, 402, 403 or 404: a bad key, credit, permission or model name, which only the operator can fix."""
+    """The provider answered 401, 402, 403 or 404: the operator must fix the key, credit, permission or model name."""
 
     code = "upstream_refused"
     message = "The model is not available. Please tell the operator of this site."
@@ -117,7 +117,7 @@ class UpstreamThrottled(UpstreamError):
 
 
 class UpstreamBusy(UpstreamError):
-    """The call waited for its turn at the upstream until LLM_STREAM_FIRST_TOKEN_S had passed, and was never made."""
+    """The call was still in the upstream's queue when LLM_STREAM_FIRST_TOKEN_S had passed. It was never sent."""
 
     status = 503
     code = "upstream_busy"
@@ -140,10 +140,10 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamGarbled(UpstreamError):
-    """The provider's response is not a chat completion stream."""
+    """The provider's response cannot be decoded as an answer."""
 
     code = "upstream_garbled"
-    message = "The model's provider sent something unreadable. Please try again."
+    message = "The model's provider sent an unreadable response. Please try again."
 
 
 class UpstreamTimeout(UpstreamError):

@@ -20,13 +20,13 @@ DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 DEFAULT_SINCE = "30d"
 MOST_DAYS = 3660
-"""Ten years. Making the page takes CPU time from the streams."""
+"""Ten years. A longer report would take too much CPU time from the streams."""
 AGO = re.compile(r"(\d{1,5})([dwmy])")
 DAYS_IN = {"d": 1, "w": 7, "m": 30, "y": 365}
 
 
 class FilterError(ValueError):
-    """The message says which values are allowed."""
+    """A filter has a wrong value. The message names the allowed values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ class Filters:
         first = _last(get_all("since"))
         since = _day(first, today, "since") if first else _day(DEFAULT_SINCE, until, "since")
         if since > until:
-            raise FilterError(f"'since' is {since}, after 'until', which is {until}.")
+            raise FilterError(f"'since' ({since}) must not be after 'until' ({until}).")
         if (until - since).days > MOST_DAYS:
-            raise FilterError(f"From 'since' to 'until' there may be {MOST_DAYS} days.")
+            raise FilterError(f"A report covers at most {MOST_DAYS} days: move 'since' closer to 'until'.")
         return cls(
             today=today,
             since=since,
@@ -92,4 +92,4 @@ def _day(text: str, today: date, name: str) -> date:
             return today - timedelta(days=int(ago[1]) * DAYS_IN[ago[2]])
         return date.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise FilterError(f"'{name}' must be a day like 2026-11-01, or a time ago like 7d, 4w, 3m or 1y.") from None
+        raise FilterError(f"'{name}' must be a day like 2026-11-01, or an age like 7d, 4w, 3m or 1y.") from None

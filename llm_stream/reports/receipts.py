@@ -35,12 +35,12 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 }
 DELIMITERS = ",;\t"
 GROUPED = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
-"""1,234,567.89. Any other comma may be a decimal comma."""
+"""1,234,567.89. A comma at any other place may be a decimal comma, so such a number is refused."""
 FIGURES = ("input_tokens", "output_tokens", "cost")
 
 
 class ReceiptError(ValueError):
-    """The message says what is wrong with the file, and on which line."""
+    """The file cannot be read. The message names the problem and the line."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,25 @@ def read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
     try:
         return _read(file, currency)
     except csv.Error as error:
-        raise ReceiptError(f"This is no CSV: {error}.") from error
+        raise ReceiptError(f"The file is not CSV: {error}.") from error
 
 
 def _read(file: TextIO, currency: str) -> tuple[list[Receipt], dict[str, str]]:
     first = file.readline()
     if not first:
-        raise ReceiptError("The file is empty.")
+        raise ReceiptError("The file is empty. Export the usage again.")
     lines = csv.reader(chain([first], file), delimiter=max(DELIMITERS, key=first.count), strict=True)
     header = [name.strip().lower().replace(" ", "_").lstrip("\ufeff") for name in next(lines)]
     places = dict(_places(header))
     if not places.keys() & set(FIGURES) or not places.keys() & {"request_id", "when"}:
         raise ReceiptError(
-            "No columns here that could be compared: there must be a request id or a day, and tokens or a cost."
-            f" The columns are: {', '.join(header)}."
+            "The file has no columns to compare. It needs a request id or a day, and tokens or a cost."
+            f" Its columns are: {', '.join(header)}."
         )
     receipts = []
     for number, line in enumerate(lines, 2):
         fields = {name: line[at].strip() if at < len(line) else "" for name, at in places.items()}
-        if any(fields.get(name) for name in FIGURES):  # OpenAI's exports have lines for periods without requests too
+        if any(fields.get(name) for name in FIGURES):  # OpenAI's exports also have lines for periods without requests
             receipts.append(_receipt(fields, number, currency))
     return receipts, {name: header[at] for name, at in places.items()}
 
@@ -115,7 +115,7 @@ def _day(text: str) -> str:
     else:
         when = datetime.fromisoformat(text)
     if not 1970 < when.year < 9999:
-        raise ValueError(f"{text!r} is no day of this time")
+        raise ValueError(f"{text!r} is not a valid time")
     return (when.astimezone(UTC) if when.tzinfo else when).date().isoformat()
 
 
@@ -124,7 +124,7 @@ def _count(text: str | None) -> int | None:
         return None
     count = _number(text)
     if count != int(count):
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{text!r} is not a whole number")
     return int(count)
 
 
@@ -136,7 +136,7 @@ def _number(text: str) -> Decimal:
     try:
         number = Decimal(text.replace(",", "") if GROUPED.fullmatch(text) else text)
     except InvalidOperation:
-        raise ValueError(f"{text!r} is no number; a decimal one is written like 0.001") from None
+        raise ValueError(f"{text!r} is not a number; write decimals like 0.001") from None
     if not number.is_finite():
         raise ValueError(f"{text!r} is no number")
     return number

@@ -1,6 +1,6 @@
-"""Reads an AG-UI run: its messages and tools become a `ChatRequest`, and its `resume` the decisions about calls.
+"""Reads an AG-UI run: its messages and tools become a `ChatRequest`, its `resume` becomes the decisions about calls.
 
-`state` and `context` are ignored. An app that wants them in the prompt adds them in its own view.
+`state` and `context` are ignored. To put them into the prompt, an app uses its own view.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .native import MAX_TOOLS
 from .reading import json_object
 
 OPTIONS = ("model", "temperature", "max_output_tokens", "response_format")
-"""The fields of `forwardedProps` that are used."""
+"""The fields of `forwardedProps` that are used. Others are ignored."""
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^(?!/)[^\x00-\x1f\x7f]*\Z")]
 """Must be usable in a URL path."""
@@ -82,7 +82,7 @@ def from_body(body: bytes, settings: Settings, default_model: str) -> Run:
     except (msgspec.ValidationError, RecursionError) as error:
         raise native.invalid_field(error) from error
     if not messages:
-        raise InvalidField("The field 'messages' holds nothing for the model.")
+        raise InvalidField("The field 'messages' has no content for the model. Add a message from the user.")
     props = parsed.forwarded_props or {}
     options: dict[str, Any] = {name: props[name] for name in OPTIONS if props.get(name) is not None}
     options["tools"] = [_tool(tool) for tool in parsed.tools]
@@ -98,7 +98,7 @@ def _tool(tool: _Tool) -> dict[str, Any]:
 
 
 def _decisions(resume: Sequence[_Resume]) -> Iterator[tuple[str, Decision]]:
-    """An interrupt that was cancelled is a call that was not allowed."""
+    """A cancelled interrupt denies its call."""
     for number, answered in enumerate(resume):
         if answered.status == "cancelled":
             yield answered.interrupt_id, Decision(approved=False)

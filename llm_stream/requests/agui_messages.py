@@ -1,4 +1,4 @@
-"""Reads the messages of an AG-UI thread. There, results of tools and reasoning are messages of their own."""
+"""Reads the messages of an AG-UI thread. In AG-UI, tool results and reasoning are separate messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Message(msgspec.Struct, rename="camel"):
 
 
 class _Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """The `encryptedValue` of a message. `reasoning` is the field in which the provider wants its reasoning back."""
+    """The `encryptedValue` of a message. `reasoning` is the provider's field name for the reasoning."""
 
     fields: MessageState = msgspec.field(default_factory=MessageState)
     reasoning: Literal["reasoning", "reasoning_content"] | None = None
@@ -71,8 +71,8 @@ StateT = TypeVar("StateT", _Kept, CallState)
 def native_messages(messages: Sequence[Message], *, keeps_open: bool) -> list[dict[str, Any]]:
     """The messages in the form of `POST /chat`. Raises `RequestError` and msgspec's `ValidationError`.
 
-    Calls without a result are dropped, because providers reject them, and so are messages that say nothing. With
-    `keeps_open`, the last message that has calls keeps its own: the request decides about them.
+    Calls without a result are dropped, because providers reject them. Empty messages are dropped, too. With
+    `keeps_open`, the last message with calls keeps its open calls, because the request decides about them.
     """
     found = _merged(messages)
     calling = [message for message in found if "tool_calls" in message]
@@ -84,7 +84,7 @@ def native_messages(messages: Sequence[Message], *, keeps_open: bool) -> list[di
 
 
 def _merged(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """With the results of tools in their calls, and the reasoning in the answers it belongs to."""
+    """The messages, with tool results moved into their calls and reasoning moved into its answer."""
     found: list[dict[str, Any]] = []
     called: dict[str | None, dict[str, Any]] = {}
     reasoning = _Reasoning(messages)
@@ -97,7 +97,7 @@ def _merged(messages: Sequence[Message]) -> list[dict[str, Any]]:
             called |= {call["id"]: call for call in found[-1].get("tool_calls", ())}
         elif message.role == "tool":
             if message.tool_call_id not in called:
-                raise RequestError(f"The field '{where}.toolCallId' must be the id of a call before it.")
+                raise RequestError(f"The field '{where}.toolCallId' must be the id of an earlier call.")
             outcome = {"error": message.error} if message.error else {"result": _text(message.content)}
             called[message.tool_call_id] |= outcome
         elif message.role not in IGNORED_ROLES:
@@ -109,9 +109,9 @@ def _merged(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 class _Reasoning:
-    """The reasoning messages of a thread, by the message that they led to.
+    """The reasoning messages of a thread, by the message that they belong to.
 
-    Their ids say which it is. In a thread whose ids were not made here, they are those just before it.
+    Our own ids name that message. Reasoning with other ids belongs to the next message.
     """
 
     def __init__(self, messages: Sequence[Message]) -> None:
@@ -168,7 +168,7 @@ def _read(value: str, kind: type[StateT], where: str) -> StateT:
     try:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidField(f"The field '{where}' must be as the event REASONING_ENCRYPTED_VALUE had it.") from error
+        raise InvalidField(f"The field '{where}' must be the value of the event REASONING_ENCRYPTED_VALUE.") from error
 
 
 # Content
@@ -201,7 +201,7 @@ def _image(part: _Part, where: str) -> str:
 
 
 def _document(part: _Part, where: str) -> dict[str, str]:
-    """Its name is the `filename` of the part's metadata, because the part has none."""
+    """The document's name is the `filename` of the part's metadata, because a part has no field for it."""
     source = part.source
     if source is None or source.type != "data" or source.mime_type != "application/pdf":
         raise InvalidField(

@@ -1,4 +1,4 @@
-"""Validates the messages of `POST /chat`, and makes those of the chat completions API of them."""
+"""Validates the messages of `POST /chat`, and converts them into messages of the chat completions API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .opaque import problem_with
 from .reading import image_url
 
 ROLES = ("user", "assistant")
-"""Of a browser's messages."""
+"""The roles that a browser's messages may have."""
 
 PDF = "data:application/pdf;base64,"
 
@@ -69,16 +69,16 @@ class Message(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 def plain(messages: Sequence[Message], *, may_decide: bool) -> list[PlainMessage]:
     """The messages to pass on. Raises `InvalidField`.
 
-    Open calls are dropped, because providers refuse them. With `may_decide`, the last message that has calls keeps its
-    own: the request brings the reader's decisions about them.
+    Open calls are dropped, because providers refuse them. With `may_decide`, the last message with calls keeps its open
+    calls, because the request has the reader's decisions about them.
     """
     for number, message in enumerate(messages):
         _check(message, f"messages[{number}]")
     undecided = next((message for message in reversed(messages) if message.tool_calls), None) if may_decide else None
     kept = [each for message in messages if (each := _without_open_calls(message, undecided))]
     if not kept:
-        raise InvalidField("The field 'messages' holds nothing for the model: its calls have no result.")
-    # some servers want the field, also where a call is all that there is
+        raise InvalidField("The field 'messages' has no content for the model: add the results of its tool calls.")
+    # some servers require the field even if the message has only calls
     return [plain for message in kept for plain in expanded({"content": None} | msgspec.to_builtins(message))]
 
 
@@ -116,7 +116,7 @@ def _check_state(message: Message, where: str) -> None:
 
 def _check_part(part: _Part, where: str) -> None:
     if getattr(part, part.type) is None:
-        raise InvalidField(f"The field '{where}.{part.type}' is missing, which '{where}.type' announces.")
+        raise InvalidField(f"The field '{where}.{part.type}' is missing, but '{where}.type' requires it.")
     if part.image_url is not None:
         image_url(part.image_url.get("url", ""), f"{where}.image_url.url")
     if part.file is not None and not part.file.file_data.startswith(PDF):

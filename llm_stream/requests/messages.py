@@ -1,7 +1,7 @@
 """Validates OpenAI messages: the roles a client may use, and the fields that are passed on.
 
-Clients send back earlier answers with fields that providers reject in a request. Such fields are dropped. What the
-provider wants back is passed on as it is.
+Clients send earlier answers back with fields that providers reject in a request. Such fields are dropped. The
+provider's own fields, which it needs to continue an answer, are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _CalledFunction(msgspec.Struct):
 
 
 class _ToolCall(msgspec.Struct):
-    """Drops what clients add when they assemble fragments, such as `index`."""
+    """Drops the fields that clients add when they assemble fragments, such as `index`."""
 
     id: str
     function: _CalledFunction
@@ -61,7 +61,7 @@ STATE = ("reasoning", "reasoning_content", "reasoning_details", "reasoning_items
 def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessage]:
     """The messages to pass on. Raises `WrongParameter`.
 
-    `may_instruct` allows system messages, and outcomes of tool calls that are not in the conversation.
+    `may_instruct` allows system messages, and results of tool calls that are not in the conversation.
     """
     called: set[str] = set()
     for number, message in enumerate(messages):
@@ -80,10 +80,10 @@ def plain(messages: Sequence[Message], *, may_instruct: bool) -> list[PlainMessa
 
 def _check_role(message: Message, called: set[str], where: str) -> None:
     if message.role in ("system", "developer"):
-        raise WrongParameter(f"The field '{where}.role' may not be '{message.role}' in a browser.", f"{where}.role")
+        raise WrongParameter(f"The field '{where}.role' cannot be '{message.role}' in a browser.", f"{where}.role")
     if message.role == "tool" and message.tool_call_id not in called:
         field = f"{where}.tool_call_id"
-        raise WrongParameter(f"The field '{field}' must name a call of an assistant's message before it.", field)
+        raise WrongParameter(f"The field '{field}' must be the id of a call in an earlier assistant message.", field)
 
 
 def _check_content(message: Message, where: str) -> None:
@@ -99,7 +99,7 @@ def _check_content(message: Message, where: str) -> None:
 
 
 def _check_state(message: Message, where: str) -> None:
-    """Only an answer has a state. In other messages, its fields are dropped."""
+    """Only an assistant's message has state. In other messages, these fields are dropped."""
     if message.role != "assistant":
         for name in STATE:
             setattr(message, name, None)
@@ -107,11 +107,11 @@ def _check_state(message: Message, where: str) -> None:
     states += [call.extra_content for call in message.tool_calls or () if call.extra_content]
     if problem := problem_with(states):
         names = ", ".join(STATE)
-        raise WrongParameter(f"What '{where}' has in {names} {problem}.", where)
+        raise WrongParameter(f"The content of {names} in '{where}' {problem}.", where)
 
 
 def _check_part(part: _Part, where: str) -> None:
-    """A part must have the field its type names. Images and files must be inline or at a public URL."""
+    """A part must have the field that its type names. Images and files must be inline or at a public URL."""
     value = getattr(part, part.type)
     if value is None:
         raise WrongParameter(f"The field '{where}.{part.type}' is missing.", f"{where}.{part.type}")
@@ -120,4 +120,4 @@ def _check_part(part: _Part, where: str) -> None:
         raise WrongParameter(f"The field '{field}' must be an https: or data:image/ URL.", field)
     if part.type == "file" and value.get("file_id") is not None:  # any file of the operator's account
         field = f"{where}.file.file_id"
-        raise WrongParameter(f"The field '{field}' cannot be used here: send the file itself, as 'file_data'.", field)
+        raise WrongParameter(f"The field '{field}' is not supported: send the file itself as 'file_data'.", field)

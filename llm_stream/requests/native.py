@@ -1,6 +1,6 @@
-"""Validates an untrusted body or query: the result is a `ChatRequest` or a `RequestError`.
+"""Validates an untrusted body or query. The result is a `ChatRequest`; a wrong request raises a `RequestError`.
 
-Requests spend the operator's money. So unknown fields are refused, and so is what only the operator may choose:
+Requests spend the operator's money. So unknown fields are refused, and so are choices that only the operator may make:
 instructions to the model, other models, larger answers.
 """
 
@@ -82,8 +82,8 @@ def from_fields(
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:
     for name in fields:
         if name not in FIELDS:
-            message = f"The field {name[:40]!r} is not known."
-            for close in difflib.get_close_matches(name[:40], FIELDS, n=1):  # comparing a whole megabyte takes long
+            message = f"There is no field {name[:40]!r}."
+            for close in difflib.get_close_matches(name[:40], FIELDS, n=1):  # a megabyte would take long
                 message += f" Did you mean {close!r}?"
             raise InvalidField(message)
 
@@ -108,7 +108,7 @@ def _model(name: str | None, settings: Settings, default_model: str) -> str:
 
 def _max_output_tokens(limit: int | None, settings: Settings) -> int:
     if limit is not None and limit > settings.max_output_tokens:
-        raise InvalidField(f"The field 'max_output_tokens' may be {settings.max_output_tokens} at most.")
+        raise InvalidField(f"The field 'max_output_tokens' must be at most {settings.max_output_tokens}.")
     return limit or settings.max_output_tokens
 
 
@@ -122,6 +122,6 @@ def _tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
 
 
 def invalid_field(error: Exception) -> InvalidField:
-    """msgspec's error with the field named first."""
+    """msgspec's error, in a message that begins with the field."""
     problem, field = split_message(error)
     return InvalidField(f"The field '{field}' is wrong: {problem}." if field else f"{problem}.")

@@ -1,4 +1,4 @@
-"""Validates what clients bring back for the provider. Nothing here can know what it means, so it is only bounded."""
+"""Validates the provider's own fields that clients send back. Their meaning is unknown, so only the size is checked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..chat_request import MAX_OPAQUE_BYTES
 
 
 class CallState(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The fields of a call that its provider wants back."""
+    """The provider's own fields of a call, which must be sent back with the call."""
 
     extra_content: dict[str, Any] | None = None
 
 
 class MessageState(CallState, forbid_unknown_fields=True, omit_defaults=True):
-    """The fields of a message that its provider wants back."""
+    """The provider's own fields of a message, which must be sent back with the message."""
 
     reasoning: str | None = None
     reasoning_content: str | None = None
@@ -26,11 +26,11 @@ class MessageState(CallState, forbid_unknown_fields=True, omit_defaults=True):
 
 
 def problem_with(parts: Sequence[Any]) -> str | None:
-    """What is wrong with the state of one message: its own, and that of its calls."""
+    """What is wrong with the state of one message and its calls; None if nothing is."""
     try:
         size = sum(len(msgspec.json.encode(part)) for part in parts)
     except RecursionError:
         return "is nested too deeply"
     if size <= MAX_OPAQUE_BYTES:
         return None
-    return f"has {size} bytes as JSON, with those of its calls, and may have {MAX_OPAQUE_BYTES} at most"
+    return f"has {size} bytes as JSON together with its calls; the limit is {MAX_OPAQUE_BYTES}"

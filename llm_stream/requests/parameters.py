@@ -1,4 +1,4 @@
-"""What the two APIs of OpenAI's have in common: how their parameters are read, and refused by name."""
+"""Reads and refuses parameters for both of OpenAI's APIs, chat completions and Responses."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def left_out(fields: Mapping[str, Any], known: Collection[str]) -> list[str]:
 def check_model(name: str, settings: Settings, default_model: str) -> str:
     """Raises `UnknownModel`."""
     if name != default_model and name not in settings.models:
-        raise UnknownModel(f"The model '{name[:100]}' does not exist, or may not be asked here.", "model")
+        raise UnknownModel(f"The model '{name[:100]}' does not exist, or you are not allowed to use it.", "model")
     return name
 
 
 def refuse_unsupported(fields: Mapping[str, Any], unsupported: Mapping[str, Sequence[Any]]) -> None:
-    """`unsupported` has the values besides null that are accepted. Raises `WrongParameter`."""
+    """`unsupported` has the accepted values of each parameter; null is always accepted. Raises `WrongParameter`."""
     for name, accepted in unsupported.items():
         value = fields.get(name)
         if value is not None and value not in accepted:
             allowed = " or ".join(msgspec.json.encode(value).decode() for value in (None, *accepted))
-            raise WrongParameter(f"The parameter '{name}' may only be {allowed} here.", name)
+            raise WrongParameter(f"This server supports only {allowed} for the parameter '{name}'.", name)
 
 
 def convert(fields: Mapping[str, Any], kind: type[StructT]) -> StructT:
@@ -69,4 +69,4 @@ def key_of(header: str | None) -> str | None:
     try:
         return msgspec.convert(header, Key)
     except msgspec.ValidationError as error:
-        raise WrongParameter("The header 'Idempotency-Key' holds up to 128 visible ASCII characters.", None) from error
+        raise WrongParameter("The header 'Idempotency-Key' must be 1 to 128 visible ASCII characters.", None) from error

@@ -1,4 +1,4 @@
-"""Reads `response_format` of the chat completions API: the form that the answer shall have.
+"""Reads `response_format` of the chat completions API: the requested format of the answer.
 
 https://platform.openai.com/docs/api-reference/chat/create#chat_create-response_format
 """
@@ -19,10 +19,10 @@ from ..errors.validation import split_message
 FIELD = "response_format"
 
 MAX_SCHEMA_BYTES = 131_072
-"""As JSON. OpenAI takes about as much."""
+"""The size as JSON. OpenAI's limit is about the same."""
 
 MAX_NESTING = 64
-"""Levels of JSON. OpenAI takes ten levels of objects, and each of them is two or three levels of the schema."""
+"""Levels of JSON. OpenAI accepts ten levels of objects. Each of them takes two or three levels in the schema."""
 
 
 class Text(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ ResponseFormat = Text | JSONObject | JSONSchema
 
 
 def options_of(response_format: ResponseFormat | None) -> dict[str, Any]:
-    """As options of a `ChatRequest`. Raises `InvalidField` for a schema that is too large."""
+    """Converts it to options of a `ChatRequest`. Raises `InvalidField` for a schema that is too large."""
     if response_format is None or isinstance(response_format, Text):
         return {}
     if isinstance(response_format, JSONSchema):
@@ -59,7 +59,9 @@ def options_of(response_format: ResponseFormat | None) -> dict[str, Any]:
 def options_of_program(
     schema: Any, response_format: Mapping[str, Any] | None, *, has_source: bool = False
 ) -> tuple[Schema | None, dict[str, Any]]:
-    """What the app's own code asks for. `has_source`: there is an iterable, so no request has these options.
+    """The schema and the options for a call from the app's own code.
+
+    `has_source`: the app passed an iterable, so there is no request that could have options.
 
     Raises `TypeError` and `InvalidField`.
     """
@@ -67,13 +69,13 @@ def options_of_program(
         return None, {}
     if has_source:
         raise TypeError(
-            "schema= and response_format= belong to a request: pass messages= or prompt=, or call llm.events(schema=…)"
-            " in the generator"
+            "schema= and response_format= need messages= or prompt=, not an iterable:"
+            " call llm.events(schema=…) inside the generator instead"
         )
     if schema is None:
         return None, options_of(_converted(response_format))
     if response_format is not None:
-        raise TypeError("give either schema or response_format")
+        raise TypeError("pass either schema= or response_format=, not both")
     asked = schema_of(schema)
     return asked, {FIELD: asked.response_format}
 
@@ -97,12 +99,12 @@ def _check_size(schema: dict[str, Any] | None) -> None:
     except RecursionError as error:
         raise InvalidField(f"The field '{where}' is nested too deeply.") from error
     if size > MAX_SCHEMA_BYTES:
-        raise InvalidField(f"The field '{where}' has {size} bytes, and may have {MAX_SCHEMA_BYTES} at most.")
+        raise InvalidField(f"The field '{where}' has {size} bytes as JSON; the limit is {MAX_SCHEMA_BYTES}.")
     level: list[Any] = [schema]
     for _ in range(MAX_NESTING):
         level = [child for each in level for child in _children(each)]
     if level:
-        raise InvalidField(f"The field '{where}' may have {MAX_NESTING} levels of nesting at most.")
+        raise InvalidField(f"The field '{where}' has too many levels of nesting; the limit is {MAX_NESTING}.")
 
 
 def _children(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Reads the `input` of the Responses API: its items become messages of the chat completions API.
+"""Reads the `input` of the Responses API and converts its items to messages of the chat completions API.
 
 https://platform.openai.com/docs/api-reference/responses/create#responses-create-input
 """
@@ -28,17 +28,17 @@ from .response_item import error_of
 from .response_item import of_assistant
 
 Find = Callable[[str], Mapping[str, Any] | None]
-"""Finds an item of an earlier response by its id; None if it is not kept."""
+"""Finds an item of an earlier response by its id; None if the item has expired."""
 
 IGNORED = ("mcp_list_tools", "image_generation_call", "web_search_call", "file_search_call", "code_interpreter_call")
-"""Items that a model cannot be told of by the chat completions API."""
+"""Types of items that have no counterpart in the chat completions API."""
 
 
 class Conversation:
-    """Messages, to which items are added."""
+    """Collects items as messages."""
 
     def __init__(self, messages: Sequence[Message], find: Find, *, may_instruct: bool) -> None:
-        """It continues `messages`. `may_instruct` allows system messages. All methods raise `WrongParameter`."""
+        """The items continue `messages`. `may_instruct` allows system messages. All methods raise `WrongParameter`."""
         self._messages: list[Message] = list(messages)
         self._find = find
         self._may_instruct = may_instruct
@@ -51,12 +51,14 @@ class Conversation:
         self._decided: set[str] = set()
 
     def add(self, fields: Mapping[str, Any], where: str) -> None:
-        """`where` is the item's place, for errors."""
+        """`where` is the item's path in the request, for error messages."""
         item = converted(fields, where)
         if item.type == "item_reference":
             found = self._find(item.id or "")
             if found is None:
-                raise WrongParameter(f"The item '{(item.id or '')[:100]}' of '{where}' is not kept any more.", where)
+                raise WrongParameter(
+                    f"The item '{(item.id or '')[:100]}' of '{where}' has expired. Send the whole item.", where
+                )
             item = converted(found, where)
         add = {
             "message": self._message,
@@ -73,7 +75,7 @@ class Conversation:
             raise WrongParameter(f"Items of the type '{item.type[:100]}' are not supported here.", f"{where}.type")
 
     def messages(self) -> tuple[list[Message], dict[str, Decision]]:
-        """The whole conversation, and what its reader has decided about calls."""
+        """The whole conversation, and the reader's decisions about calls."""
         self._flush()
         for call_id, where in self._calls.items():
             if call_id not in self._servers_calls:
@@ -88,7 +90,7 @@ class Conversation:
 
     def _message(self, item: Item, where: str) -> None:
         if item.role in ("system", "developer") and not self._may_instruct:
-            raise WrongParameter(f"The field '{where}.role' may not be '{item.role}' in a browser.", f"{where}.role")
+            raise WrongParameter(f"The field '{where}.role' cannot be '{item.role}' in a browser.", f"{where}.role")
         if item.role is None or item.content is None:
             missing = "role" if item.role is None else "content"
             raise WrongParameter(f"The field '{where}.{missing}' is missing.", f"{where}.{missing}")
@@ -100,7 +102,7 @@ class Conversation:
             self._messages.append({"role": item.role, "content": content_of(item.content, f"{where}.content")})
 
     def _begin_answer(self, *, is_new: bool = False) -> dict[str, Any]:
-        """The message of the model's that items are added to. Decisions before it are old ones."""
+        """The assistant's message that items are added to. A new message makes earlier decisions obsolete."""
         if is_new or self._results:
             self._flush()
         self._approvals, self._decided = {}, set()
@@ -115,12 +117,13 @@ class Conversation:
         self._answer, self._results = None, []
 
     def _reasoning(self, item: Item, where: str) -> None:
-        """What the provider wants back, at the end of a step. Another server's content means nothing here."""
+        """Reads back the provider's own fields at the end of a step. Content that another server made is ignored."""
         try:
             state = decoded(item.encrypted_content or "")
         except ValueError as error:
             raise WrongParameter(
-                f"The field '{where}.encrypted_content' is not as it was sent.", f"{where}.encrypted_content"
+                f"The field '{where}.encrypted_content' was changed. Send it back unchanged.",
+                f"{where}.encrypted_content",
             ) from error
         if state is None:
             if self._answer is not None and _says_something(self._answer):
@@ -148,19 +151,19 @@ class Conversation:
         self._call(item, item.call_id, where)
 
     def _function_call_output(self, item: Item, where: str) -> None:
-        """Programs may bring outcomes of calls that are not in the conversation."""
+        """A program may send the result of a call that is not in the conversation."""
         if item.call_id is None or item.output is None:
             missing = "call_id" if item.call_id is None else "output"
             raise WrongParameter(f"The field '{where}.{missing}' is missing.", f"{where}.{missing}")
         if item.call_id in self._servers_calls or (item.call_id not in self._calls and not self._may_instruct):
             field = f"{where}.call_id"
-            raise WrongParameter(f"The field '{field}' must name a function call before it.", field)
+            raise WrongParameter(f"The field '{field}' must be the id of an earlier function call.", field)
         self._calls.pop(item.call_id, None)
         content = content_of(item.output, f"{where}.output")
         self._results.append({"role": "tool", "tool_call_id": item.call_id, "content": content})
 
     def _mcp_call(self, item: Item, where: str) -> None:
-        """A tool that has run here. An approved call comes twice: as it was made, and with its result."""
+        """A tool that has run on this server. An approved call comes twice: when it was made, and with its result."""
         call_id = item.call_id or item.id or where
         if call_id not in self._calls:
             self._servers_calls.add(call_id)
@@ -175,7 +178,7 @@ class Conversation:
             self._results.append(tool_message(outcome))
 
     def _approval_request(self, item: Item, where: str) -> None:
-        """One that is too old to be decided is left out."""
+        """An approval request that is too old for a decision is left out."""
         if (found := self._find(item.id or "")) is None:
             return
         call = converted(found, where)
@@ -189,7 +192,7 @@ class Conversation:
         found = self._find(id) if id.startswith(APPROVAL) else None
         if found is None or item.approve is None:
             field = f"{where}.approval_request_id"
-            raise WrongParameter(f"The item '{where}' decides about no call that waits for approval.", field)
+            raise WrongParameter(f"The item '{where}' does not belong to a call that waits for approval.", field)
         asked = converted(found, where)
         self._approval_request(asked, where)
         self._approvals[id.removeprefix(APPROVAL)] = Decision(item.approve, item.reason)
@@ -197,7 +200,7 @@ class Conversation:
 
 
 def _open_calls(messages: Sequence[Message]) -> set[str]:
-    """Those of an earlier response that waited for approval."""
+    """The ids of calls of an earlier response that wait for approval."""
     answered = {message.get("tool_call_id") for message in messages}
     calls = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
     return calls - answered
@@ -208,7 +211,7 @@ def _says_something(message: Mapping[str, Any]) -> bool:
 
 
 def _checked(parts: Sequence[Any], fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields that a provider may want back, and no others."""
+    """The provider's own fields, without any others."""
     field = f"{where}.encrypted_content"
     if problem := problem_with(parts):
         raise WrongParameter(f"The field '{field}' {problem}.", field)
@@ -216,12 +219,12 @@ def _checked(parts: Sequence[Any], fields: Mapping[str, Any], where: str) -> dic
     try:
         msgspec.convert(known, MessageState)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise WrongParameter(f"The field '{field}' is not as it was sent.", field) from error
+        raise WrongParameter(f"The field '{field}' was changed. Send it back unchanged.", field) from error
     return known
 
 
 def _without(message: Message, call_ids: set[str]) -> Message | None:
-    """Without calls that nobody has decided about: providers refuse a call without a result."""
+    """The message without undecided calls, because providers refuse a call without a result."""
     calls = message.get("tool_calls") or ()
     left = [call for call in calls if call["id"] not in call_ids]
     if len(left) == len(calls):

@@ -1,4 +1,4 @@
-"""An item of the Responses API as a client sends it, and its content as that of a message."""
+"""Parses an item of the Responses API, and converts its content to the content of a message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Part(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    """An item of any type. Clients send whole items of earlier responses back, with fields that nobody needs."""
+    """An item of any type. Clients send items of earlier responses back whole, so unknown fields are ignored."""
 
     type: str = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
@@ -70,9 +70,7 @@ def content_of(content: str | list[Part], where: str) -> str | list[dict[str, An
 def _part(part: Part, where: str) -> dict[str, Any]:
     """Images and files must be inline or at a public URL."""
     if part.file_id is not None:  # any file of the operator's account
-        raise WrongParameter(
-            f"The field '{where}.file_id' cannot be used here: send the file itself.", f"{where}.file_id"
-        )
+        raise WrongParameter(f"The field '{where}.file_id' is not supported: send the file itself.", f"{where}.file_id")
     if part.type == "input_image":
         if not is_image_url(part.image_url):
             field = f"{where}.image_url"
@@ -90,7 +88,7 @@ def _part(part: Part, where: str) -> dict[str, Any]:
 
 
 def error_of(error: Any) -> str:
-    """The words of a call's error, which is text or one of OpenAI's objects."""
+    """The message of a call's error, which is a text or one of OpenAI's error objects."""
     if isinstance(error, str):
         return error
     fields = error if isinstance(error, Mapping) else {}

@@ -41,13 +41,13 @@ UNSUPPORTED: dict[str, Sequence[Any]] = {
     "truncation": ("disabled",),
     "context_management": (),
 }
-"""Unsupported parameters, with the values besides null that have no effect and are accepted."""
+"""Unsupported parameters, with the values that have no effect. These values and null are accepted."""
 
 NO_LOGPROBS = "message.output_text.logprobs"
 
 
 class Earlier(msgspec.Struct, frozen=True):
-    """A response that is kept: the conversation before it, and its output."""
+    """A kept response: the conversation before it, and its output."""
 
     messages: Sequence[Message]
     output: Sequence[Mapping[str, Any]]
@@ -58,7 +58,7 @@ FindResponse = Callable[[str], Earlier]
 
 
 class UnknownResponse(WrongParameter):
-    """No response that may be continued has this id."""
+    """There is no response with this id that can be continued."""
 
     code = "previous_response_not_found"
 
@@ -71,7 +71,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     asked: dict[str, Any]
     """The fields of the response that repeat the request."""
     messages: Sequence[Message]
-    """The conversation without the instructions, which the next request brings anew."""
+    """The conversation without the instructions, which the next request sends again."""
     left_out: Sequence[str]
 
 
@@ -83,7 +83,10 @@ class _Tool(msgspec.Struct, tag_field="type", tag="function"):
 
 
 class _ServersTools(msgspec.Struct, tag_field="type", tag="mcp"):
-    """How a client may name the tools that run here. They are offered anyway, but some clients then take approvals."""
+    """Names the tools that run on this server, which are offered in any case.
+
+    Some clients accept approvals only for a server that the request names.
+    """
 
     server_label: Literal["llm_stream"]
 
@@ -168,13 +171,13 @@ def _check(parsed: _Used, *, may_instruct: bool) -> None:
     if parsed.input == "":
         raise WrongParameter("The parameter 'input' is empty.", "input")
     if parsed.instructions and not may_instruct:
-        raise WrongParameter("The parameter 'instructions' may not be used in a browser.", "instructions")
+        raise WrongParameter("The parameter 'instructions' cannot be used in a browser.", "instructions")
     if parsed.background and parsed.store is False:
         raise WrongParameter(
-            "The parameter 'background' needs 'store': nothing else can find the answer.", "background"
+            "The parameter 'background' needs 'store': true, so that the answer can be fetched later.", "background"
         )
     if NO_LOGPROBS in (parsed.include or ()):
-        raise WrongParameter(f"The parameter 'include' may not have '{NO_LOGPROBS}' here.", "include")
+        raise WrongParameter(f"The parameter 'include' does not support '{NO_LOGPROBS}'.", "include")
 
 
 def _conversation(parsed: _Used, find: Find, find_response: FindResponse, *, may_instruct: bool) -> Conversation:
@@ -184,7 +187,7 @@ def _conversation(parsed: _Used, find: Find, find_response: FindResponse, *, may
         conversation.add(item, "previous_response_id")
     items = [{"role": "user", "content": parsed.input}] if isinstance(parsed.input, str) else parsed.input
     if len(items) + len(earlier.messages) > MAX_MESSAGES:
-        raise WrongParameter(f"The parameter 'input' may have {MAX_MESSAGES} items at most.", "input")
+        raise WrongParameter(f"The parameter 'input' must have at most {MAX_MESSAGES} items.", "input")
     for index, item in enumerate(items):
         conversation.add(item, f"input[{index}]")
     return conversation
@@ -198,7 +201,7 @@ def _chat_tool(tool: _Tool) -> dict[str, Any]:
 
 
 def _options(parsed: _Used) -> dict[str, Any]:
-    """Under the names of the chat completions API."""
+    """The options under their names in the chat completions API."""
     text, reasoning = parsed.text or _Text(), parsed.reasoning or _Reasoning()
     options = {
         "top_p": parsed.top_p,
@@ -217,12 +220,12 @@ def _tool_choice(choice: str | dict[str, Any] | None) -> Any:
     if not isinstance(choice, dict):
         return choice
     if choice.get("type") != "function" or not isinstance(choice.get("name"), str):
-        raise WrongParameter("The parameter 'tool_choice' may only name a function here.", "tool_choice")
+        raise WrongParameter("The parameter 'tool_choice' must be a word such as 'auto', or a function.", "tool_choice")
     return {"type": "function", "function": {"name": choice["name"]}}
 
 
 def _format(format: dict[str, Any] | None) -> dict[str, Any]:
-    """`text.format` has flat what `response_format` has in a field."""
+    """Converts `text.format` to `response_format`, which has the same values in a nested object."""
     if format is None:
         return {}
     kind, rest = format.get("type"), {name: value for name, value in format.items() if name != "type"}

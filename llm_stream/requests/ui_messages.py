@@ -1,4 +1,4 @@
-"""The messages of `useChat`, made of parts, as messages of the chat completions API."""
+"""Converts the messages of `useChat`, which consist of parts, to messages of the chat completions API."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Part(msgspec.Struct, rename="camel"):
         return self.tool_name if self.type == "dynamic-tool" else self.type[5:] if self.type[:5] == "tool-" else None
 
     def ours(self, name: str) -> dict[str, Any]:
-        """What the wire has put into the metadata of this part."""
+        """The metadata that our wire has put into this part."""
         metadata = self.call_provider_metadata or self.provider_metadata or {}
         ours = metadata.get("llm_stream")
         value = ours.get(name) if isinstance(ours, dict) else None
@@ -64,7 +64,7 @@ class UIMessage(msgspec.Struct):
 
 
 def approvals_in(messages: Sequence[UIMessage]) -> dict[str, Decision]:
-    """The calls that the last message says are approved. One that was denied has its outcome there."""
+    """The calls that the last message approves. A denied call is not among them: its part has the outcome already."""
     parts = messages[-1].parts if messages and messages[-1].role == "assistant" else []
     return {str(part.approval["id"]): Decision(True) for part in parts if part.approval and _is_approved(part)}
 
@@ -92,9 +92,9 @@ def _content(message: UIMessage, where: str) -> str | list[dict[str, Any]]:
         elif part.type == "file":
             content.append(_file(part, f"{where}.parts[{index}]"))
         elif part.type not in ("text", "reasoning") and not _is_ignored(part):
-            raise InvalidField(f"The field '{where}.parts[{index}].type' is not one that a user's message may have.")
+            raise InvalidField(f"The field '{where}.parts[{index}].type' is not allowed in a user's message.")
     if not content:
-        raise InvalidField(f"The field '{where}.parts' says nothing.")
+        raise InvalidField(f"The field '{where}.parts' is empty. Add a text or a file.")
     text = content[0].get("text") if len(content) == 1 else None
     return text or content
 
@@ -108,7 +108,7 @@ def _file(part: Part, where: str) -> dict[str, Any]:
             "file": {"file_data": part.url} | ({"filename": part.filename} if part.filename else {}),
         }
     if not (part.media_type or "").startswith("image/"):
-        raise InvalidField(f"The field '{where}.mediaType' must be that of an image, or application/pdf.")
+        raise InvalidField(f"The field '{where}.mediaType' must be an image type or application/pdf.")
     return {"type": "image_url", "image_url": {"url": image_url(part.url or "", f"{where}.url")}}
 
 
@@ -138,7 +138,7 @@ def _steps(message: UIMessage) -> Iterator[list[Part]]:
 def _step_messages(step: Sequence[Part], where: str, *, may_wait: bool) -> Iterator[Message]:
     """Drops calls without an outcome, which providers reject, and empty messages.
 
-    `may_wait`: an approved call stays, because it is about to run.
+    `may_wait`: an approved call is kept, because it is about to run.
     """
     text = "".join(part.text or "" for part in step if part.type == "text")
     calls = []
@@ -158,7 +158,7 @@ def _step_messages(step: Sequence[Part], where: str, *, may_wait: bool) -> Itera
 
 
 def _opaque(step: Sequence[Part]) -> dict[str, Any]:
-    """What the provider wants back with the message: its fields, and the reasoning under its name."""
+    """The provider's own fields of the message, and the reasoning under the provider's name for it."""
     ours: dict[str, Any] = next((found for part in reversed(step) if (found := part.ours("message"))), {})
     fields = ours.get("fields") or {}
     name = ours.get("reasoning")
@@ -172,7 +172,9 @@ def _check_opaque(message: Message, where: str) -> None:
         msgspec.convert(states, list[CallState])
         msgspec.convert(message.get("opaque", {}), MessageState)
     except msgspec.ValidationError as error:
-        raise InvalidField(f"The field '{where}.parts' has providerMetadata that is not ours: {error}.") from error
+        raise InvalidField(
+            f"The field '{where}.parts' has providerMetadata that this server did not send: {error}."
+        ) from error
     if problem := problem_with([*states, message.get("opaque")]):
         raise InvalidField(f"The providerMetadata in the field '{where}.parts' {problem}.")
 

@@ -29,7 +29,7 @@ RESPONSE = ("chunked", "headers_sent", "response_length", "sent")
 
 
 class Writer:
-    """Writes to a client's socket like gunicorn, but from any greenlet and without blocking."""
+    """Writes to a client's socket as gunicorn does, but from any greenlet and without blocking."""
 
     def __init__(self, response: Any, connection: Any, send: Callable[[bytes], int]) -> None:
         self._response = response
@@ -39,7 +39,7 @@ class Writer:
         self._rest = b""
 
     def write(self, data: bytes) -> bool:
-        """Whether the kernel took all of it. If not, the response's own greenlet must `flush()`.
+        """Whether the kernel took all of `data`. If not, the response's own greenlet must `flush()`.
 
         Raises `OSError` if the client has disconnected.
         """
@@ -64,7 +64,7 @@ class Writer:
 
 
 class Pieces:
-    """The iterable of a response: a generator of pieces, and a function to call when it is closed."""
+    """The iterable of a response: a generator of pieces, and a function to call when the response is closed."""
 
     def __init__(self, pieces: GeneratorType[bytes, None, None], close: Callable[[], None]) -> None:
         self.pieces = pieces
@@ -79,11 +79,11 @@ class Pieces:
 
 
 def writer_past(generator: FrameType) -> Writer | None:
-    """A writer to the client of a running response, given the frame of its generator.
+    """A writer to the client of a running response, given the frame of the response's generator.
 
-    None, unless gunicorn's gevent worker iterates our generator through Flask's usual wrapper and nothing else:
-    middleware that compresses, counts or rewrites must see every byte. So the links are compared by identity, not by
-    name.
+    None, unless gunicorn's gevent worker iterates our generator through Flask's usual wrapper and nothing else.
+    Middleware that compresses, counts or rewrites must see every byte. So each link of the chain is compared by
+    identity, not by name.
     """
     wrapper = flask.wrapper_around(generator)
     server = _handler_above(wrapper) if wrapper else None
@@ -100,9 +100,9 @@ def writer_past(generator: FrameType) -> Writer | None:
 
 
 def in_between(wrapper: FrameType, server: FrameType, iterated: object) -> str | None:
-    """The name of what stands between Flask's wrapper and the frame of the server that iterates `iterated`, if any.
+    """The name of the middleware between Flask's wrapper and the server's frame, which iterates `iterated`; or None.
 
-    Something written in C has no frame, and is known by its type.
+    Middleware written in C has no frame, so it is named by its type.
     """
     outer = wrapper.f_back
     if outer is not None and outer is not server:
@@ -128,7 +128,7 @@ def _handler_above(frame: FrameType) -> FrameType | None:
 def _say_once(between: str) -> None:
     if between not in _said:
         _said.add(between)
-        logger.info("%s stands between our event streams and gunicorn, so %s", between, SLOW_TOKENS)
+        logger.info("%s wraps our event streams inside gunicorn, so %s", between, SLOW_TOKENS)
 
 
 def _is_handler(frame: FrameType) -> bool:

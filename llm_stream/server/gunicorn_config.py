@@ -1,7 +1,7 @@
-"""What a configuration of gunicorn says, as far as streams depend on it; and what was imported too early for gevent.
+"""Reads the gunicorn settings that streams depend on, and finds modules that were imported too early for gevent.
 
-The configuration is read in a process of its own, which runs this file as a script: a configuration file is a program
-that may import, patch and print anything. So this module imports nothing of the package.
+A configuration file is a program that may import, patch and print anything. So a separate process reads the
+configuration: it runs this file as a script. Hence this module imports nothing from the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HOOKS = ("post_worker_init", "worker_int", "worker_exit")
 OURS = "llm_stream"
 READ_S = 30.0
 DEPTH = 3
-"""How many calls deep a hook of ours is looked for."""
+"""How many calls deep to search a configured hook for a call of ours."""
 
 NO_GUNICORN = 3
 NO_FILE = 4
@@ -34,11 +34,11 @@ PATCHED = (
     ("threading", "Event"),
     ("threading", "local"),
 )
-"""What gevent replaces, and what modules import by name. A module that was imported before keeps the original."""
+"""Names that gevent replaces and that modules import. A module that was imported before keeps the original object."""
 
 
 class Unreadable(Exception):
-    """The configuration cannot be read: the reason."""
+    """The configuration cannot be read. The message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class GunicornConfig:
     timeout: int
     max_requests: int
     addresses: tuple[str, ...]
-    """The hosts that it listens at; of Unix sockets the paths."""
+    """The hosts that gunicorn listens on; for Unix sockets, the paths."""
     missing_hooks: tuple[str, ...]
-    """Those that do not call ours."""
+    """Hooks of the configuration that do not call the hook of the same name in `llm_stream.worker`."""
     imported_early: tuple[str, ...]
-    """Modules that have what gevent replaces, as it was before."""
+    """Modules that hold an original that gevent replaces."""
 
     @property
     def is_gevent(self) -> bool:
@@ -71,12 +71,12 @@ class GunicornConfig:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it, and no proxy is expected in front."""
+        """Whether gunicorn listens on loopback addresses only. Then no proxy is expected in front."""
         return all(map(_is_loopback, self.addresses))
 
     @classmethod
     def of(cls, cfg: Any, imported_early: tuple[str, ...]) -> GunicornConfig:
-        """From gunicorn's own object, in a worker or while reading."""
+        """Converts gunicorn's own configuration object."""
         return cls(
             worker_class=cfg.worker_class_str,
             threads=cfg.threads,
@@ -94,20 +94,22 @@ class GunicornConfig:
 
 
 def read(path: str | None) -> GunicornConfig:
-    """What gunicorn would read here: the file (default: the one it finds), GUNICORN_CMD_ARGS, WEB_CONCURRENCY.
+    """The configuration that gunicorn would use, from the file, GUNICORN_CMD_ARGS and WEB_CONCURRENCY.
+
+    `path` is the file; None: gunicorn's default file.
 
     Raises `Unreadable`.
     """
-    # -P: the modules beside this one are named like libraries
+    # -P: modules in this folder have the names of libraries
     command = [sys.executable, "-P", __file__, *([path] if path else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=READ_S)
     except subprocess.TimeoutExpired:
-        raise Unreadable(f"reading gunicorn's configuration took more than {READ_S:.0f} s") from None
+        raise Unreadable(f"reading gunicorn's configuration took more than {READ_S:.0f} s; simplify it") from None
     if done.returncode == NO_GUNICORN:
-        raise Unreadable("gunicorn is not installed here")
+        raise Unreadable("gunicorn is not installed: pip install gunicorn")
     if done.returncode == NO_FILE:
-        raise Unreadable("there is no gunicorn.conf.py here, and GUNICORN_CMD_ARGS is not set; --gunicorn-config")
+        raise Unreadable("there is no gunicorn.conf.py here, and GUNICORN_CMD_ARGS is not set: pass --gunicorn-config")
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     if done.returncode:
         raise Unreadable(f"gunicorn cannot read its configuration: {lines[-1] if lines else done.returncode}")
@@ -117,9 +119,10 @@ def read(path: str | None) -> GunicornConfig:
 
 
 def imported_early() -> tuple[str, ...]:
-    """The modules that were imported before gevent patched the standard library, and use what it has replaced.
+    """The modules that were imported before gevent patched the standard library, and that hold a replaced original.
 
-    Without gevent, or before it has patched, those that would be. What belongs to Python, gevent and gunicorn copes.
+    Without gevent, or before gevent has patched: the modules that already hold such an original. Modules of Python,
+    gevent and gunicorn are left out, because they still work.
     """
     monkey = sys.modules.get("gevent.monkey")
     get_original = getattr(monkey, "get_original", None)
@@ -143,7 +146,7 @@ def _has_one_of(names: dict[str, Any], originals: dict[str, Any]) -> bool:
 
 
 def _calls_ours(function: Any, hook: str, depth: int = DEPTH) -> bool:
-    """Whether a hook is ours, or names ours, or calls a function that does."""
+    """Whether a hook is ours, mentions ours, or calls a function that mentions ours."""
     if (getattr(function, "__module__", None) or "").partition(".")[0] == OURS:
         return True
     names = getattr(getattr(function, "__code__", None), "co_names", ())

@@ -1,4 +1,4 @@
-"""Warns about missing private names of other libraries, which a new version may have renamed."""
+"""Warns about missing private names of other libraries. A new version of a library may have renamed them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 logger = logging.getLogger("llm_stream")
 
-SLOW_TOKENS = "tokens take the portable path, which costs more CPU"
+SLOW_TOKENS = "tokens take the portable path, which uses more CPU"
 
 _reported: set[tuple[str, str]] = set()
 
@@ -15,7 +15,7 @@ def warn_missing(library: str, name: str, consequence: str) -> None:
     """Log one warning per name, however often this is called. The caller falls back to portable code."""
     if (library, name) not in _reported:
         _reported.add((library, name))
-        logger.warning("%s has no %s any more, so %s", library, name, consequence)
+        logger.warning("this version of %s has no %s, so %s", library, name, consequence)
 
 
 def has_names(thing: object, names: tuple[str, ...], library: str, owner: str, consequence: str) -> bool:

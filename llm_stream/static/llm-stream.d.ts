@@ -60,11 +60,11 @@ export interface ToolCallFragment {
   arguments: string;
   /** On the first fragment only: the tool runs on the server, so you must not run it. */
   server?: true;
-  /** What the provider wants back with the call. */
+  /** The provider's fields of the call. Send them back on the next turn. */
   opaque?: Record<string, unknown>;
 }
 
-/** What a tool returned, any JSON, or the error that the model was told. */
+/** A tool's result, which may be any JSON, or the error that was sent to the model. */
 export interface Outcome {
   result?: unknown;
   error?: string;
@@ -72,19 +72,19 @@ export interface Outcome {
 
 /** The outcome of a tool that ran on the server. */
 export interface ToolResult extends Outcome {
-  /** Of the call, which an earlier answer may have made. */
+  /** The id of the call, which may belong to an earlier answer. */
   id: string;
   name: string;
 }
 
-/** A call waits for a decision, which the next request has under this `id`. */
+/** A call waits for a decision. The next request sends it in `approvals`, under this `id`. */
 export interface Approval {
   id: string;
   call_id: string;
   name: string;
 }
 
-/** A citation. `start` and `end` are the place in the step's text that it supports. */
+/** A citation. `start` and `end` are the range of the step's text that it supports. */
 export interface Source {
   url: string;
   title?: string;
@@ -100,23 +100,23 @@ export interface File {
   name?: string;
 }
 
-/** JSON of the app's own. A later one of the same `name` and `id` replaces it. */
+/** The app's own JSON. Later data with the same `name` and `id` replaces it. */
 export interface Data {
   name: string;
   data: unknown;
   id?: string;
-  /** It is no part of the answer. */
+  /** The data is not part of the answer. */
   transient?: true;
 }
 
-/** The JSON that an answer with a schema holds so far. A later one replaces it; a `step` and a `reset` make it void. */
+/** The JSON so far of an answer with a schema. A later `partial` replaces it; a `step` or a `reset` voids it. */
 export interface Partial {
   value: unknown;
-  /** It is all of the answer, and it fits the schema. */
+  /** The JSON is complete and matches the schema. */
   whole?: true;
 }
 
-/** What the provider wants back with the message that ends here. */
+/** The provider's fields of the message that ends here. Send them back on the next turn. */
 export interface Opaque {
   fields?: Record<string, unknown>;
   /** The name under which the provider sent the reasoning. */
@@ -148,7 +148,7 @@ export interface Done {
 }
 
 interface Event<Type extends string, Data> {
-  /** `<stream>-<n>`, n = 1, 2, 3 … Only a `failure` with the code `worker_lost` leaves numbers out before it. */
+  /** `<stream>-<n>`, n = 1, 2, 3 … Only a `failure` with the code `worker_lost` may follow a gap in the numbers. */
   id: string;
   type: Type;
   data: Data;
@@ -177,18 +177,21 @@ export type StreamEvent =
 export type State = "connecting" | "open" | "reconnecting";
 
 export interface FollowOptions {
-  /** Stops reading; `follow()` then throws its reason. The stream goes on if others read it: see `stop()`. */
+  /**
+   * Stops reading; `follow()` then throws the signal's reason. The stream continues while others read it, or until its
+   * grace ends: see `stop()`.
+   */
   signal?: AbortSignal;
   headers?: Record<string, string>;
   credentials?: RequestCredentials;
   onState?: (state: State) => void;
-  /** The id of the last event that is already known. */
+  /** The id of the last event that the page already has. */
   after?: string;
   /** Makes `follow()` send a POST, for your own views. */
   body?: BodyInit;
   /**
-   * Stops the stream when the page is left. Off by default, because a reload leaves the page too: the server waits
-   * `LLM_STREAM_DISCONNECT_GRACE_S` for a reader to come back before it stops an unread stream.
+   * Stops the stream when the user leaves the page. Off by default, because a reload also leaves the page: the server
+   * waits `LLM_STREAM_DISCONNECT_GRACE_S` for a reader to reconnect before it stops an unread stream.
    */
   stopOnLeave?: boolean;
   /** False: a separate connection for this stream, not shared with other tabs. */
@@ -198,7 +201,7 @@ export interface FollowOptions {
 export interface Stream extends AsyncIterable<StreamEvent> {
   readonly id: string;
   readonly url: string;
-  /** Closes the upstream at once, for all readers. */
+  /** Stops the stream for all readers and closes the connection to the upstream at once. */
   stop(): void;
 }
 
@@ -212,7 +215,7 @@ export declare class StreamError extends Error {
   readonly retryAfter?: number;
 }
 
-/** A call that neither has a `result` nor an `error` is open. */
+/** A call is open as long as it has neither a `result` nor an `error`. */
 export interface ToolCall extends Outcome {
   index: number;
   id?: string;
@@ -225,7 +228,7 @@ export interface ToolCall extends Outcome {
   opaque?: Record<string, unknown>;
 }
 
-/** What one call of the model said. */
+/** The output of one call of the model. */
 export interface Step {
   /** From 1. */
   number: number;
@@ -258,7 +261,7 @@ export interface AnswerMessage {
 /**
  * An answer, assembled from the events so far. A `reset` discards the content before it.
  *
- * All state is in plain fields: `Object.assign(new Answer(), JSON.parse(text))` is the answer that was written as `text`.
+ * All state is in plain fields: `Object.assign(new Answer(), JSON.parse(text))` restores an answer saved as JSON.
  */
 export declare class Answer {
   id?: string;
@@ -269,25 +272,25 @@ export declare class Answer {
   reasoning: string;
   refusal: string;
   toolCalls: ToolCall[];
-  /** Results of calls that an earlier answer made. */
+  /** Results of an earlier answer's calls. */
   results: ToolResult[];
   sources: Source[];
   files: File[];
-  /** Without what was transient. */
+  /** Without transient data. */
   data: Data[];
   approvals: Approval[];
-  /** The JSON that an answer with a schema holds so far. */
+  /** The JSON so far of an answer with a schema. */
   partial?: unknown;
-  /** The JSON, once it is whole and fits the schema. */
+  /** The JSON, once it is complete and matches the schema. */
   parsed?: unknown;
-  /** The same text and calls, by calls of the model; at least one. */
+  /** The same text and tool calls, one step for each call of the model; at least one. */
   steps: Step[];
   failure?: Failure;
   usage?: Usage;
   take(event: StreamEvent): void;
   /** The answer as messages of a request. */
   readonly messages: AnswerMessage[];
-  /** A conversation with this answer at its end, and the results of its open calls in these. `messages` is not changed. */
+  /** `messages` with this answer appended, and with its `results` in their earlier calls. `messages` is not changed. */
   appendTo(messages: readonly object[]): object[];
 }
 
@@ -297,8 +300,8 @@ export declare function start(prefix: string, request: ChatRequest, options?: Fo
 /** The events of a stream, each once and in order, across any number of connections. */
 export declare function follow(url: string, options?: FollowOptions): AsyncGenerator<StreamEvent, void, undefined>;
 
-/** Stop a stream. Closes the upstream at once. */
+/** Stop a stream. Closes the connection to the upstream at once. */
 export declare function stop(url: string, options?: Pick<FollowOptions, "headers" | "credentials">): void;
 
-/** A new key for a question. Sending the question again with the same key finds the paid answer. */
+/** A new key for a question. A repeated request with the same key gets the same answer, which is bought once. */
 export declare function newKey(): string;

@@ -9,10 +9,10 @@
  *
  * An event is `{ id, type, data }`. The last one is always `done`. `Answer` assembles an answer from its events.
  *
- * Over HTTP/1.1 a browser opens at most six connections to a site, in all tabs together. So the tabs of an origin share
+ * Over HTTP/1.1 a browser opens at most six connections to a site, for all tabs together. So the tabs of an origin share
  * one connection per blueprint. The tab that holds a Web Lock is the leader: it reads for all tabs and forwards events on
- * a BroadcastChannel. If it closes, another tab gets the lock. No tab buffers events for another: each asks for the
- * events after its last number, which the server's log has, and drops those that it already has.
+ * a BroadcastChannel. If the leader closes, another tab gets the lock. No tab buffers events for another tab: each tab
+ * requests the events after its last number from the server's log, and drops events that it already has.
  *
  * @import * as types from "./llm-stream.d.ts"
  */
@@ -20,8 +20,8 @@
 const FIRST_WAIT_MS = 1_000; // until the server sends `retry:`
 const LONGEST_WAIT_MS = 30_000;
 const SILENCE_MS = 45_000; // three heartbeats: the connection is dead, even if not closed
-const MOST_TOGETHER = 100; // streams in one response; the server's limit too
-const PATIENCE_MS = 4_000; // with a silent leader, before it is pinged, and again after the ping
+const MOST_TOGETHER = 100; // streams in one response; the server has the same limit
+const PATIENCE_MS = 4_000; // the wait before a silent leader is pinged, and again after the ping
 const TURN_MS = 1_000; // how long a tab keeps its connection if there are more tabs than connections
 const CROWD = 4; // tabs that may each keep a connection if they cannot share one
 
@@ -45,8 +45,8 @@ export class StreamError extends Error {
 }
 
 /**
- * Start a stream. Read it with `for await`, or later with `follow(stream.url)`. The request has a key, so that retrying
- * it never buys a second answer. Pass your own `key` to find the answer again after a reload.
+ * Start a stream. Read it with `for await`, or later with `follow(stream.url)`. The request has a key, so a retry never
+ * buys a second answer. Pass your own `key` to find the answer again after a reload.
  *
  * @param {string} prefix where the blueprint is registered
  * @param {types.ChatRequest} request
@@ -62,7 +62,7 @@ export async function start(prefix, request, options = {}) {
       const response = await fetch(`${prefix}/streams`, init(options, { method: "POST", headers, body }));
       if (!response.ok) throw await refusal(response);
       const { id, url } = await response.json();
-      const isElsewhere = /^(https?:)?\/\//i.test(prefix); // on another origin than the page, and the server returns a path
+      const isElsewhere = /^(https?:)?\/\//i.test(prefix); // another origin than the page's; the server returns only a path
       return new Stream({ id, url: isElsewhere ? new URL(url, response.url).href : url }, options);
     } catch (error) {
       // report 429 at once: a user is waiting, and a free slot may take long
@@ -95,9 +95,9 @@ class Stream {
 /**
  * The events of a stream, each once and in order, across any number of connections.
  *
- * `url` is a stream's, or your own view's that returns `llm.respond()`. With `body`, the request is a POST. A request to
- * such a view is not retried before its first event, unless it has a `key`: it would buy a second answer. Throws
- * `StreamError` if the server refuses the request or does not know the stream any more.
+ * `url` is the URL of a stream, or of your own view that returns `llm.respond()`. With `body`, the request is a POST. A
+ * request to a view without a `key` is not retried before its first event, because that would buy a second answer. Throws
+ * `StreamError` if the server refuses the request or no longer has the stream.
  *
  * @param {string} url
  * @param {types.FollowOptions} [options]
@@ -128,16 +128,16 @@ export function stop(url, options = {}) {
   fetch(url, { ...init(options, { method: "DELETE", headers: options.headers }), keepalive: true }).catch(() => {});
 }
 
-/** A new key for a question. Sending the question again with the same key finds the paid answer. */
+/** A new key for a question. A repeated request with the same key gets the same answer, which is bought once. */
 export function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID() wants https
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID() needs https
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**
  * An answer, assembled from the events so far. A `reset` discards the content before it.
  *
- * All state is in plain fields: `Object.assign(new Answer(), JSON.parse(text))` is the answer that was written as `text`.
+ * All state is in plain fields: `Object.assign(new Answer(), JSON.parse(text))` restores an answer saved as JSON.
  */
 export class Answer {
   /** @type {string | undefined} */ id;
@@ -173,9 +173,9 @@ export class Answer {
   }
 
   /**
-   * The answer as messages of a request: one for each step, its tool calls with their results. Calls without a result are
-   * left out, because providers refuse them. They stay if the answer ended with them: they wait for your tool's result, or
-   * for an approval.
+   * The answer as messages of a request: one for each step, with its tool calls and their results. Omits calls without a
+   * result, because providers refuse them. Only the last calls of a complete answer stay: they wait for your tool's
+   * result, or for an approval.
    *
    * @returns {types.AnswerMessage[]}
    */
@@ -185,8 +185,8 @@ export class Answer {
   }
 
   /**
-   * A conversation with this answer at its end. Results of calls that an earlier answer made, because they have just been
-   * approved, are put into these calls. `messages` itself is not changed.
+   * The conversation `messages` with this answer appended. Results of an earlier answer's calls, which have just been
+   * approved, are added to those calls. `messages` itself is not changed.
    *
    * @param {readonly object[]} messages
    * @returns {object[]}
@@ -272,7 +272,7 @@ function newStep(number) {
 }
 
 /**
- * The message of a step; none if it says nothing.
+ * The message of a step; undefined if the step is empty.
  *
  * @param {types.Step} step
  * @param {boolean} keepsOpen whether calls without a result stay
@@ -303,7 +303,7 @@ function outcomeOf(outcome) {
 }
 
 /**
- * The messages, with a result in the last open call that it belongs to.
+ * The messages, with the result added to the last open call that it belongs to.
  *
  * @param {object[]} messages
  * @param {types.ToolResult} result
@@ -361,8 +361,8 @@ class Line {
   isCrowded = () => false;
 
   /**
-   * @param {() => [url: string, init: RequestInit] | undefined} request is called before each connection; without a
-   *   request the line ends
+   * @param {() => [url: string, init: RequestInit] | undefined} request called before each connection; the line ends
+   *   when it returns no request
    * @param {(state: types.State) => void} tell
    * @param {AbortSignal} [signal]
    */
@@ -377,7 +377,7 @@ class Line {
     return this.#turn.signal.aborted;
   }
 
-  /** Close the connection. After `restMs`, open another for what `request()` returns then. */
+  /** Close the connection. After `restMs`, call `request()` and open another one. */
   renew(restMs = 0) {
     this.#turn.abort(restMs);
   }
@@ -421,7 +421,7 @@ class Line {
     if (!response.ok) throw await refusal(response);
     const kind = response.headers.get("Content-Type") ?? "";
     if (response.status !== 204 && !kind.startsWith("text/event-stream")) {
-      const message = `The server answered with ${kind || "nothing that can be read"}.`; // perhaps a login page
+      const message = `The server answered with ${kind || "no content type"} instead of a stream.`; // perhaps a login page
       throw new StreamError(response.status, { code: "not_a_stream", message });
     }
     this.#tell("open");
@@ -498,7 +498,7 @@ class Parser {
     try {
       return /** @type {types.StreamEvent} */ ({ id: this.#id, type, data: JSON.parse(data.join("\n")) });
     } catch {
-      throw new StreamError(200, { code: "not_a_stream", message: "The server answered in a form that is not ours." });
+      throw new StreamError(200, { code: "not_a_stream", message: "The server sent an event that is not JSON." });
     }
   }
 }
@@ -527,7 +527,7 @@ class Backoff {
 
 /** @typedef {{ by: string, tab: string, id: string, after: number }} Want a stream, after this event number */
 /** @typedef {{ id: string, status: number, error?: types.ErrorBody }} Status why a stream has no more events */
-/** @typedef {Record<string, number>} Jumps where numbers are left out: by event id, the number of the event before it */
+/** @typedef {Record<string, number>} Jumps gaps in the numbers: by event id, the number of the event before it */
 /**
  * The messages between tabs. Every tab also receives its own.
  * @typedef {{ want?: Want, leave?: string, leader?: true, events?: types.StreamEvent[], jumps?: Jumps,
@@ -544,7 +544,7 @@ function hubOf(name, base, options) {
   return hub;
 }
 
-/** Tabs share only identical requests, because other headers may belong to another user. */
+/** Tabs share a connection only for equal headers, because other headers may belong to another user. */
 /** @param {string} base @param {types.FollowOptions} options */
 async function nameOf(base, { headers, credentials }) {
   if (!headers && !credentials) return `llm-stream ${base}`;
@@ -620,14 +620,14 @@ class Hub {
       channel.close();
       this.#channel = undefined;
     });
-    // the leader requests each tab's lock, and gets it when the tab is gone, for whatever reason
+    // the leader requests each tab's lock, and gets it as soon as the tab closes or crashes
     hold(`${this.#name} ${this.#tab}`, signal, () => {
       this.#isKnown = true;
       for (const following of this.#followings) this.#want(following);
       this.#stand(signal);
       return new Promise((resolve) => onAbort(signal, () => resolve(undefined)));
     }).then(() => {
-      if (!this.#isKnown && !signal.aborted) this.#lead(signal); // a frame that is not allowed to hold locks
+      if (!this.#isKnown && !signal.aborted) this.#lead(signal); // a frame that may not hold locks
     });
   }
 
@@ -684,7 +684,7 @@ class Hub {
     this.#isLeading = this.#isKnown = true;
     this.#wants.clear();
     this.#places.clear();
-    this.#send({ leader: true }); // every tab replies with what it wants
+    this.#send({ leader: true }); // every tab replies with the streams that it wants
     const line = (this.#line = new Line(() => this.#request(), (state) => this.#send({ state }), signal));
     line.isCrowded = isCrowded;
     while (!signal.aborted) {
@@ -700,7 +700,7 @@ class Hub {
     let ending = { status: 204 };
     try {
       for await (const events of line.batches()) {
-        if (!line.isRenewed) this.#pass(events); // or a jump would skip what a tab has just asked for
+        if (!line.isRenewed) this.#pass(events); // otherwise a jump would skip events that a tab has just requested
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -712,7 +712,7 @@ class Hub {
 
   /** A single stream has its own route; several share one. @returns {[string, RequestInit] | undefined} */
   #request() {
-    const places = [...this.#places].slice(0, MOST_TOGETHER); // the others wait until these end
+    const places = [...this.#places].slice(0, MOST_TOGETHER); // other streams wait until these end
     this.#asked = places.map(([id]) => id);
     if (!places.length) return;
     /** @type {Record<string, string>} */
@@ -760,13 +760,13 @@ class Hub {
     if (isNew && want.tab !== this.#tab) {
       hold(`${this.#name} ${want.tab}`, this.#engaged.signal, async () => this.#forget(want.tab));
     }
-    if (want.after >= (this.#places.get(want.id) ?? Infinity)) return; // it will receive it
+    if (want.after >= (this.#places.get(want.id) ?? Infinity)) return; // the events are still to come
     this.#places.set(want.id, want.after);
     this.#line?.renew();
     this.#wake();
   }
 
-  /** @param {string} tab that is gone */
+  /** @param {string} tab that has closed */
   #forget(tab) {
     for (const want of this.#wants.values()) if (want.tab === tab) this.#wants.delete(want.by);
     this.#dropUnwanted();
@@ -802,7 +802,7 @@ class Following {
     this.tell("connecting");
   }
 
-  /** @param {types.StreamEvent} event @param {number} [before] the number of the event before it, if not one less */
+  /** @param {types.StreamEvent} event @param {number} [before] the number of the previous event, if there is a gap */
   take(event, before) {
     const [id, number] = placeOf(event.id);
     if (id !== this.id || number <= this.last) return;
@@ -843,8 +843,8 @@ class Following {
 }
 
 /**
- * Whether more tabs follow streams than may each keep a connection. Without Web Locks, which need https, they cannot
- * elect a leader. Each then closes its connection after a turn, so that all tabs and the site itself get one.
+ * Whether too many tabs follow streams for each to keep a connection. Without Web Locks, which need https, tabs cannot
+ * elect a leader. Then each tab closes its connection after a turn, so that all tabs and the site itself get one.
  *
  * @param {string} name
  * @param {string} tab
@@ -879,8 +879,8 @@ function placeOf(id) {
 }
 
 /**
- * Whether an event may leave out numbers before it. Readers of a worker that died may have events that no other worker
- * knows, so another worker ends the stream with numbers far above them.
+ * Whether there may be a gap in the numbers before an event. Readers of a worker that died may have events that no other
+ * worker has, so another worker ends the stream with much higher numbers.
  *
  * @param {types.StreamEvent} event
  */

@@ -1,4 +1,4 @@
-// Shows a tooltip for the bar under the pointer, or selected by the arrow keys. Without this script, its <title> does.
+// Shows a tooltip for the bar under the pointer or selected by the arrow keys. Without this script, the bar's <title> shows.
 
 const tip = document.getElementById("tip");
 

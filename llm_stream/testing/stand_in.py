@@ -1,4 +1,4 @@
-"""The demo's answer if no model is configured."""
+"""The demo's answers if no model is configured."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PACE_S = 0.03
 
 STAND_IN = """You asked: “{question}”
 
-No model is connected, so this is a stand-in: a scripted server inside the demo, reached over HTTP by the real \
-OpenAI client, one word at a time. Everything else is as it will be with a model.
+No model is connected. A scripted server inside the demo sends this answer, one word at a time, over HTTP to the real \
+OpenAI client. Everything else works as it does with a model.
 
 Try to break it:
 
-- Reload the page while this is being written: it goes on where it was.
+- Reload the page while this answer is being written: it continues where it was.
 - Switch the network off and on, or duplicate the tab.
-- Press **Stop**: the upstream is closed at once, and the line below tells what was used until then.
+- Press **Stop**: the connection to the upstream closes at once, and the line below shows the tokens used so far.
 
 | ask for | to see |
 |---|---|
@@ -31,21 +31,21 @@ Try to break it:
 | “weather” | a tool that the server runs |
 | “delete” | a tool that asks you first |
 
-For a real model, start the server again with a key:
+To use a real model, restart the server with a key:
 
 ```sh
 export OPENAI_API_KEY=…
 export OPENAI_BASE_URL=…  # if your provider is not OpenAI
 ```"""
 
-REASONING = """The question is “{question}”. Nobody here can think about it: I am a script. \
-So I only show where a model's reasoning would be."""
+REASONING = """The question is “{question}”. I am a script, so I cannot think about it. \
+This text only shows where a model's reasoning would be."""
 
 TOOLS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
-    "weather": ("weather", "I look the weather up.", {"city": "Zürich"}),
-    "delete": ("delete_note", "I would delete the note.", {"note": 1}),
+    "weather": ("weather", "I will look up the weather.", {"city": "Zürich"}),
+    "delete": ("delete_note", "I will delete the note.", {"note": 1}),
 }
-"""By a word of the question: the tool that is called if the request has it, what is said before, and the arguments."""
+"""A word in the question → the tool to call if the request offers it, the text before the call, and the arguments."""
 
 FROM_RESULT = """The tool `{name}` returned this:
 
@@ -53,23 +53,23 @@ FROM_RESULT = """The tool `{name}` returned this:
 {result}
 ```
 
-A model would put it into words. The stand-in only shows that it has got it."""
+A model would now answer with this result. The stand-in only shows that it received it."""
 
 
 def stand_in(request: Any) -> Script:
     request = as_chat(request)
     messages = request.get("messages") or [{}]
     if messages[-1].get("role") == "tool":
-        return Script(tuple(_spoken(_from_result(messages))))
-    question = _text_of(messages[-1].get("content"))
+        return Script(tuple(spoken(_from_result(messages))))
+    question = text_of(messages[-1].get("content"))
     if (call := _call_for(question, request.get("tools") or ())) is not None:
         name, announcement, arguments = call
-        return Script((*_spoken(announcement), *_called(name, arguments)), finish_reason="tool_calls")
-    return Script((*_thoughts(question), *_spoken(STAND_IN.format(question=question[:80]))))
+        return Script((*spoken(announcement), *_called(name, arguments)), finish_reason="tool_calls")
+    return Script((*_thoughts(question), *spoken(STAND_IN.format(question=question[:80]))))
 
 
-def _text_of(content: Any) -> str:
-    """The text of a message, on one line; of other parts, their names."""
+def text_of(content: Any) -> str:
+    """The text of a message on one line, with the type names of other parts."""
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = (str(part.get("text") or f"({part.get('type', 'nothing')})") for part in parts)
     return " ".join(" ".join(texts).split())
@@ -88,8 +88,8 @@ def _from_result(messages: Any) -> str:
     return FROM_RESULT.format(name=names.get(last.get("tool_call_id"), "?"), result=last.get("content"))
 
 
-def _spoken(text: str) -> Iterator[Step]:
-    """Word by word."""
+def spoken(text: str) -> Iterator[Step]:
+    """The text as one step per word."""
     for word in text.replace(" ", " \0").split("\0"):
         yield word
         yield Pause(PACE_S)
@@ -98,7 +98,7 @@ def _spoken(text: str) -> Iterator[Step]:
 def _thoughts(question: str) -> Iterator[Step]:
     if "think" not in question.lower():
         return
-    for step in _spoken(REASONING.format(question=question[:80])):
+    for step in spoken(REASONING.format(question=question[:80])):
         yield _chunk(reasoning_content=step) if isinstance(step, str) else step
 
 

@@ -31,13 +31,13 @@ from .stand_in import stand_in
 
 POLL_EVERY_S = 0.01
 MOST_REQUESTS = 20_000
-"""How many requests are kept: a demo runs for weeks."""
+"""How many requests are kept in memory. There is a limit because a demo may run for weeks."""
 PATIENCE_S = 10.0
 
 
 @dataclass
 class Asked:
-    """A received request."""
+    """A request that the upstream received."""
 
     path: str
     headers: Mapping[str, str]
@@ -55,7 +55,7 @@ class ClientLeft(Exception):
 
 
 class Upstream:
-    """The server, of both APIs: the path decides. `otherwise` makes the script for a request if none is queued."""
+    """The server of both APIs; the path selects one. `otherwise` makes a request's script if none is queued."""
 
     def __init__(self, otherwise: Callable[[Any], Script] | None = None, *, port: int = 0) -> None:
         self.requests: list[Asked] = []
@@ -115,7 +115,7 @@ class Upstream:
         """Wait for the request with this number, from 0. Raises `TimeoutError` after `PATIENCE_S`."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.requests) > number, PATIENCE_S):
-                raise TimeoutError(f"{len(self.requests)} requests came, not {number + 1}")
+                raise TimeoutError(f"waited for {number + 1} requests, but only {len(self.requests)} arrived")
             return self.requests[number]
 
     def next_script(self, asked: Asked) -> Script:

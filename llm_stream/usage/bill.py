@@ -31,15 +31,16 @@ from .price import cost_of
 logger = logging.getLogger("llm_stream")
 
 FAR_OFF = 1.5
-"""If a broken answer has this many times the reported output tokens, the figures came too early and are estimated."""
+"""If a broken answer has more output tokens than this factor times the reported ones, the report came too early. Then
+the tokens are estimated."""
 
 CERTAINTY: tuple[UsageSource, ...] = get_args(UsageSource)
-"""From the most to the least certain."""
+"""The sources, from the most to the least certain."""
 
 COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
 
 NO_USAGE = Usage(source="none")
-"""The usage of a stream that bought nothing."""
+"""The usage of a stream without a call that a provider accepted."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Bill:
     charged: Sequence[tuple[Attempt, Usage]]
     """Each attempt that a provider accepted, with its usage."""
     usage: Usage
-    """The sum. A count that is unknown for one attempt is unknown in the sum."""
+    """The sum over the attempts. A count that is unknown for one attempt is unknown in the sum."""
     cost: Cost | None
     """None: unknown."""
 
@@ -68,10 +69,10 @@ UNKNOWN = Bill((), Usage(source="unknown"), None)
 def bill_of(
     stream_id: str, attempts: Iterable[Attempt], log: Sequence[Event], prices: Mapping[str, Price], started: datetime
 ) -> Bill:
-    """Bill every attempt that a provider accepted: providers charge for broken calls too.
+    """Bill every attempt that a provider accepted. Providers charge for broken calls, too.
 
-    `log` has the events of the attempts that keep no events of their own. `started` is when the stream started.
-    Raises nothing: the stream must settle even if a tokenizer or a price list fails.
+    `log` has the events of the attempts that do not keep their own events. `started` is the start time of the stream.
+    It catches all exceptions: the stream must settle even if a tokenizer or a price list fails.
     """
     try:
         charged = _charged([attempt for attempt in attempts if attempt.accepted], log)
@@ -81,7 +82,9 @@ def bill_of(
         ]
         return Bill(charged, _sum_of([usage for _, usage in charged]), _sum_of_costs(costs))
     except Exception:
-        logger.exception("cannot compute the bill of stream %s: usage and cost are unknown", stream_id)
+        logger.exception(
+            "cannot compute the bill of stream %s, so its usage and cost are recorded as unknown", stream_id
+        )
         return UNKNOWN
 
 
@@ -95,7 +98,7 @@ def _charged(accepted: Sequence[Attempt], log: Sequence[Event]) -> list[tuple[At
 
 
 def _written_in(log: Sequence[Event], attempts: Sequence[Attempt]) -> dict[Attempt, Sequence[Event]]:
-    """The events of each attempt. Of several attempts in the same segment, only the last one wrote anything."""
+    """The events of each attempt. If several attempts share a segment, only the last of them wrote events."""
     begins = [0, *(at for at, event in enumerate(log) if isinstance(event, (Reset, Step))), len(log)]
     written = {}
     for attempt, following in zip_longest(attempts, attempts[1:]):
@@ -106,7 +109,7 @@ def _written_in(log: Sequence[Event], attempts: Sequence[Attempt]) -> dict[Attem
 
 
 def _input_of_siblings(attempt: Attempt, accepted: Iterable[Attempt]) -> int | None:
-    """The provider's input count from another attempt at the same request."""
+    """The provider's input count of another attempt at the same request."""
     siblings = (other.figures for other in accepted if other.asked is attempt.asked and other.figures is not None)
     return next((figures.input_tokens for figures in siblings if figures.input_tokens is not None), None)
 

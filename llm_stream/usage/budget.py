@@ -54,7 +54,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Reservation:
-    """The maximum cost of a stream, reserved in each of its periods. An `amount` of None is unknown."""
+    """The maximum cost of a stream, reserved in each of its periods. If `amount` is None, the cost is unknown."""
 
     owner: str
     currency: str
@@ -68,12 +68,12 @@ class Reservation:
 
     @property
     def needed(self) -> int:
-        """How much must be left in each period. If the cost is unknown: anything above 0."""
+        """The amount that must be left in each period. If the cost is unknown, any amount above 0 is enough."""
         return 1 if self.amount is None else self.amount
 
 
 class Budgets:
-    """The budgets of one `LLMStream`. `budget_of` replaces the one from the settings, which all owners share."""
+    """The budgets of one `LLMStream`. `budget_of` replaces the budget of the settings, which applies to every owner."""
 
     def __init__(self, settings: Settings, budget_of: BudgetOf | None, model: str) -> None:
         """Raises `ConfigError`."""
@@ -83,7 +83,7 @@ class Budgets:
             _check_prices(settings, settings.budgets, model)
 
     def of(self, owner: str) -> Budget | None:
-        """The budget of `owner`, None for no limit. Raises `TypeError` if the app returns anything else."""
+        """The budget of `owner`; None for no limit. Raises `TypeError` if the app's function returns another type."""
         if self._budget_of is None:
             return self._settings.budgets
         budget = self._budget_of(owner)
@@ -92,7 +92,7 @@ class Budgets:
         try:
             return msgspec.convert(budget, Budget, strict=False)
         except msgspec.ValidationError as error:
-            raise TypeError(f"{self._budget_of!r} returned no budget: {error}") from error
+            raise TypeError(f"{self._budget_of!r} must return a Budget, a mapping or None: {error}") from error
 
     def reservation(self, owner: str, budget: Budget, source: SourceOfEvents, now: datetime) -> Reservation:
         """The reservation for a new stream. Raises `Unpriced`, and `OverBudget` if it exceeds the limit of a period."""
@@ -104,7 +104,7 @@ class Budgets:
         return reservation
 
     def price_of(self, usage: Usage, attempt: Attempt, currency: str) -> int | None:
-        """The cost in `currency`. If the provider reports it in another currency, the price of the tokens is used."""
+        """The cost in `currency`. If the provider reports another currency, the cost is computed from the tokens."""
 
         def cost(usage: Usage) -> Cost | None:
             tier = attempt.service_tier
@@ -116,16 +116,16 @@ class Budgets:
         return fractions(price.amount) if price is not None and price.currency == currency else None
 
     def charge(self, bill: Bill, currency: str) -> int | None:
-        """The amount in `currency` that `bill` takes from a budget. None: unknown."""
+        """The amount in `currency` to charge for `bill`. None: unknown."""
         try:
             prices = [self.price_of(usage, attempt, currency) for attempt, usage in bill.charged]
-        except Exception:  # the stream must settle, whatever figures the provider sent
-            logger.exception("cannot price a stream: its whole reservation is charged")
+        except Exception:  # the stream must settle even if the provider's figures are absurd
+            logger.exception("cannot price a stream, so its whole reservation is charged to the budget")
             return None
         return None if bill.usage.source == "unknown" else sum_if_known(prices)
 
     def highest_price_of(self, usage: Usage, source: SourceOfEvents, currency: str) -> int | None:
-        """The same, for the most expensive of the models that may be used. None if one of them has no price."""
+        """The cost in `currency` with the most expensive of the possible models. None if one of them has no price."""
         tier = source.attempts[-1].service_tier if source.attempts else None
         base_url = None if source.asked.places else source.base_url
         places = source.asked.places or [Place(model=model, base_url=base_url) for model in source.asked.models]
@@ -139,7 +139,7 @@ class Budgets:
         )
 
     def highest_price(self, read: int, written: int, source: SourceOfEvents, currency: str) -> int | None:
-        """The most that these input and output tokens can cost, whatever kind they turn out to be."""
+        """The maximum cost of `read` input and `written` output tokens of any kind (cached, reasoning, …)."""
         return _highest(
             self.highest_price_of(usage, source, currency)
             for cache_write in {0, read}
@@ -150,14 +150,19 @@ class Budgets:
     def amount_to_reserve(self, source: SourceOfEvents, currency: str, *, unpriced: str) -> int | None:
         """The maximum cost of the source. None: unknown. Raises `Unpriced` if unknown costs are refused."""
         asked = source.asked
-        if asked.messages is None:  # an iterable: only the app knows what it buys
+        if asked.messages is None:  # only the app knows which calls its iterable makes
             return None
         amount = None
         if asked.most_output_tokens is not None and estimate.is_text(asked.messages):
             read = _most_input_tokens(asked) * asked.most_attempts
             amount = self.highest_price(read, asked.most_output_tokens, source, currency)
         if amount is None and unpriced == "refuse":
-            logger.warning("no price in %s for one of: %s", currency, ", ".join(asked.models))
+            logger.warning(
+                "a request is refused: its maximum cost in %s is unknown. Either its input is not only text, or"
+                " LLM_STREAM_PRICES needs a price for one of these models: %s",
+                currency,
+                ", ".join(asked.models),
+            )
             raise Unpriced()
         return amount
 
@@ -173,7 +178,7 @@ def _most_input_tokens(asked: Asked) -> int:
 
 
 def periods_of(budget: Budget, now: datetime) -> tuple[Period, ...]:
-    """The month before the day: every transaction locks them in this order, so none can deadlock."""
+    """The month comes before the day: all transactions lock periods in this order, so they cannot deadlock."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     periods = []
     if budget.month is not None:
@@ -194,11 +199,11 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
     if reservation.needed > period.limit > 0:
         return OverBudget(
             f"This answer could cost {shown(reservation.needed)}, more than your whole budget of {shown(period.limit)}"
-            f" a {period.kind}. Ask for a shorter one."
+            f" a {period.kind}. Ask for a shorter answer."
         )
     if spent + reservation.needed <= period.limit:
         return BudgetHeld(
-            f"What is left of your budget for {span} is held by answers that are being written."
+            f"Your running answers have reserved the rest of your budget for {span}."
             " Please try again when one of them has ended.",
             retry_after=HELD_RETRY_AFTER_S,
         )
@@ -206,7 +211,7 @@ def refusal(reservation: Reservation, period: Period, *, spent: int, now: dateti
     left = period.limit - spent
     if left > 0 and reservation.amount:
         return OverBudget(
-            f"This answer could cost {shown(reservation.amount)}, and {shown(left)} of your budget of"
+            f"This answer could cost {shown(reservation.amount)}, but only {shown(left)} of your budget of"
             f" {shown(period.limit)} for {span} are left. {renewal}",
             retry_after=wait,
         )
@@ -217,7 +222,7 @@ def reached(reservation: Reservation, period: Period, now: datetime) -> OverBudg
     """The error for a running stream that its budget no longer covers."""
     limit = money(amount_of(period.limit), reservation.currency)
     return OverBudget(
-        f"Your budget of {limit} for {_span(period)} is used up, so the answer ends here. {_renewal(period)}",
+        f"Your budget of {limit} for {_span(period)} is used up, so the answer was stopped. {_renewal(period)}",
         retry_after=max(0.0, (period.ends - now).total_seconds()),
     )
 
@@ -231,7 +236,7 @@ def _renewal(period: Period) -> str:
 
 
 def _check_prices(settings: Settings, budget: Budget, model: str) -> None:
-    """Raises `ConfigError` for a model that never has a price in the currency of the budget."""
+    """Raises `ConfigError` for a model whose only prices are in another currency than the budget."""
     if budget.unpriced == "allow":
         return
     for name in dict.fromkeys((model, *settings.models, *settings.fallback_models)):

@@ -20,7 +20,7 @@ from ..upstream.figures import EXACT
 
 DECIMALS = 12
 FRACTIONS = 10**DECIMALS
-"""Amounts are stored as whole multiples of 10⁻¹² of their currency, so that sums are exact in every database."""
+"""Amounts are stored as integer multiples of 10⁻¹² of their currency, so sums are exact in every database."""
 
 LONGEST = 500
 
@@ -79,12 +79,14 @@ class UsageRecord:
             f"duration={_seconds(self.duration_s)}",
         ]
         if self.error_code:
-            parts.append(f"error={self.error_code} error_id={self.error_id}")
+            parts.append(f"error={self.error_code}")
+        if self.error_id:
+            parts.append(f"error_id={self.error_id}")
         return " ".join(parts)
 
 
 def fractions(amount: Decimal) -> int:
-    """`amount` as it is stored, rounded up."""
+    """Converts `amount` for storage, rounded up."""
     return int(amount.scaleb(DECIMALS, EXACT).to_integral_value(ROUND_CEILING, EXACT))
 
 
@@ -112,7 +114,8 @@ def storable(text: str) -> str: ...
 @overload
 def storable(text: None) -> None: ...
 def storable(text: str | None) -> str | None:
-    """`text` without NUL and lone surrogates, which PostgreSQL rejects. Too long for an index: cut, with a digest."""
+    """`text` without NUL and lone surrogates, which PostgreSQL rejects. A text too long for an index is shortened, and
+    a digest keeps it unique."""
     if text is None:
         return None
     clean = text.encode(errors="replace").decode().replace("\0", "�")

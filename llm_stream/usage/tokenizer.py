@@ -1,9 +1,9 @@
-"""What counts tokens: toktok or tiktoken, the first that is installed and has its vocabulary, else the text's length.
+"""Counts tokens with toktok or tiktoken: the first library that is installed and has its vocabulary.
 
-Both libraries count the same, with OpenAI's vocabulary o200k_base. toktok has it inside. tiktoken reads it from a file,
-which is never downloaded here.
+Both libraries give the same counts, with OpenAI's vocabulary o200k_base. toktok includes the vocabulary. tiktoken reads
+it from a file, which this library never downloads.
 
-Without a library the count is an estimate from the number of characters. Measured with o200k_base on short answers:
+Without such a library, the number of characters gives an estimate. Measured with o200k_base on short answers:
 
             bytes per token   characters per token   estimate / count
 English           4.5                 4.5                1.13
@@ -46,7 +46,7 @@ class Tokenizer:
     name: str
     count: Count
     most: Count
-    """An upper bound, for what must not be counted too low."""
+    """Gives an upper bound, for counts that must not be too low."""
 
     is_exact: bool = True
 
@@ -54,8 +54,8 @@ class Tokenizer:
         if self.is_exact:
             return f"Tokens are counted by {self.name}."
         return (
-            "Tokens are not counted but estimated from the text's length, and budgets reserve one for each byte."
-            " To have them counted: pip install toktok-rs"
+            "Tokens are estimated from the text's length, and budgets reserve one token per byte."
+            " For exact counts: pip install toktok-rs"
         )
 
 
@@ -83,16 +83,16 @@ def serving() -> Tokenizer:
 
 
 def _works(name: str, load: Callable[[], Count | None]) -> Count | None:
-    """The function that counts, if it does. Another version of a library may differ, and must not break an answer."""
+    """The library's counting function; None if it does not work. A new version of a library must not break answers."""
     try:
         counts = load()
         if counts is None or counts("hello world") == 2:
             return counts
-        logger.warning("%s does not count as expected and is not used", name)
+        logger.warning("%s is not used: it counts tokens differently than expected. Install another version.", name)
     except ImportError:
         pass
     except Exception:
-        logger.warning("%s cannot be used", name, exc_info=True)
+        logger.warning("%s is not used, because it raised an error", name, exc_info=True)
     return None
 
 
@@ -130,7 +130,7 @@ def _vocabulary_of_tiktoken() -> Path | None:
 
 
 def _is_here(vocabulary: Path | None) -> bool:
-    """tiktoken downloads a file that is damaged again, so the content has to be right, too."""
+    """Whether the file exists and is undamaged: tiktoken would download a damaged file again."""
     if vocabulary is None or not vocabulary.is_file():
         return False
     return hashlib.sha256(vocabulary.read_bytes()).hexdigest() == VOCABULARY_SHA256
@@ -147,5 +147,5 @@ def _bytes(text: str) -> int:
 
 
 def _encodable(text: str) -> str:
-    """Half a surrogate pair has no UTF-8, and is counted as a question mark."""
+    """Replaces half a surrogate pair, which UTF-8 cannot encode, by a question mark."""
     return text.encode(errors="replace").decode()

@@ -27,14 +27,14 @@ from ..settings import Settings
 logger = logging.getLogger("llm_stream")
 
 SEVERAL_PROCESSES = (
-    "Streams are in the memory of one process (LLM_STREAM_LOG_URL is memory://), and the others could not find them"
-    " again: share them (LLM_STREAM_LOG_URL=redis://…), or serve the app with one worker (WEB_CONCURRENCY=1, or"
-    " gunicorn --workers 1)."
+    "The server has several processes, but each keeps its streams in its own memory (LLM_STREAM_LOG_URL is memory://),"
+    " so a client that reconnects may not find its stream. Share the streams (LLM_STREAM_LOG_URL=redis://…), or serve"
+    " the app with one worker (WEB_CONCURRENCY=1, or gunicorn --workers 1)."
 )
 
 ONE_AT_A_TIME = (
-    "This server answers one request at a time: while it writes an answer, it hears no other request, not even Stop."
-    " Serve the app with gevent (gunicorn --worker-class gevent), or with threads, of which each answer takes one"
+    "This server answers one request at a time: while it writes an answer, it accepts no other request, not even Stop."
+    " Serve the app with gevent (gunicorn --worker-class gevent), or with one thread for each answer at a time"
     " (gunicorn --worker-class gthread --threads 100)."
 )
 
@@ -51,8 +51,8 @@ EXPOSED = (
 def check_site(request: Request, settings: Settings) -> None:
     """Refuse requests that another site's page sends with its visitor's cookies. Raises `CrossSite`.
 
-    Browsers send `Sec-Fetch-Site`. Old browsers and plain http lack it: then `Origin` is compared, or else `Referer`
-    (the GET of an image has no `Origin`). Other clients send none of them and are allowed.
+    Browsers send `Sec-Fetch-Site`, except old browsers and over plain http. Without it, compare `Origin`, or else
+    `Referer` (the GET of an image has no `Origin`). Other clients send none of these headers and are allowed.
     https://www.w3.org/TR/fetch-metadata/
     """
     if is_allowed_origin(request, settings):
@@ -70,10 +70,11 @@ def check_site(request: Request, settings: Settings) -> None:
 
 
 def check_processes(request: Request, settings: Settings) -> None:
-    """Refuse to start a stream that another process could not find. Raises `SeveralProcesses`.
+    """Refuse to start a stream that other processes could not find. Raises `SeveralProcesses`.
 
-    `wsgi.multiprocess` is true if the server has several: https://peps.python.org/pep-3333/#environ-variables
-    Under gunicorn with our hooks such a server does not start: see `worker.post_worker_init()`.
+    `wsgi.multiprocess` is true if the server has several processes:
+    https://peps.python.org/pep-3333/#environ-variables
+    With our hooks gunicorn does not start such a server: see `worker.post_worker_init()`.
     """
     if has_strangers(request, settings):
         logger.error(SEVERAL_PROCESSES)
@@ -81,14 +82,14 @@ def check_processes(request: Request, settings: Settings) -> None:
 
 
 def has_strangers(request: Request, settings: Settings) -> bool:
-    """Whether the server has other processes, which do not share their streams with this one."""
+    """Whether the server has other processes that do not share their streams with this process."""
     return bool(request.environ.get("wsgi.multiprocess")) and not settings.is_shared
 
 
 def warn_if_one_at_a_time(request: Request) -> None:
-    """Log one warning per process if the server has a single thread. A test client has no socket, and is not meant.
+    """Log one warning per process if the server has a single thread. Ignores test clients, which have no socket.
 
-    Under gunicorn with our hooks such a server does not start: see `worker.post_worker_init()`.
+    With our hooks gunicorn does not start such a server: see `worker.post_worker_init()`.
     """
     if not request.environ.get("wsgi.multithread") and connection_of(request.environ) is not None:
         _warn_of_one_at_a_time()
@@ -116,7 +117,7 @@ def is_browser(request: Request) -> bool:
 
 
 def allow_origin(request: Request, response: Response, settings: Settings) -> None:
-    """Let pages of `LLM_STREAM_ORIGINS` read the response. Overrides CORS headers that the app has set.
+    """Let pages of `LLM_STREAM_ORIGINS` read the response. Replaces CORS headers that the app has set.
 
     https://fetch.spec.whatwg.org/#http-cors-protocol
     """
@@ -146,24 +147,30 @@ def _extend_header(response: Response, name: str, *values: str) -> None:
 
 
 def owner_of(request: Request, authorize: Authorize | None) -> str:
-    """The owner from `authorize`; in a public app the client's address. May abort, or raise `Unauthorized`."""
+    """The owner from `authorize`, or the client's address in a public app. May abort, or raise `Unauthorized`."""
     owner = authorize() if authorize else request.remote_addr or "unknown"
-    return _checked_owner(owner, Unauthorized, "authorize must return the owner, as a string")
+    return _checked_owner(owner, Unauthorized, "authorize must return the owner as a string, an int or a UUID")
 
 
 def scope_of(authorize_usage: Authorize | None, name: str) -> str | None:
     """The owner whose usage may be shown; None for all owners. May abort, or raise `UsageClosed`."""
     if authorize_usage is None:
         raise UsageClosed(
-            f"Nobody may see what was spent: decorate a function with @{name}.authorize_usage that returns True,"
-            " or an owner to show the usage of."
+            f"The usage page is closed. To open it, decorate a function with @{name}.authorize_usage that returns True"
+            " for all owners, or one owner."
         )
     scope = authorize_usage()
-    return None if scope is True else _checked_owner(scope, UsageClosed, "authorize_usage must return True or an owner")
+    return (
+        None
+        if scope is True
+        else _checked_owner(
+            scope, UsageClosed, "authorize_usage must return True, or an owner as a string, an int or a UUID"
+        )
+    )
 
 
 def _checked_owner(returned: object, denied: type[RequestError], expected: str) -> str:
-    """The owner that the app's function returned. Raises `denied` if there is none, `TypeError` for a wrong type."""
+    """The owner that the app's function returned. Raises `denied` for an empty value, `TypeError` for a wrong type."""
     if isinstance(returned, BaseResponse):
         abort(returned)
     if returned is None or returned == "" or returned is False:

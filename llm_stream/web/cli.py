@@ -23,22 +23,22 @@ from .service import Service
 
 EXIT_CODES = {"completed": 0, "incomplete": 0, "cancelled": 130}
 SETTLE_S = 20.0
-"""An estimate loads the vocabulary, which takes a busy machine several seconds."""
+"""An estimate loads the tokenizer's vocabulary, which takes several seconds on a busy machine."""
 
 
 def add_to(llm: Service) -> None:
-    """Add the commands, under the blueprint's name."""
+    """Add the commands to the group `flask <blueprint's name>`."""
     usage_commands.add_to(llm)
     stream_commands.add_to(llm)
     command.add_to(llm)
 
     @llm.cli.command("ask")
     @click.argument("prompt")
-    @click.option("--model", help="Another model than the app's own.")
-    @click.option("--max-output-tokens", type=click.IntRange(min=1), help="The longest answer to pay for.")
+    @click.option("--model", help="A model other than the app's default.")
+    @click.option("--max-output-tokens", type=click.IntRange(min=1), help="Limit the length of the answer.")
     @click.pass_context
     def ask(context: click.Context, prompt: str, model: str | None, max_output_tokens: int | None) -> None:
-        """Ask the model, and print its answer and the cost. Ctrl-C stops it."""
+        """Ask the model, and print its answer and the cost. Ctrl-C stops the answer."""
         logging.getLogger("llm_stream").setLevel(logging.WARNING)  # the command prints the usage itself
         state = llm.state
         chat_request = ChatRequest(
@@ -73,7 +73,7 @@ def _print(event: Event) -> None:
 def _print_bill(stream: Followed) -> int:
     record = stream.record
     if record is None:
-        click.echo("\nThe stream did not come to its end.", err=True)
+        click.echo(f"\nThe stream did not end within {SETTLE_S:.0f} s, so its cost is unknown.", err=True)
         return 1
     click.echo(f"\n\n{_bill(record)}")
     return EXIT_CODES.get(record.status, 1)

@@ -28,8 +28,8 @@ View = Callable[..., Any]
 class Views(Blueprint):
     """A blueprint whose views get only the arguments they declare.
 
-    Flask passes a view every variable of its URL, also those of the prefix, the subdomain and the host. Those stay in
-    `request.view_args`, and URLs built during the request reuse them.
+    Flask passes a view every variable of its URL, including those of the prefix, the subdomain and the host. The
+    undeclared ones stay in `request.view_args`, and URLs built during the request reuse them.
     In an app with `host_matching`, `register_blueprint(…, host=…)` sets the host.
     """
 
@@ -47,7 +47,7 @@ class Registration(BlueprintSetupState):
     def __init__(self, blueprint: Views, app: App, options: dict[str, Any], first_registration: bool) -> None:
         super().__init__(blueprint, app, options, first_registration)
         self._host: str | None = options.get("host")
-        self._wrappers: dict[View, View] = {}  # Flask wants the same function for all rules of an endpoint
+        self._wrappers: dict[View, View] = {}  # Flask requires the same function for all rules of an endpoint
         if isinstance(app.blueprints.get(self.name_prefix), Views):
             self._inherit_from_parent()
 
@@ -71,7 +71,7 @@ class Registration(BlueprintSetupState):
         self._host = next(url_map.iter_rules(full_name)).host  # the app may have set a host itself
         if url_map.host_matching and self._host is None:
             name = self.blueprint.name
-            raise ConfigError(f"This app uses host_matching: app.register_blueprint({name}, …, host='…')")
+            raise ConfigError(f"This app uses host_matching. Pass a host: app.register_blueprint({name}, …, host='…')")
 
     def prefix(self) -> Prefix | None:
         """None without a URL prefix: then our addresses cannot be distinguished from the app's."""
@@ -92,7 +92,7 @@ class Prefix:
 
     def rest_of(self, address: MapAdapter) -> str | None:
         """The path below the prefix; None for an address that is not below it."""
-        # a variable of Werkzeug's neither begins with a slash nor has a line's end in it
+        # a variable in Werkzeug's rules can neither begin with a slash nor contain a line end
         path = re.sub("/{2,}", "/", address.path_info.replace("\n", " "))
         adapter = self._map.bind(address.server_name, subdomain=address.subdomain, path_info=path)
         try:
@@ -105,7 +105,7 @@ class Prefix:
 
 
 def _with_declared_arguments(view: View) -> View:
-    """`view`, called only with the values that it has a parameter for."""
+    """A wrapper that passes `view` only the values that it declares parameters for."""
     parameters = inspect.signature(view).parameters
     if inspect.iscoroutinefunction(view) or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return view

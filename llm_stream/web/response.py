@@ -38,6 +38,7 @@ from ..wire.html import HtmlWire
 from ..wire.native import NativeWire
 from ..wire.text import TextWire
 from ..wire.turn import answer_of
+from . import metrics
 from .fragments import renderer
 
 logger = logging.getLogger("llm_stream")
@@ -94,7 +95,7 @@ def whole_answer(
     after: int = 0,
     render: Callable[[Sequence[Event]], Response] | None = None,
 ) -> Response:
-    """Wait for the end of the stream, then answer in JSON: `render` gets all events; the default is our own format."""
+    """Wait for the end of the stream, then answer in JSON. `render` gets all events; the default is our own format."""
     reader = _reader(streams, stream, request, after)
     try:
         for _ in reader.batches():
@@ -107,9 +108,9 @@ def whole_answer(
 
 
 def wait_for_more(streams: Streams, stream: Followed, request: Request, after: int) -> None:
-    """Wait until there are events after number `after`, or none will come, or a heartbeat is due.
+    """Wait until an event after number `after` arrives, the stream ends, or a heartbeat is due.
 
-    A client that waits is a reader. Raises `ConnectionResetError` when it has disconnected.
+    The waiting client counts as a reader. Raises `ConnectionResetError` when the client has disconnected.
     """
     reader = _reader(streams, stream, request, after)
     try:
@@ -121,7 +122,7 @@ def wait_for_more(streams: Streams, stream: Followed, request: Request, after: i
 def combined_event_stream(
     streams: Streams, positions: Sequence[tuple[Followed, int]], statuses: bytes, request: Request
 ) -> Response:
-    """First `statuses`, then the events of several streams, each after the number in its position."""
+    """Send `statuses`, then the events of several streams, each after the number in its position."""
     readers = streams.follow_together(positions, connection=connection_of(request.environ))
     return streamed(readers.written(NativeWire(), statuses), readers.close)
 
@@ -139,7 +140,7 @@ def streamed(written: Iterator[bytes], close: Callable[[], None]) -> Response:
 
 
 class _Streamed(Response):
-    """An event stream whose whole body can also be read, by an app's hook that inspects every response."""
+    """An event stream whose whole body an app's hook can read, if the hook inspects every response."""
 
     def get_data(self, as_text: bool = False) -> Any:
         """Waits for the end of the stream and returns all of it."""
@@ -158,13 +159,13 @@ def _streamed_class(response_class: type[Response]) -> type[Response]:
 
 
 def nothing_more(stream: Followed | None = None) -> Response:
-    """204: an `EventSource` stops reconnecting. A cache may keep a 204 unless it is told otherwise."""
+    """204, which stops an `EventSource` from reconnecting. `no-store`, because caches may store a 204."""
     response = Response(status=204, headers={"Cache-Control": "no-store"})
     return with_id(response, stream) if stream else response
 
 
 def with_id(response: Response, stream: Followed) -> Response:
-    """Every response that belongs to a stream names it, so that the app's own `after_request` can find it."""
+    """Add the stream's id to a response, so that the app's own `after_request` can find the stream."""
     response.headers[STREAM_ID] = stream.id
     return response
 
@@ -176,7 +177,7 @@ def snapshot(stream: Followed) -> Response:
 
 
 def failure_response(failure: Failure, answer: Snapshot | None = None) -> Response:
-    """An error as JSON, with the status for its code, and with the fields of a partial `answer`."""
+    """An error as JSON, with the HTTP status of its code and the fields of a partial `answer`."""
     body = msgspec.to_builtins(failure)
     retry_after = body.pop("retry_after", None)
     fields = msgspec.to_builtins(answer) if answer else {}
@@ -198,6 +199,7 @@ def error_response(error: LLMStreamError) -> Response:
 def log_refusal(error: LLMStreamError) -> None:
     code, error_id, words = error.code, error.error_id, one_line(str(error))
     logger.info("request refused: %s error_id=%s: %s", code, error_id, words, extra=named(code, error_id))
+    metrics.count_refusal(code)
 
 
 def json_response(body: Any, status: int = 200) -> Response:
@@ -212,7 +214,7 @@ def wants_json(request: Request) -> bool:
 
 
 def wire_of(name: str | None, template: str | None = None) -> Wire:
-    """Raises `InvalidField`, and `ValueError` for a template where the format is not `html`."""
+    """Raises `InvalidField`, and `ValueError` for a template with a format other than `html`."""
     if template is not None:
         if name != "html":
             raise ValueError("a template needs format='html'")

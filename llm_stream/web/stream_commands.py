@@ -1,4 +1,4 @@
-"""`flask llm streams` and `flask llm stop`: the streams of all workers, from any machine."""
+"""`flask llm streams` and `flask llm stop`: list and stop the streams of all workers, from any machine."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HEADER = ("id", "owner", "model", "state", "age", "worker", "readers")
 def add_to(llm: Service) -> None:
 
     @llm.cli.command("streams")
-    @click.option("--all", "with_ended", is_flag=True, help="Also the streams that have ended and are still kept.")
+    @click.option("--all", "with_ended", is_flag=True, help="Include ended streams that are still stored.")
     def streams(with_ended: bool) -> None:
-        """List the streams that run, of all workers."""
+        """List the running streams of all workers."""
         with _log_of(llm) as log:
             listed = [stream for stream in log.listing() if with_ended or stream.state == "running"]
         _print_table([HEADER, *map(_row, listed)])
@@ -33,7 +33,7 @@ def add_to(llm: Service) -> None:
     @llm.cli.command("stop")
     @click.argument("stream_id")
     def stop(stream_id: str) -> None:
-        """Stop a stream, whichever worker writes it."""
+        """Stop a stream of any worker."""
         with _log_of(llm) as log:
             stream = log.find(None, stream_id)
             if stream.ending:
@@ -47,8 +47,8 @@ def _log_of(llm: Service) -> Iterator[SharedLog]:
     log = llm.state.streams.shared
     if log is None:
         raise click.ClickException(
-            "The streams are in the memory of the server (LLM_STREAM_LOG_URL is memory://). This command needs a log"
-            " that processes share: LLM_STREAM_LOG_URL=redis://…"
+            "The streams are in the server's memory (LLM_STREAM_LOG_URL is memory://), which this command cannot read."
+            " Set LLM_STREAM_LOG_URL=redis://… for the server and for this command."
         )
     try:
         yield log
@@ -72,5 +72,5 @@ def _print_table(rows: Iterable[Sequence[str]]) -> None:
 
 
 def _printable(text: str) -> str:
-    """An owner may contain anything, line ends and a terminal's control characters included."""
+    """Replace control characters: an owner may contain line ends and a terminal's control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,4 +1,4 @@
-"""`flask llm usage` and `flask llm reconcile`: the ledger's reports in a terminal."""
+"""`flask llm usage` and `flask llm reconcile`: print the ledger's reports in a terminal."""
 
 from __future__ import annotations
 
@@ -39,16 +39,18 @@ CLOSE_S = 5.0
 def add_to(llm: Service) -> None:
 
     @llm.cli.command("usage")
-    @click.option("--since", default=DEFAULT_SINCE, show_default=True, help="A day, or a time ago: 7d, 4w, 3m, 1y.")
-    @click.option("--until", help="The last day; without it, today.")
+    @click.option(
+        "--since", default=DEFAULT_SINCE, show_default=True, help="The first day, or a time ago: 7d, 4w, 3m, 1y."
+    )
+    @click.option("--until", help="The last day. Default: today.")
     @click.option("--by", type=click.Choice(DIMENSIONS), default="day", show_default=True, help="What to group by.")
-    @click.option("--model", multiple=True, help="Only of this model; may be repeated.")
-    @click.option("--owner", multiple=True, help="Only of this owner; may be repeated.")
+    @click.option("--model", multiple=True, help="Only this model; may be repeated.")
+    @click.option("--owner", multiple=True, help="Only this owner; may be repeated.")
     @click.option("--status", multiple=True, help="Only streams with this status; may be repeated.")
-    @click.option("--json", "form", flag_value="json", help="As /usage.json.")
-    @click.option("--csv", "form", flag_value="csv", help="Every stream, as /usage.csv.")
+    @click.option("--json", "form", flag_value="json", help="Print the JSON of /usage.json.")
+    @click.option("--csv", "form", flag_value="csv", help="Print the CSV of /usage.csv: one line per stream.")
     def usage(by: Dimension, form: str | None, **options: Any) -> None:
-        """Print what was spent, from LLM_STREAM_LEDGER_URL."""
+        """Print tokens and costs from the ledger (LLM_STREAM_LEDGER_URL)."""
         values = {name: value if isinstance(value, tuple) else (value,) for name, value in options.items() if value}
         try:
             filters = Filters.read(lambda name: values.get(name, ()), utc_now().date())
@@ -60,20 +62,22 @@ def add_to(llm: Service) -> None:
 
     @llm.cli.command("reconcile")
     @click.argument("file", type=click.File(encoding="utf-8-sig"))
-    @click.option("--currency", default="USD", show_default=True, help="Of costs, where the file does not say.")
+    @click.option(
+        "--currency", default="USD", show_default=True, help="The currency of the costs, if the file does not name it."
+    )
     @click.pass_context
     def reconcile(context: click.Context, file: TextIO, currency: str) -> None:
         """Compare the ledger with a provider's usage export, by request id and day.
 
-        The columns of FILE are found by their names: OpenAI's, OpenRouter's, or any with request_id or a date, and
-        input_tokens, output_tokens or cost. Exits with 1 where something differs.
+        FILE is an export of OpenAI or OpenRouter, or any CSV with these columns: request_id or a date, and
+        input_tokens, output_tokens or cost. The exit status is 1 if anything differs.
         """
         try:
             rows, columns = receipts.read(file, currency)
         except (ReceiptError, UnicodeDecodeError) as error:
             raise click.UsageError(str(error)) from error
         if not rows:
-            raise click.UsageError("The file says nothing of any request.")
+            raise click.UsageError("The file has no rows to compare.")
         with _ledger_of(llm) as ledger:
             from ..reports.reconcile import compare
 
@@ -91,7 +95,9 @@ def _ledger_of(llm: Service) -> Iterator[Ledger]:
     try:
         yield ledger
     except LedgerUnavailable as error:
-        raise click.ClickException(f"The ledger cannot be read: {error.__cause__}") from error
+        raise click.ClickException(
+            f"The ledger cannot be read ({error.__cause__}). Check LLM_STREAM_LEDGER_URL."
+        ) from error
     finally:
         ledger.close(CLOSE_S)
 
@@ -141,7 +147,9 @@ def _print_report(report: Report, by: Dimension) -> None:
     click.echo(f"\n{report.filters.since} to {report.filters.until}, UTC")
     for what, number in (("cost", report.totals.unpriced), ("number of tokens", report.totals.uncounted)):
         if number:
-            click.echo(f"The {what} of {number} stream{'s' if number > 1 else ''} is unknown, and in no sum.")
+            click.echo(
+                f"The {what} of {number} stream{'s' if number > 1 else ''} is unknown and not included in the sums."
+            )
 
 
 def _print_comparison(comparison: Comparison) -> None:
@@ -163,7 +171,7 @@ def _print_comparison(comparison: Comparison) -> None:
     _print_table(head, [cells(day) for day in sorted(comparison.days)])
     click.echo()
     if comparison.without_id:
-        click.echo(f"{comparison.without_id} streams have no request id: they are in the totals only.")
+        click.echo(f"{comparison.without_id} streams have no request id, so they count only in the totals.")
     kinds = [difference.kind for difference in comparison.differences]
     counts = [f"{kinds.count('differs')} differ", f"{kinds.count('missing here')} missing here"]
     counts += [f"{kinds.count('missing there')} missing there", f"{len(comparison.differing_days())} days differ"]
@@ -185,7 +193,7 @@ def _amounts(costs: dict[str, Any]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without control characters: owners and models are untrusted, and a terminal would obey them."""
+    """Replace control characters: names of owners and models are untrusted, and a terminal would execute them."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 

@@ -1,6 +1,6 @@
 """OpenAI's wire: chat completion chunks, or one chat completion.
 
-It writes only `data:` lines and comments: after an `id:` or `retry:` line, openai-python fails on the next comment.
+It writes only `data:` lines and comments, because openai-python fails on a comment after an `id:` or `retry:` line.
 https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
@@ -38,14 +38,14 @@ from .extension import message_fields
 END = b"data: [DONE]\n\n"
 
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
-"""The ones OpenAI clients know; providers have more."""
+"""The finish reasons that OpenAI clients know. Providers have more."""
 
 ERROR_TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 ERROR_CODES = {"context_too_long": "context_length_exceeded"}
-"""Frameworks look for OpenAI's code, then shorten the conversation and retry."""
+"""Frameworks that see OpenAI's code shorten the conversation and retry."""
 
-BROKEN_OFF = "The answer broke off and was begun again, which cannot be told here. Please try again."
-STOPPED = "The answer was stopped before it was whole."
+BROKEN_OFF = "The answer broke off and started again, and this format cannot take text back. Please try again."
+STOPPED = "The answer was stopped before it was complete."
 
 _json = msgspec.json.Encoder().encode
 
@@ -90,7 +90,7 @@ class OpenAIWire(Wire):
         return self._chunk(delta) if delta else b""
 
     def _store(self, event: Failure | Usage) -> None:
-        """For the end: usage must come before an error, because clients stop reading at an error."""
+        """Keep the event for the end: usage must come before an error, because clients stop reading at an error."""
         if isinstance(event, Failure):
             self._failure = event
         else:
@@ -145,7 +145,7 @@ def completion_of(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def failure_in(events: Sequence[Event]) -> Failure | None:
-    """The reason why an ended log has no complete answer; None if it has one."""
+    """The reason why an ended log has no complete answer; None if the answer is complete."""
     start, done = events[0], events[-1]
     assert isinstance(start, Start) and isinstance(done, Done)
     return failure_of(events) or early_end(start.id, done)
@@ -172,7 +172,7 @@ def error_of(failure: Failure, status: int, param: str | None = None) -> dict[st
 
 
 def finish_reason(done: Done, has_open_calls: bool) -> str:
-    """`has_open_calls`: there are calls for the client to run. Without any, frameworks must not look for them."""
+    """`has_open_calls`: there are calls that the client must run. Otherwise the reason must not be `tool_calls`."""
     if done.finish_reason in FINISH_REASONS and (has_open_calls or done.finish_reason != "tool_calls"):
         return done.finish_reason
     if done.status == "incomplete":
@@ -181,7 +181,7 @@ def finish_reason(done: Done, has_open_calls: bool) -> str:
 
 
 def usage_of(usage: Usage) -> dict[str, Any] | None:
-    """None if no figures are known. Unknown fields are omitted, which the SDK reads as None."""
+    """The usage; None if no figures are known. Omits unknown fields, which the SDK reads as None."""
     if usage.input_tokens is None and usage.output_tokens is None:
         return None
     figures = {
@@ -202,7 +202,7 @@ def _identity(start: Start, kind: str) -> dict[str, Any]:
 
 
 def _fragment(stream_id: str, number: int, call: ToolCall) -> dict[str, Any]:
-    """A fragment of a tool call. Only the first has the id and the name."""
+    """A fragment of a tool call. Only a call's first fragment has the id and the name."""
     fragment: dict[str, Any] = {"index": number, "function": {"arguments": call.arguments}}
     if call.name is not None or call.id is not None:
         fragment |= {"id": call.id or _call_id(stream_id, number), "type": "function"}
@@ -221,5 +221,5 @@ def _extra(opaque: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _call_id(stream_id: str, number: int) -> str:
-    """For an app's generator that sets no id: clients need one to answer the call."""
+    """An id for calls of an app's generator that sets none: clients need an id to send the call's result."""
     return f"call_{stream_id}_{number}"

@@ -16,7 +16,7 @@ from ..events import ToolResult
 Chunk = dict[str, Any]
 
 NOT_JSON = "The arguments of this call are not valid JSON."
-BROKE_OFF = "The answer ended before this call could be made."
+BROKE_OFF = "The answer ended before this call was complete."
 
 IMPOSSIBLE = object()
 
@@ -39,7 +39,7 @@ class _Call:
 
     @property
     def input(self) -> Any:
-        """`IMPOSSIBLE` if the arguments are no JSON, or not yet."""
+        """The parsed arguments; `IMPOSSIBLE` if they are not valid JSON, or not complete yet."""
         try:
             return msgspec.json.decode(self.arguments) if self.arguments.strip() else {}
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -49,8 +49,8 @@ class _Call:
 class Calls:
     """The calls of one response.
 
-    A client executes a call of its own once it is available, so that is said at the end of a whole answer only. A call
-    that runs on the server is available as soon as its arguments are complete, for the page to show.
+    A client executes its own call as soon as the call is available, so that chunk comes only at the end of a complete
+    answer. A server call becomes available when its arguments are complete, so that the page can show it.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Calls:
         return not self._calls
 
     def has(self, event: Event) -> bool:
-        """Whether the event is a further fragment of a call."""
+        """Whether the event is a further fragment of a known call."""
         return isinstance(event, ToolCall) and event.index in self._calls
 
     def chunks_of(self, stream_id: str, event: ToolCall | ToolResult | Approval) -> Iterator[Chunk]:
@@ -76,7 +76,7 @@ class Calls:
             yield from _result(event)
 
     def carry(self, message: Mapping[str, Any]) -> Iterator[Chunk]:
-        """Send what belongs to the step's message with the last call."""
+        """Send the opaque state of the step's message with the last call."""
         call = list(self._calls.values())[-1]
         call.metadata = {**call.metadata, "message": message}
         if call.is_available:
@@ -87,7 +87,7 @@ class Calls:
         self._calls.clear()
 
     def end(self, *, is_whole: bool) -> Iterator[Chunk]:
-        """Calls of an incomplete answer end with an error."""
+        """End the calls. Those of an incomplete answer end with an error."""
         for call in self._calls.values():
             if call.is_available:
                 continue
@@ -111,7 +111,7 @@ class Calls:
             yield self._available(call)
 
     def _available_on_server(self) -> Iterator[Chunk]:
-        """What runs on the server is whole, as soon as anything comes after the calls."""
+        """Make server calls available: any other event after the calls means that their arguments are complete."""
         for call in self._calls.values():
             if call.server and not call.is_available:
                 call.is_available = True
@@ -134,7 +134,7 @@ def _unavailable(call: _Call, problem: str) -> Chunk:
 
 
 def _result(event: ToolResult) -> Iterator[Chunk]:
-    """The call may belong to an earlier response, whose message this one continues."""
+    """A tool's result. The call may belong to an earlier response, if this response continues its message."""
     common = {"toolCallId": event.id, "providerExecuted": True}
     if event.error is not None:
         yield {"type": "tool-output-error", **common, "errorText": event.error}

@@ -1,4 +1,4 @@
-"""The inbox of this worker: what the others ask of it, and what they push."""
+"""The inbox of this worker: messages from other workers, such as questions and pushed events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ logger = logging.getLogger("llm_stream")
 
 
 class Inbox:
-    """Sends, and delivers what the one thread that calls `receive()` gets."""
+    """Sends messages, and delivers received ones in the thread that calls `receive()`."""
 
     def __init__(self, worker: str, roster: Roster, shipper: Shipper, mirrors: Mirrors, reaper: Reaper) -> None:
         self._worker = worker
@@ -48,12 +48,12 @@ class Inbox:
         self._reaper = reaper
         self._questions = Questions()
         self.is_open = False
-        """Whether this worker may get replies."""
+        """Whether this worker has an inbox in the store, so that it can get replies."""
         self.read = "0-0"
         """The id of the last message that was delivered."""
 
     def receive(self) -> None:
-        """Deliver what has come; wait for it, for a second at most. Raises `LogUnavailable`."""
+        """Deliver the messages that have arrived. Waits up to a second for the first. Raises `LogUnavailable`."""
         for message_id, message in self._roster.receive(self._worker, self.read):
             self.read = message_id
             if message == NO_MESSAGE:
@@ -61,9 +61,9 @@ class Inbox:
             try:
                 self._deliver(messages.decode(message))
             except msgspec.MsgspecError as error:
-                logger.error("another worker's message cannot be read: do all run the same version? %s", error)
+                logger.error("cannot read another worker's message: do all workers run the same version? %s", error)
             except LogUnavailable as error:
-                logger.debug("a message is answered when the log is back: %s", error)
+                logger.debug("cannot answer a message while the log is unavailable: %s", error)
 
     def _deliver(self, message: Message) -> None:
         deliver: Callable[[], None] = {
@@ -83,7 +83,7 @@ class Inbox:
         self._send([(worker, messages.encode(message))])
 
     def _send(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """This worker has an inbox before it may get a reply, also if it has not renewed its lease yet."""
+        """Create this worker's inbox first, if necessary: the reply may arrive before the first beat."""
 
         def open_first(pipe: Pipeline) -> None:
             if not self.is_open:

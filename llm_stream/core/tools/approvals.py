@@ -1,4 +1,4 @@
-"""Asks a reader to approve a call, and checks what the reader's next request says about it."""
+"""Asks a reader to approve a call, and checks the decision in the reader's next request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALID_S = 86_400
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
-    """A call of a tool, whole."""
+    """A complete call of a tool."""
 
     id: str
     name: str
@@ -35,8 +35,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Approvals:
-    """Each question is a signed token, which holds the call. So a call runs with the arguments that the model gave, for
-    the owner who was asked, and no reader can approve a call that the model did not make."""
+    """The id of each approval is a signed token that holds the call. So a call runs with the model's own arguments and
+    for the owner who was asked, and no reader can approve a call that the model did not make."""
 
     def __init__(self, secret: Callable[[], str | bytes], name: str) -> None:
         """`secret` returns the key to sign with, the same in all workers. `name` is that of the `LLMStream`."""
@@ -48,9 +48,9 @@ class Approvals:
         return token if isinstance(token, str) else token.decode()
 
     def decided(self, owner: str, request: ChatRequest) -> list[tuple[Call, Decision]]:
-        """What the request says about open calls in its messages. Raises `InvalidField`.
+        """The request's decisions about open calls in its messages. Raises `InvalidField`.
 
-        A decision about a call that has a result is left out: it was carried out before.
+        Leaves out a decision about a call that already has a result: an earlier request carried it out.
         """
         calls = {call.get("id") for message in request.messages for call in message.get("tool_calls") or ()}
         answered = {message.get("tool_call_id") for message in request.messages}
@@ -58,7 +58,7 @@ class Approvals:
         for token, decision in request.approvals.items():
             call = self.call_of(owner, token)
             if call.id not in calls:
-                raise InvalidField(f"The field 'messages' lacks the call {call.id!r}, which 'approvals' decides about.")
+                raise InvalidField(f"The field 'approvals' decides about the call {call.id!r}, which 'messages' lacks.")
             if call.id not in answered:
                 found.append((call, decision))
         return found
@@ -66,16 +66,14 @@ class Approvals:
     def call_of(self, owner: str, token: str) -> Call:
         """The call that a token asks about.
 
-        Raises `InvalidField` for a token that was not made here, or for another owner, or too long ago.
+        Raises `InvalidField` for a token that is forged, expired, or another owner's.
         """
         try:
             asked, *call = self._serializer().loads(token, max_age=VALID_S)
         except BadData:
             asked = call = None
         if asked != _digest(owner):
-            raise InvalidField(
-                "The field 'approvals' decides about a call that does not wait for approval, or not any more."
-            )
+            raise InvalidField("The field 'approvals' has an id of no pending approval: it is unknown or has expired.")
         return msgspec.convert(call, Call)
 
     def _serializer(self) -> URLSafeTimedSerializer:
@@ -83,7 +81,7 @@ class Approvals:
 
 
 def with_outcomes(messages: Sequence[Message], outcomes: Sequence[Event]) -> list[Message]:
-    """Put the results behind the calls that have none. A call without an outcome was not allowed."""
+    """Insert the results of calls that have none. A call without an outcome gets the error `NOT_APPROVED`."""
     found = {event.id: msgspec.to_builtins(event) for event in outcomes if isinstance(event, ToolResult)}
     result: list[Message] = []
     open_calls: list[str] = []

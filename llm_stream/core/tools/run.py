@@ -47,7 +47,7 @@ _is_tool: ContextVar[bool] = ContextVar("llm_stream_is_tool", default=False)
 
 
 def is_tool() -> bool:
-    """Whether a tool runs this code."""
+    """Whether this code runs in a tool."""
     return _is_tool.get()
 
 
@@ -62,7 +62,7 @@ class _Job:
         self.thread: int | None = None
         self.result: ToolResult | None = None
         self.is_abandoned = False
-        """Nobody waits for it any more."""
+        """The stream no longer waits for this tool."""
 
     @property
     def is_concurrent(self) -> bool:
@@ -76,8 +76,8 @@ class _Job:
 class Run:
     """The calls run in the order given. Neighbours whose tools are `concurrent` run together.
 
-    A thread that blocks cannot be interrupted. After its deadline, or a stop, it is left alone: what it returns is
-    dropped, and a tool that is a generator is closed when it yields next.
+    A blocked thread cannot be interrupted. After its deadline or a stop, the run abandons it: its result is dropped,
+    and a tool that is a generator is closed when it next yields.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class Run:
         self._is_stopped = False
 
     def interrupt(self) -> None:
-        """From any thread: `events()` raises `Stopped` at once."""
+        """Make `events()` raise `Stopped` at once. May be called from any thread."""
         self._is_stopped = True
         self._queue.put(None)
 
     def events(self) -> Iterator[list[Event]]:
-        """What the tools yield, as it comes, and the results of neighbours together. Raises `Stopped`."""
+        """The events that tools yield, and the results. Concurrent tools' results come together. Raises `Stopped`."""
         for is_concurrent, jobs in groupby(self._jobs, lambda job: job.is_concurrent):
             for group in [list(jobs)] if is_concurrent else [[job] for job in jobs]:
                 yield from self._events_of(group)
@@ -154,7 +154,7 @@ class Run:
         return None
 
     def _abandon(self, job: _Job) -> None:
-        logger.warning("the tool %r has not returned within %s s", job.call.name, job.deadline_s)
+        logger.warning("the tool %r did not return within %s s", job.call.name, job.deadline_s)
         job.end(TOO_LATE)
         if job.thread is not None:
             self._on_abandoned(job.thread)
@@ -177,7 +177,7 @@ class Run:
         self._queue.put((job, result))
 
     def _yielded_by(self, generator: Generator[Any, None, Any], job: _Job) -> Any:
-        """Pass on what it yields. Return what it returns."""
+        """Pass on the events that the tool yields. Return its result."""
         try:
             while not job.is_abandoned:
                 try:
@@ -186,7 +186,7 @@ class Run:
                     return stop.value
                 if not isinstance(event, (Data, File, Source)):
                     raise TypeError(f"a tool may yield Data, File and Source, not {type(event).__name__}")
-                msgspec.json.encode(event)  # what cannot be written fails here, and not in the stream
+                msgspec.json.encode(event)  # an event that JSON cannot encode fails here, not in the stream
                 self._queue.put((job, event))
             return None
         finally:
@@ -202,7 +202,7 @@ def _plain(returned: Any) -> Any:
 
 
 def _failed(tool: Tool, error: BaseException) -> str:
-    """Log it. Return what the model and the reader are told."""
+    """Log the error. Return the text for the model and the reader."""
     error_id = secrets.token_hex(6)
     logger.error("the tool %r failed error_id=%s", tool.name, error_id, exc_info=error)
     return f"The tool failed (error_id {error_id})."

@@ -30,8 +30,8 @@ class WrongArguments(Exception):
 class Tool:
     """A function with its schema: `{"type": "function", …}` of the chat completions API.
 
-    The description is the docstring. The parameters' schema comes from their annotations, by pydantic:
-    `Annotated[int, Field(description="In days.", ge=1)]` describes and checks one.
+    The description is the docstring. pydantic makes the parameters' schema from their annotations:
+    `Annotated[int, Field(description="In days.", ge=1)]` describes a parameter and limits its value.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class _Schema(GenerateJsonSchema):
 
 
 def _model_of(function: Callable[..., Any], name: str) -> type[BaseModel]:
-    """Its fields have names of their own, because a parameter may be named like an attribute of a model."""
+    """The model's fields have generated names: a parameter's own name may clash with an attribute of `BaseModel`."""
     fields: dict[str, Any] = {}
     for number, parameter in enumerate(inspect.signature(function, eval_str=True).parameters.values()):
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(f"the tool {name!r} has the parameter '{parameter}', and may have only named ones")
+            raise TypeError(f"the tool {name!r} has the parameter '{parameter}': only named parameters are allowed")
         if parameter.annotation is parameter.empty:
             raise TypeError(f"the parameter {parameter.name!r} of the tool {name!r} has no type")
         default: Mapping[str, Any] = {} if parameter.default is parameter.empty else {"default": parameter.default}
@@ -89,7 +89,7 @@ def _model_of(function: Callable[..., Any], name: str) -> type[BaseModel]:
     try:
         return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
     except PydanticUserError as error:
-        raise TypeError(f"the tool {name!r} has a parameter that JSON cannot describe: {error.message}") from error
+        raise TypeError(f"the tool {name!r} has a parameter without a JSON schema: {error.message}") from error
 
 
 def _problems_in(error: ValidationError) -> str:

@@ -23,7 +23,7 @@ Offered = Callable[..., Any] | Schema
 
 
 class Toolbox:
-    """By name, in the order of registration."""
+    """Tools by name, in the order of registration."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools: dict[str, Tool] = {}
@@ -42,13 +42,13 @@ class Toolbox:
     def add(self, tool: Tool) -> None:
         """Raises `ValueError` for a name that is taken, or that providers refuse."""
         if not re.fullmatch(NAME, tool.name):
-            raise ValueError(f"a tool's name has letters, digits, _ and - only, 64 at most: {tool.name!r}")
+            raise ValueError(f"a tool's name must be 1 to 64 letters, digits, _ or -: {tool.name!r}")
         if tool.name in self._tools:
             raise ValueError(f"there is a tool named {tool.name!r} already")
         self._tools[tool.name] = tool
 
     def chosen(self, offered: Sequence[Offered] | None) -> tuple[Toolbox, list[Schema]]:
-        """The tools that run here, and the schemas of those that do not. None: all tools, and no others."""
+        """The tools that run here, and the schemas of the reader's tools. None offers all tools here, and no others."""
         if offered is None:
             return self, []
         functions = [each for each in offered if not isinstance(each, Mapping)]
@@ -63,7 +63,7 @@ class Toolbox:
             return request
         for name in names_of(request.tools or ()):
             if name in self._tools:
-                raise InvalidField(f"The field 'tools' has the name {name[:64]!r}, which a tool of the server has.")
+                raise InvalidField(f"The field 'tools' names {name[:64]!r}, which is a tool of the server.")
         tools = [*(request.tools or ()), *(tool.schema for tool in self)]
         return msgspec.structs.replace(request, tools=tools)
 

@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are told."""
+"""All checks, in the order of the report."""
 
 from __future__ import annotations
 
@@ -17,38 +17,43 @@ from .patient import Patient
 class Check:
     name: str
     promise: str
-    """What holds where it finds nothing."""
+    """The report's sentence if the check finds nothing."""
     examine: Callable[[Patient], Finding | None]
     """May raise `NotChecked`."""
     in_workers: bool = False
-    """Also made when a worker starts: it asks nothing of other machines, runs no code of the app's, and is cheap."""
+    """Each worker runs it at the start, too: it uses no network, runs no code of the app, and is cheap."""
     asks_network: bool = False
 
 
 CHECKS = (
-    Check("patching", "gevent patched the standard library before it was used", serving.patching, in_workers=True),
+    Check(
+        "patching", "gevent patches the standard library before other modules use it", serving.patching, in_workers=True
+    ),
     Check("worker-class", "a worker serves many readers at once", serving.worker_class),
-    Check("preload", "the app is imported after gevent has patched", serving.preload, in_workers=True),
+    Check(
+        "preload", "gevent patches the standard library before the app is imported", serving.preload, in_workers=True
+    ),
     Check("workers", "every worker finds every stream", serving.workers),
-    Check("connections", "Stop gets in when the worker is full", serving.connections, in_workers=True),
+    Check("connections", "a full worker still accepts a Stop request", serving.connections, in_workers=True),
+    Check("files", "a full worker may open enough files", serving.files, in_workers=True),
     Check("grace", "a deploy waits for the longest answer", serving.grace, in_workers=True),
     Check("timeout", "a worker is killed only if it hangs", serving.timeout, in_workers=True),
-    Check(
-        "recycling", "no worker stops for new requests while it finishes old ones", serving.recycling, in_workers=True
-    ),
-    Check("hooks", "a stopping worker finishes or settles its answers", serving.hooks, in_workers=True),
-    Check("middleware", "events pass the app one by one, uncompressed", middleware.middleware),
-    Check("fast-path", "tokens go to the client without a detour", middleware.fast_path),
-    Check("observers", "nobody watches calls that do not happen", models.watchers, in_workers=True),
+    Check("recycling", "recycling a worker does not block new requests", serving.recycling, in_workers=True),
+    Check("hooks", "a stopping worker finishes its answers or records their usage", serving.hooks, in_workers=True),
+    Check("middleware", "the app passes each event on at once, uncompressed", middleware.middleware),
+    Check("fast-path", "the worker writes tokens directly to the client's socket", middleware.fast_path),
+    Check("observers", "no monitoring tool relies on methods of OpenAI's client", models.watchers, in_workers=True),
     Check("prices", "every model has a price", models.prices, in_workers=True),
-    Check("upstream", "the upstream answers, and takes the key", models.upstream, asks_network=True),
+    Check("upstream", "the upstream answers and accepts the key", models.upstream, asks_network=True),
     Check("ledger", "the ledger can be opened", storage.ledger, asks_network=True),
     Check("ledger-place", "the ledger is on a disk of this machine", storage.ledger_place, in_workers=True),
     Check("log", "Redis can be reached", storage.shared_log, asks_network=True),
-    Check("eviction", "Redis deletes no stream to make room", storage.eviction, asks_network=True),
-    Check("persistence", "answers outlive a restart of Redis", storage.persistence, asks_network=True),
-    Check("clocks", "all clocks agree", storage.clocks, asks_network=True),
-    Check("approvals", "every worker knows the approvals of the others", serving.approvals, in_workers=True),
-    Check("public", "no stranger spends without a limit", serving.public, in_workers=True),
+    Check("eviction", "Redis never evicts a stream", storage.eviction, asks_network=True),
+    Check("persistence", "finished answers survive a restart of Redis", storage.persistence, asks_network=True),
+    Check("clocks", "the clocks of all machines agree", storage.clocks, asks_network=True),
+    Check(
+        "approvals", "every worker can verify approvals that another worker signed", serving.approvals, in_workers=True
+    ),
+    Check("public", "an app without authorize has a budget", serving.public, in_workers=True),
     Check("debug", "debug mode is off", serving.debug, in_workers=True),
 )

@@ -35,20 +35,22 @@ COUNTED: tuple[tuple[Status, str], ...] = (("error", "errors"), ("warning", "war
 def add_to(llm: Service) -> None:
 
     @llm.cli.command("doctor")
-    @click.option("--gunicorn-config", metavar="FILE", help="Default: what gunicorn itself would read here.")
-    @click.option("--offline", is_flag=True, help="Ask nothing over the network: no upstream, no database, no Redis.")
-    @click.option("--json", "as_json", is_flag=True, help="For programs.")
+    @click.option(
+        "--gunicorn-config", metavar="FILE", help="Default: the file that gunicorn would read in this folder."
+    )
+    @click.option("--offline", is_flag=True, help="Skip checks that connect to the upstream, the database or Redis.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.pass_context
     def doctor(context: click.Context, gunicorn_config: str | None, offline: bool, as_json: bool) -> None:
-        """Look for what would harm streams in this deployment, and say what to do.
+        """Check this deployment for problems that harm streams, and say how to fix them.
 
-        Spends nothing and writes no record. The exit status is 1 if there are errors; warnings and notes do not
-        change it. gunicorn's settings are read from its file, from GUNICORN_CMD_ARGS and from WEB_CONCURRENCY, because
-        options of its command line are not known here.
+        The checks cost no tokens and write no usage record. The exit status is 1 if there are errors; warnings and
+        notes do not change it. This command reads gunicorn's settings from its file, GUNICORN_CMD_ARGS and
+        WEB_CONCURRENCY. It cannot see the options of gunicorn's command line.
         """
         patient = Patient(llm, llm.state, partial(_read, gunicorn_config), is_worker=False)
         results = []
-        with _silent():  # the findings say it
+        with _silent():  # the findings already say what the log would
             for check in CHECKS:
                 results.append(result_of(check, patient, offline=offline))
                 if not as_json:
@@ -86,7 +88,7 @@ def _print(result: Result) -> None:
 
 
 def _indented(text: str) -> str:
-    """Wrapped to the terminal, below the first line. A program gets it in one line."""
+    """Wrap `text` to the terminal's width and indent it. Without a terminal it stays one line, for programs."""
     if not sys.stdout.isatty():
         return text
     width = max(40, shutil.get_terminal_size().columns - len(INDENT))
@@ -97,8 +99,11 @@ def _summary(results: Iterable[Result]) -> str:
     counts = Counter(result.status for result in results)
     told = [f"{counts[one]} {one if counts[one] == 1 else many}" for one, many in COUNTED if counts[one]]
     if not counts["error"] and not counts["warning"]:
-        return click.style(", ".join(["All is well", *told]) + ".", fg="green")
-    return click.style(", ".join(told) + ".", fg=COLOURS["error" if counts["error"] else "warning"])
+        told = ["No problem found", *told]
+    if skipped := counts["not checked"]:
+        told.append(f"{skipped} not checked")
+    colour = "error" if counts["error"] else "warning" if counts["warning"] else "ok"
+    return click.style(", ".join(told) + ".", fg=COLOURS[colour])
 
 
 def _as_json(result: Result) -> dict[str, Any]:

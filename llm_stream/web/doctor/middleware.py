@@ -1,4 +1,4 @@
-"""What stands between an event stream and the server."""
+"""Checks the middleware and hooks that an event stream passes on its way to the server."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def middleware(patient: Patient) -> Finding | None:
     if encoding := outcome.headers.get("content-encoding"):
         return Finding(
             f"{_culprit(patient)} compresses event streams ({encoding}).",
-            "Tokens reach the reader in lumps, or all at the end.",
-            "Leave text/event-stream out of what it compresses (Flask-Compress: COMPRESS_MIMETYPES).",
+            "The reader gets many tokens at once, or the whole answer at the end.",
+            "Exclude text/event-stream from compression (Flask-Compress: COMPRESS_MIMETYPES).",
             "error",
         )
     if outcome.is_held_back:
         return Finding(
-            f"{_culprit(patient)} holds event streams back: the first event came after the second one was made.",
-            "Tokens reach the reader in lumps, or all at the end, and Stop seems not to work.",
-            "Take it away, or have it pass text/event-stream on piece by piece.",
+            f"{_culprit(patient)} holds event streams back: the first event comes out after the second is produced.",
+            "The reader gets many tokens at once, or the whole answer at the end, and Stop seems to do nothing.",
+            "Remove it, or make it pass each piece of text/event-stream on at once.",
             "error",
         )
     lost = [name for name, value in sse.HEADERS.items() if outcome.headers.get(name.lower()) != value]
@@ -35,28 +35,28 @@ def middleware(patient: Patient) -> Finding | None:
         return None
     return Finding(
         f"{_culprit(patient)} changes headers of event streams: {', '.join(lost)}.",
-        "A proxy may hold the tokens back, compress or keep them.",
-        "Have it leave the headers of text/event-stream alone.",
+        "A proxy may buffer, compress or cache the tokens.",
+        "Make it leave the headers of text/event-stream unchanged.",
     )
 
 
 def fast_path(patient: Patient) -> Finding | None:
     if not patient.gunicorn.is_gevent:
-        raise NotChecked("only gevent workers have it")
+        raise NotChecked("only gevent workers have the fast path")
     if not patient.settings.fast_path:
         raise NotChecked("LLM_STREAM_FAST_PATH is off")
     if not patient.probed.is_event_stream or patient.probed.in_between is None:
         return None
     return Finding(
         f"{patient.probed.in_between} stands between event streams and gunicorn.",
-        "Tokens take the portable path, which costs more CPU. Nothing else changes.",
-        "If a worker's CPU matters to you, have it leave responses of text/event-stream as they are.",
+        "Tokens take the portable path, which uses more CPU. Nothing else changes.",
+        "To save CPU, make it return text/event-stream responses unchanged.",
         "note",
     )
 
 
 def _culprit(patient: Patient) -> str:
-    """The middleware around the app, if the app alone does no such thing; else its functions after a request."""
+    """The name of the cause: the middleware if the app without it is fine, else the app's `after_request` functions."""
     app = patient.state.app
     alone = Probe(app, patient.llm.name).send(type(app).wsgi_app.__get__(app))
     if _is_well(alone):

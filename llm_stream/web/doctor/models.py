@@ -1,4 +1,4 @@
-"""The models, their prices, their upstreams, and those who watch the calls."""
+"""Checks the models, their prices, their upstreams, and the tools that monitor calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .patient import Patient
 SOME = Usage(input_tokens=1, output_tokens=1)
 
 UNASKED = {"sentry_sdk"}
-"""Watches the client wherever it finds it, also for apps that want nothing but its error reports."""
+"""Sentry patches OpenAI's client by default, even in apps that use only its error reports."""
 
 
 def prices(patient: Patient) -> Finding | None:
@@ -23,18 +23,18 @@ def prices(patient: Patient) -> Finding | None:
         return None
     budgets = patient.settings.budgets
     is_refused = budgets is not None and budgets.unpriced == "refuse"
-    causes = "Unless the provider sends its own figure, the cost is unknown in the records"
+    causes = "Unless the provider reports a cost, the cost is unknown in the usage records"
     return Finding(
         f"No price is known for {', '.join(dict.fromkeys(without))}.",
         f"{causes}, and LLM_STREAM_BUDGETS refuses every request." if is_refused else f"{causes}.",
-        'Set LLM_STREAM_PRICES: {"<model>": {"input": "…", "output": "…"}}, "0" where it costs nothing.',
+        'Set LLM_STREAM_PRICES: {"<model>": {"input": "…", "output": "…"}}, "0" for a free model.',
         "error" if is_refused else "warning",
     )
 
 
 def _has_price(patient: Patient, candidate: Candidate) -> bool:
     provider = candidate.provider
-    # a worker makes its client when the first stream needs it
+    # a worker creates its client for the first stream
     known = provider.client.configured_base_url if patient.is_worker else provider.client.base_url
     names = [name for name in (candidate.model, candidate.alias) if name]
     return cost_of(SOME, names, patient.settings.prices, provider.base_url or known) is not None
@@ -48,7 +48,9 @@ def upstream(patient: Patient) -> Finding | None:
     is_only = len(troubles) == len(providers)
     return Finding(
         " ".join(_said(name, trouble) for name, trouble in troubles),
-        "Every answer fails." if is_only else "Answers come from the other upstreams, if those have the model.",
+        "Every request for an answer fails."
+        if is_only
+        else "Answers come from the other upstreams, if those have the model.",
         ADVICE[troubles[0][1].kind],
         "error",
     )
@@ -58,7 +60,7 @@ ADVICE = {
     "no key": "Set OPENAI_API_KEY, or pass a client: LLMStream(…, client=…).",
     "wrong key": "Check the key and its rights: OPENAI_API_KEY, or the key_variable in LLM_STREAM_UPSTREAMS.",
     "unreachable": "Check the base URL (OPENAI_BASE_URL), the network and its proxies.",
-    "broken": "Ask again later, and see the provider's status page.",
+    "broken": "Check the provider's status page, and run the doctor again later.",
 }
 
 
@@ -68,7 +70,7 @@ def _said(name: str | None, trouble: Trouble) -> str:
         "no key": f"has no key: {trouble.what}.",
         "wrong key": f"refuses the key ({trouble.what}).",
         "unreachable": f"cannot be reached ({trouble.what}).",
-        "broken": f"is in trouble ({trouble.what}).",
+        "broken": f"fails ({trouble.what}).",
     }
     return f"{who} {said[trouble.kind]}"
 
@@ -80,7 +82,7 @@ def watchers(patient: Patient) -> Finding | None:
     are_unasked = all(module.partition(".")[0] in UNASKED for module in found)
     return Finding(
         f"{', '.join(found)} watches the methods of OpenAI's client.",
-        "Answers are asked for below these methods, so it sees few of them or none.",
-        "Use on_usage, or the metrics and spans of OpenTelemetry that each stream has: pip install '.[otel]'.",
+        "Most requests for answers do not use these methods, so it sees few of them or none.",
+        "Use on_usage, or the OpenTelemetry metrics and spans of each stream: pip install '.[otel]'.",
         "note" if are_unasked else "warning",
     )

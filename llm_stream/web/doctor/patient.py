@@ -1,4 +1,4 @@
-"""What is examined: an `LLMStream` in an app, and how gunicorn serves it."""
+"""The deployment that the checks examine: an `LLMStream` in an app, and gunicorn's configuration."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .probe import Probe
 
 
 class Patient:
-    """The properties raise `NotChecked`. What is expensive is found out once, when a check first asks for it."""
+    """The properties raise `NotChecked`. Expensive ones are computed once, at the first use."""
 
     def __init__(self, llm: Service, state: State, read: Callable[[], GunicornConfig], *, is_worker: bool) -> None:
-        """`read` raises `Unreadable`. `is_worker`: gunicorn is running the app, in this process."""
+        """`read` may raise `Unreadable`. `is_worker`: this process is a gunicorn worker that runs the app."""
         self.llm = llm
         self.state = state
         self.is_worker = is_worker
@@ -44,21 +44,21 @@ class Patient:
 
     @cached_property
     def probed(self) -> Outcome:
-        """How an event stream comes through the app and its middleware."""
+        """The outcome of sending an event stream through the app and its middleware."""
         return Probe(self.state.app, self.llm.name).send(self.state.app)
 
     @property
     def candidates(self) -> Iterator[Candidate]:
-        """Every model that may write an answer, at each upstream that has it."""
+        """Every model that may answer, once for each upstream that has it."""
         settings = self.settings
         models = dict.fromkeys((self.state.model, *settings.models, *settings.fallback_models))
         yield from self.state.upstreams.candidates(models)
 
     @property
     def health(self) -> Health:
-        """Of Redis."""
+        """The state of Redis."""
         if self.state.streams.shared is None:
-            raise NotChecked("the streams are in memory (LLM_STREAM_LOG_URL)")
+            raise NotChecked("the streams are in the worker's memory (LLM_STREAM_LOG_URL is memory://)")
         return self.state.streams.shared.health
 
     @cached_property

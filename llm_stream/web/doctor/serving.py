@@ -1,29 +1,36 @@
-"""How gunicorn serves the app: one function for each setting that may harm streams."""
+"""Checks how gunicorn serves the app: one function for each setting that may harm streams."""
 
 from __future__ import annotations
+
+import resource
 
 from .finding import Finding
 from .finding import NotChecked
 from .patient import Patient
 
 MOST_NAMED = 6
+RAISES_LIMIT = "post_worker_init"
+"""The hook that raises a worker's soft limit of open files to the hard limit."""
+AMPLE_FILES = 16384
+OTHER_FILES = 100
+"""Log files, the ledger, Redis, the listening sockets and the app's own connections."""
 HEADROOM_S = 30
 SHORTEST_TIMEOUT_S = 10
-"""A worker that pauses for longer, say while a machine swaps, is killed with all its streams."""
+"""gunicorn kills a worker that pauses for longer, for example while the machine swaps. All its streams are lost."""
 
 
 def patching(patient: Patient) -> Finding | None:
     gunicorn = patient.gunicorn
     if gunicorn.is_gevent and gunicorn.preload_app:
-        raise NotChecked("preload_app imports everything too early")
+        raise NotChecked("preload_app imports all modules before gevent patches: see the check `preload`")
     packages = list(dict.fromkeys(module.partition(".")[0] for module in gunicorn.imported_early))
     if not gunicorn.is_gevent or not packages:
         return None
     named = ", ".join(packages[:MOST_NAMED]) + (" and others" if len(packages) > MOST_NAMED else "")
     return Finding(
-        f"Before gevent patched the standard library, these were imported: {named}.",
-        "They have sockets, locks or sleeps that block the whole worker, and TLS may fail with a RecursionError.",
-        "Import nothing of that in gunicorn.conf.py (import it inside the hooks).",
+        f"These modules were imported before gevent patched the standard library: {named}.",
+        "Their sockets, locks and sleeps block the whole worker, and TLS may fail with a RecursionError.",
+        "Do not import them at the top of gunicorn.conf.py. Import them inside its hooks.",
         "error",
     )
 
@@ -38,8 +45,8 @@ def worker_class(patient: Patient) -> Finding | None:
         return None
     return Finding(
         what,
-        "Each answers one request at a time, and hears no Stop meanwhile: gunicorn does not start.",
-        'Set worker_class = "gevent", or "gthread" with enough threads.',
+        "Such a worker serves one request at a time and cannot receive a Stop meanwhile. gunicorn refuses to start.",
+        'Set worker_class = "gevent", or "gthread" with one thread for each answer at a time.',
         "error",
     )
 
@@ -50,7 +57,7 @@ def preload(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "preload_app is on with gevent workers.",
-        "The app is imported before gevent patches the standard library, so its locks and sleeps stop all streams.",
+        "The app is imported before gevent patches the standard library, so its locks and sleeps block all streams.",
         "Set preload_app = False.",
         "error",
     )
@@ -61,7 +68,7 @@ def workers(patient: Patient) -> Finding | None:
         return None
     return Finding(
         f"There are several workers ({patient.gunicorn.workers}), and LLM_STREAM_LOG_URL is memory://.",
-        "A reader that comes back would often reach a worker that does not know its stream: gunicorn does not start.",
+        "A client that reconnects may reach a worker that does not have its stream. gunicorn refuses to start.",
         "Set workers = 1 (or WEB_CONCURRENCY=1), or share the streams: LLM_STREAM_LOG_URL=redis://…",
         "error",
     )
@@ -73,8 +80,25 @@ def connections(patient: Patient) -> Finding | None:
         return None
     return Finding(
         f"worker_connections is {gunicorn.worker_connections}, and LLM_STREAM_MAX_STREAMS is {most}.",
-        "When the worker is full of answers, a request to stop one cannot get in.",
+        "When the worker has as many streams as connections, it cannot accept a request that stops one.",
         f"Set worker_connections = {2 * most}, or lower LLM_STREAM_MAX_STREAMS.",
+    )
+
+
+def files(patient: Patient) -> Finding | None:
+    gunicorn, most = patient.gunicorn, patient.settings.max_streams
+    if not gunicorn.is_gevent:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = soft if RAISES_LIMIT in gunicorn.missing_hooks else hard
+    needed = gunicorn.worker_connections + most + OTHER_FILES
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return None
+    return Finding(
+        f"A process may open {limit} files here. A full worker needs {needed}.",
+        f"The worker has up to {gunicorn.worker_connections} connections to clients (worker_connections) and {most} to"
+        " the upstream (LLM_STREAM_MAX_STREAMS). Once no file is left, new connections fail.",
+        f"Allow {max(needed, AMPLE_FILES)}: LimitNOFILE= (systemd), --ulimit nofile= (Docker) or ulimit -n (shell).",
     )
 
 
@@ -93,10 +117,11 @@ def timeout(patient: Patient) -> Finding | None:
     seconds = patient.gunicorn.timeout
     if seconds >= SHORTEST_TIMEOUT_S:
         return None
-    causes = f"A worker that pauses for {seconds} s is killed with all its streams."
+    causes = f"gunicorn kills a worker that pauses for {seconds} s, and all its streams are lost."
     if not seconds:
-        causes = "A worker that hangs is never replaced."
-    return Finding(f"gunicorn's timeout is {seconds} s.", causes, "Set timeout = 30. It does not limit answers.")
+        causes = "gunicorn never replaces a worker that hangs."
+    advice = "Set timeout = 30. It does not limit how long an answer takes."
+    return Finding(f"gunicorn's timeout is {seconds} s.", causes, advice)
 
 
 def recycling(patient: Patient) -> Finding | None:
@@ -105,7 +130,7 @@ def recycling(patient: Patient) -> Finding | None:
         return None
     return Finding(
         f"max_requests is {gunicorn.max_requests}, and there is one worker.",
-        "While it is recycled, it takes no new requests until its last answer is finished.",
+        "When gunicorn recycles the worker, no requests are accepted until its last answer is finished.",
         "Set max_requests = 0, or run several workers with LLM_STREAM_LOG_URL=redis://…",
     )
 
@@ -116,8 +141,8 @@ def hooks(patient: Patient) -> Finding | None:
         return None
     return Finding(
         f"These hooks of gunicorn do not call those of llm_stream.worker: {', '.join(missing)}.",
-        "A worker that stops cuts its answers off, and their records may be lost.",
-        "Take the hooks over from the gunicorn.conf.py of flask-llm-stream.",
+        "A worker that stops cuts its answers off, and their usage records may be lost.",
+        "Copy the hooks from the gunicorn.conf.py of flask-llm-stream.",
     )
 
 
@@ -125,8 +150,8 @@ def debug(patient: Patient) -> Finding | None:
     if not patient.state.app.debug or not patient.gunicorn:
         return None
     return Finding(
-        "The app is in debug mode, under gunicorn.",
-        "Exceptions pass Flask by, so the app's error pages are not shown, and templates are read anew each time.",
+        "The app runs in debug mode under gunicorn.",
+        "Flask raises exceptions instead of showing the app's error pages, and checks templates for changes each time.",
         "Unset FLASK_DEBUG, and set app.debug = False.",
     )
 
@@ -137,9 +162,9 @@ def public(patient: Patient) -> Finding | None:
     if patient.gunicorn.is_local:
         return None
     return Finding(
-        "LLM_STREAM_PUBLIC is on without a budget, and gunicorn listens to other machines:"
+        "LLM_STREAM_PUBLIC is on without a budget, and other machines can reach gunicorn:"
         f" {', '.join(patient.gunicorn.addresses)}.",
-        "Everybody who reaches it spends your money, without a limit.",
+        "Anyone who can reach it spends your money without a limit.",
         f"Decorate a function with @{patient.llm.name}.authorize, or set LLM_STREAM_BUDGETS.",
     )
 
@@ -151,7 +176,7 @@ def approvals(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "Tools need approval, and the app has no SECRET_KEY.",
-        "Each worker signs with a key of its own, so another worker refuses the reader's decision.",
+        "Each worker signs approvals with its own random key, so the other workers refuse the reader's decision.",
         "Set the same SECRET_KEY for all workers.",
         "error",
     )

@@ -1,4 +1,4 @@
-"""The ledger, the shared log, and their clocks."""
+"""Checks the ledger, the shared log, and their clocks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def ledger(patient: Patient) -> Finding | None:
         return None
     return Finding(
         f"The ledger cannot be opened: {problem}.",
-        "What cannot be recorded is not bought: every request is refused with 503.",
-        "Check LLM_STREAM_LEDGER_URL, and the rights of the user that the server runs as.",
+        "Without the ledger no answer is bought: every request is refused with 503.",
+        "Check LLM_STREAM_LEDGER_URL, and the permissions of the user that runs the server.",
         "error",
     )
 
@@ -43,8 +43,8 @@ def ledger_place(patient: Patient) -> Finding | None:
     if kind is None:
         return None
     return Finding(
-        f"The ledger is a file of SQLite on a network file system ({kind}): {file}.",
-        "Locks do not hold there: rows get lost, and the file may break.",
+        f"The ledger is an SQLite file on a network file system ({kind}): {file}.",
+        "File locks are not reliable there: rows may get lost, and the file may be corrupted.",
         "Move it to a disk of this machine, or set LLM_STREAM_LEDGER_URL=postgresql://…",
         "error",
     )
@@ -58,7 +58,7 @@ def shared_log(patient: Patient) -> Finding | None:
         return Finding(
             f"Redis cannot be reached: {_cause_of(error)}.",
             "New streams are refused with 503.",
-            "Check LLM_STREAM_LOG_URL, and that Redis runs and lets this machine in.",
+            "Check LLM_STREAM_LOG_URL, that Redis runs, and that it accepts connections from this machine.",
             "error",
         )
     return None
@@ -67,12 +67,12 @@ def shared_log(patient: Patient) -> Finding | None:
 def eviction(patient: Patient) -> Finding | None:
     policy = _asked(patient.health.policy)
     if policy is None:
-        raise NotChecked("Redis does not tell its maxmemory-policy")
+        raise NotChecked("this Redis does not report its maxmemory-policy")
     if policy == "noeviction":
         return None
     return Finding(
         f"The maxmemory-policy of Redis is {policy}.",
-        "When its memory is full, it deletes streams that are running.",
+        "When its memory is full, Redis may delete streams that are running.",
         "Set maxmemory-policy to noeviction.",
         "error",
     )
@@ -81,13 +81,15 @@ def eviction(patient: Patient) -> Finding | None:
 def persistence(patient: Patient) -> Finding | None:
     keeps = _asked(patient.health.keeps_data)
     if keeps is None:
-        raise NotChecked("Redis does not tell whether it writes to a disk")
+        raise NotChecked(
+            "this Redis does not report whether it writes to a disk; its user may lack the right to CONFIG GET"
+        )
     if keeps:
         return None
     return Finding(
-        "Redis keeps nothing on a disk.",
-        "When it restarts, streams that have ended are gone. Those that run are written to it again.",
-        "Set appendonly to yes, if answers must outlive a restart of Redis.",
+        "Redis does not write to a disk.",
+        "When it restarts, finished streams are lost. The workers write their running streams to it again.",
+        "If finished answers must survive a restart of Redis, set appendonly to yes.",
         "note",
     )
 
@@ -99,15 +101,15 @@ def clocks(patient: Patient) -> Finding | None:
     if patient.state.ledger is not None and patient.state.ledger.file is None:
         offsets["PostgreSQL"] = _offset_of(patient.state.ledger)
     if not offsets:
-        raise NotChecked("there is no other clock: neither Redis nor PostgreSQL")
+        raise NotChecked("neither Redis nor PostgreSQL is used, so there is no other clock to compare with")
     wrong = {name: offset for name, offset in offsets.items() if abs(offset) > MOST_OFF_S}
     if not wrong:
         return None
     told = [f"the clock of {name} is {abs(s):.1f} s {'ahead' if s > 0 else 'behind'}" for name, s in wrong.items()]
     return Finding(
         f"Compared with this machine, {' and '.join(told)}.",
-        "Records and budgets fall on the wrong day around midnight, and times of different workers do not compare.",
-        "Let NTP set the clocks of all machines.",
+        "Around midnight, records and budgets count for the wrong day. Times of different workers cannot be compared.",
+        "Synchronise the clocks of all machines with NTP.",
     )
 
 
@@ -118,14 +120,14 @@ def _ledger_of(patient: Patient) -> Ledger:
 
 
 def _problem_with(ledger: Ledger) -> str | None:
-    """Looks at files before it opens them: opening a file that is not there would make it."""
+    """Check the file before opening the database, because SQLite creates a file that does not exist."""
     file = ledger.file
     if file is not None:
         if not file.parent.is_dir():
             return f"the folder {file.parent} does not exist"
         locked = [path for path in (file.parent, file) if path.exists() and not os.access(path, os.W_OK)]
         if locked:
-            return f"{locked[0]} may not be written"
+            return f"{locked[0]} is not writable"
         if not file.exists():
             return None
     try:
@@ -153,7 +155,7 @@ def _asked(question: Callable[[], Result]) -> Result:
 
 
 def _cause_of(error: BaseException) -> str:
-    """The first line of what the driver says, which names no password."""
+    """The first line of the driver's error. It contains no password."""
     cause = error.__cause__ or error
     cause = getattr(cause, "orig", None) or cause
     return f"{type(cause).__name__}: {cause}".splitlines()[0]

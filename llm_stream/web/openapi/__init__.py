@@ -1,6 +1,6 @@
-"""Describes the routes of an `LLMStream` in OpenAPI 3.1, from what the code has: its rules, structs and errors.
+"""Describes the routes of an `LLMStream` in OpenAPI 3.1, generated from the code's rules, structs and errors.
 
-It is made for the first request that asks for it, so nothing here is imported before.
+The first request for the description imports this package.
 https://spec.openapis.org/oas/v3.1.0
 """
 
@@ -24,16 +24,16 @@ INFO = """\
 Answers of a language model, streamed. A stream is a numbered log of events: one producer writes it, and any number of \
 readers follow it, each from the number that it has.
 
-The app decides who may ask: its `authorize` may answer with any status, and so may what stands before it, such as a \
-rate limit. Which models may be asked, `GET …/v1/models` tells."""
+The app decides who may start and read streams. Its `authorize` may respond with any status, and so may middleware \
+such as a rate limiter. `GET …/v1/models` lists the models that are allowed."""
 
 
 def document(rules: Iterable[Rule], prefix: str, left_out: Collection[str]) -> dict[str, Any]:
-    """The description of `rules`, whose endpoints begin with `prefix`, without the views in `left_out`."""
+    """The description of `rules`, whose endpoints begin with `prefix`. It omits the views in `left_out`."""
     paths: dict[str, dict[str, Any]] = {}
     for rule in rules:
         view = rule.endpoint.removeprefix(prefix)
-        if view in left_out or view not in OPERATIONS:  # an app may have added views of its own
+        if view in left_out or view not in OPERATIONS:  # an app may have added its own views
             continue
         path, variables = path_of(rule.rule), parameters_of(rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):

@@ -1,4 +1,4 @@
-"""What several routes have in common: the errors that they answer, their parameters, and the forms of their answers."""
+"""The errors, parameters and response formats that several routes share."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ ANSWER = {JSON: ref("Answer")}
 CANCELLED = {CLIENT_CLOSED_REQUEST: {JSON: ref("Answer")}}
 
 STRING: Schema = {"type": "string"}
-FORMAT = parameter("format", {"enum": list(response.WIRES)}, "The form of an event stream.")
-LAST_EVENT_ID = parameter("Last-Event-ID", STRING, "`<stream>-<n>`: go on after this event.", where="header")
+FORMAT = parameter("format", {"enum": list(response.WIRES)}, "The format of the event stream.")
+LAST_EVENT_ID = parameter("Last-Event-ID", STRING, "`<stream>-<n>`: continue after this event.", where="header")
 KEY = parameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
-    "A request with a key that was used before gets that answer.",
+    "A repeated request with the same key gets the same answer, which is bought once.",
     where="header",
 )
 NUMBER: Schema = {"type": "string", "pattern": "^[0-9]{1,9}$"}
@@ -90,7 +90,10 @@ FILTERS = (
     parameter("since", DAY, "The first day."),
     parameter("until", DAY, "The last day."),
     parameter("by", {"enum": ["", *DIMENSIONS]}, "What to group by."),
-    *(parameter(name, NAMES, "Only these; may be repeated.") for name in ("model", "owner", "status")),
+    *(
+        parameter(name, NAMES, "Only streams with this value; may be repeated.")
+        for name in ("model", "owner", "status")
+    ),
 )
 FIGURES: Schema = {"type": "object", "required": ["streams", "spend", "input_tokens", "output_tokens"]}
 REPORT: Schema = {
@@ -99,15 +102,17 @@ REPORT: Schema = {
     "properties": {"totals": FIGURES, "groups": {"type": "array", "items": FIGURES}},
 }
 OPENAI_EVENTS = events(
-    "Lines of `data:`, each a chunk of https://platform.openai.com/docs/api-reference/chat-streaming or"
-    " an `OpenAIError`, and at the end `[DONE]`."
+    "Lines of `data:`. Each is a chunk of https://platform.openai.com/docs/api-reference/chat-streaming or"
+    " an `OpenAIError`. The last line is `[DONE]`."
 )
 RESPONSE_EVENTS = events(
     "Events of https://platform.openai.com/docs/api-reference/responses-streaming, from `response.created` to"
     " `response.completed`, `response.incomplete` or `response.failed`. Each has a `sequence_number`."
 )
-UI_EVENTS = events("Parts of https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol, version 1, and at the end `[DONE]`.")
-AGUI_EVENTS = events("Events of https://docs.ag-ui.com/concepts/events, from `RUN_STARTED` to its end or `RUN_ERROR`.")
+UI_EVENTS = events("Parts of https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol, version 1. The last line is `[DONE]`.")
+AGUI_EVENTS = events(
+    "Events of https://docs.ag-ui.com/concepts/events, from `RUN_STARTED` to `RUN_FINISHED` or `RUN_ERROR`."
+)
 STARTED_STREAM: Schema = {
     "type": "object",
     "required": ["id", "url"],

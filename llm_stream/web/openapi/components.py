@@ -1,4 +1,4 @@
-"""The schemas that the routes share. Those of requests and events are msgspec's, of the structs that check them."""
+"""The schemas that the routes share. msgspec generates the schemas of requests and events from their structs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPONENTS: dict[str, Schema] = {}
 
 
 def _add(name: str, kind: Any) -> Schema:
-    """Add the schema of a struct under `name`, and those that it refers to under `name_…`."""
+    """Add the schema of a struct under `name`, and the schemas that it refers to under `name_…`."""
     (top,), parts = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
     names = {own: f"{name}_{own.strip('_')}" for own in parts}
     names[top["$ref"].rpartition("/")[2]] = name
@@ -41,7 +41,7 @@ def _add(name: str, kind: Any) -> Schema:
 
 
 def _translated(schema: Any, names: dict[str, str]) -> Any:
-    """With our names, and with patterns of ECMA's, as JSON Schema wants: `\\Z` is Python's."""
+    """The schema with our names, and with ECMA patterns as JSON Schema requires: `\\Z` exists only in Python."""
     if isinstance(schema, list):
         return [_translated(each, names) for each in schema]
     if not isinstance(schema, dict):
@@ -60,7 +60,7 @@ def _translated(schema: Any, names: dict[str, str]) -> Any:
 
 
 def _accepted(unsupported: Any) -> dict[str, Schema]:
-    """Parameters that may only have values without an effect."""
+    """The unsupported parameters, each with the values that have no effect and are therefore accepted."""
     return {name: {"enum": [None, *values]} for name, values in unsupported.items()}
 
 
@@ -96,10 +96,10 @@ COMPONENTS["Error"] = {
             "type": "object",
             "required": ["code", "message", "retryable", "error_id"],
             "properties": {
-                "code": {"type": "string", "description": "One of the app's own, or of: " + ", ".join(_CODES)},
-                "message": {"type": "string", "description": "For the reader."},
+                "code": {"type": "string", "description": "A code of the app, or one of: " + ", ".join(_CODES)},
+                "message": {"type": "string", "description": "A message to show to the reader."},
                 "retryable": {"type": "boolean"},
-                "error_id": {"type": "string", "description": "The server's log has the cause under it."},
+                "error_id": {"type": "string", "description": "The id under which the server's log has the cause."},
             },
         }
     },

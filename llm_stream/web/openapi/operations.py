@@ -1,4 +1,4 @@
-"""What each of our views takes and answers, by the name of its endpoint below the blueprint's."""
+"""The parameters and responses of each view, by the endpoint's name below the blueprint's."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ NATIVE: dict[str, Operation] = {
     "chat": Operation(
         tag="native",
         summary="Ask, and read the answer",
-        description="Without `Last-Event-ID` it needs a `prompt`. A failure is an event: `EventSource` sees no status.",
+        description="`prompt` is required without `Last-Event-ID`. Failures are events: `EventSource` sees no status.",
         parameters=(
             parameter("prompt", {"type": "string", "minLength": 1}, "The question."),
-            parameter("model", STRING, "Another model than the default one."),
+            parameter("model", STRING, "A model other than the default."),
             parameter("key", KEY["schema"], str(KEY["description"])),
             FORMAT,
             LAST_EVENT_ID,
@@ -65,7 +65,7 @@ NATIVE: dict[str, Operation] = {
     "chat_by_post": Operation(
         tag="native",
         summary="Ask, and read the answer",
-        description="A failure before the first content is an error with its status.",
+        description="A failure before the first content is an error response with its own status.",
         parameters=(FORMAT, LAST_EVENT_ID),
         body="ChatRequest",
         answers={200: STREAM | ANSWER, 204: NOTHING} | CANCELLED,
@@ -91,19 +91,19 @@ NATIVE: dict[str, Operation] = {
                     "maxItems": 100,
                     "items": {"type": "string", "pattern": "-[0-9]{1,9}$"},
                 },
-                "`<stream>-<n>`, once for each stream.",
+                "`<stream>-<n>`, once for each stream: continue after event `<n>`.",
                 required=True,
             ),
         ),
-        answers={200: events("The events of all of them.", NATIVE_EVENTS | STATUS_EVENT)},
+        answers={200: events("The events of all these streams.", NATIVE_EVENTS | STATUS_EVENT)},
         errors=(*ADMITTED, InvalidField, LogUnavailable),
     ),
     "follow_stream": Operation(
         tag="native",
         summary="Read an answer from any event",
-        description="With `offset` or `live` the answer has the form of Durable Streams 1.0.",
+        description="With `offset` or `live` the response follows Durable Streams 1.0.",
         parameters=(
-            parameter("format", STRING, "As in `GET …/chat`; not read with `offset` or `live`."),
+            parameter("format", STRING, "As in `GET …/chat`. Ignored with `offset` or `live`."),
             parameter("after", NUMBER, "The number of the last event that the reader has."),
             LAST_EVENT_ID,
             parameter(
@@ -111,8 +111,8 @@ NATIVE: dict[str, Operation] = {
                 {"type": "string", "pattern": rf"^(-1|now|[0-9]{{{durable.OFFSET_DIGITS}}})$"},
                 "Durable Streams: the place to read from.",
             ),
-            parameter("live", STRING, "Durable Streams: wait for what comes, by `sse` or `long-poll`."),
-            parameter("cursor", STRING, "Durable Streams: from the answer before."),
+            parameter("live", STRING, "Durable Streams: wait for new events, by `sse` or `long-poll`."),
+            parameter("cursor", STRING, "Durable Streams: the cursor of the previous response."),
         ),
         answers={
             200: STREAM | {JSON: {"anyOf": [ref("Answer"), {"type": "array", "items": {"type": "object"}}]}},
@@ -131,7 +131,7 @@ OPENAI_ROUTES: dict[str, Operation] = {
     "openai.create_completion": Operation(
         tag="openai",
         summary="OpenAI's chat completions",
-        description="What is not supported and has no effect is named in the header `x-llm-stream-left-out`.",
+        description="The header `x-llm-stream-left-out` names the unsupported parameters that were ignored.",
         parameters=(KEY,),
         body="ChatCompletionRequest",
         answers={200: OPENAI_EVENTS | {JSON: ref("ChatCompletion")}},
@@ -165,8 +165,8 @@ OPENAI_ROUTES: dict[str, Operation] = {
         tag="openai",
         summary="Read a response from any event",
         parameters=(
-            parameter("stream", {"enum": ["true", "false"]}, "As events."),
-            parameter("starting_after", {"type": "integer"}, "The `sequence_number` that the client has."),
+            parameter("stream", {"enum": ["true", "false"]}, "`true`: respond with an event stream."),
+            parameter("starting_after", {"type": "integer"}, "The last `sequence_number` that the client has."),
         ),
         answers={200: RESPONSE_EVENTS | {JSON: ref("Response")}},
         errors=(*ADMITTED, WrongParameter, NoSuchResponse, LogUnavailable),
@@ -188,7 +188,7 @@ OPENAI_ROUTES: dict[str, Operation] = {
     ),
     "openai.list_models": Operation(
         tag="openai",
-        summary="The models that may be asked",
+        summary="List the allowed models",
         answers={
             200: {
                 JSON: {
@@ -203,7 +203,7 @@ OPENAI_ROUTES: dict[str, Operation] = {
     ),
     "openai.retrieve_model": Operation(
         tag="openai",
-        summary="A model that may be asked",
+        summary="Get an allowed model",
         answers={200: {JSON: ref("Model")}},
         errors=(*ADMITTED, UnknownModel),
         form=OPENAI,
@@ -214,7 +214,7 @@ CLIENTS: dict[str, Operation] = {
     "ui.ui_chat": Operation(
         tag="useChat",
         summary="A turn of the Vercel AI SDK's useChat or useCompletion",
-        description="With `messages` or `message` it is a turn of a chat, and with `prompt` a completion.",
+        description="A body with `messages` or `message` is a turn of a chat. A body with `prompt` is a completion.",
         body="UIChatRequest",
         answers={200: UI_EVENTS},
         errors=(*ADMITTED, *READ, *STARTED, *FAILED),
@@ -252,17 +252,17 @@ CLIENTS: dict[str, Operation] = {
 OPERATING: dict[str, Operation] = {
     "usage_page": Operation(
         tag="usage",
-        summary="What was spent, as a page",
+        summary="Tokens and costs, as a page",
         parameters=(*FILTERS, parameter("back", STRING, "A path of this site that the page links to.")),
         answers={200: {"text/html": STRING}},
         errors=REPORTED,
     ),
     "usage_json": Operation(
-        tag="usage", summary="What was spent", parameters=FILTERS, answers={200: {JSON: REPORT}}, errors=REPORTED
+        tag="usage", summary="Tokens and costs", parameters=FILTERS, answers={200: {JSON: REPORT}}, errors=REPORTED
     ),
     "usage_csv": Operation(
         tag="usage",
-        summary="The record of each stream",
+        summary="The usage record of each stream",
         parameters=FILTERS,
         answers={200: {"text/csv": STRING}},
         errors=REPORTED,

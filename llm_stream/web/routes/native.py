@@ -61,7 +61,7 @@ def add_to(llm: Service) -> None:
 
     @llm.get("/streams")
     def follow_streams() -> Response:
-        """Several streams in one response: over HTTP/1.1 a browser opens six connections per site, across all tabs."""
+        """Follow several streams in one response, because a browser opens only six HTTP/1.1 connections per site."""
         owner, streams, positions, statuses = llm.admit(), llm.state.streams, [], b""
         for stream_id, after in _requested_positions():
             try:
@@ -93,17 +93,17 @@ def add_to(llm: Service) -> None:
 
 
 def _requested_positions() -> Iterable[tuple[str, int]]:
-    """From `?after=<stream>-<n>`, once for each stream. Raises `InvalidField`."""
+    """The streams and numbers in `?after=<stream>-<n>`, given once for each stream. Raises `InvalidField`."""
     event_ids = request.args.getlist("after")
     if not 1 <= len(event_ids) <= MAX_TOGETHER:
-        raise InvalidField(f"The field 'after' must be given once for each stream, {MAX_TOGETHER} times at most.")
+        raise InvalidField(f"The field 'after' must be given once for each stream, at most {MAX_TOGETHER} times.")
     return {
         stream_id: _number(after, "after") for stream_id, _, after in (id.rpartition("-") for id in event_ids)
     }.items()
 
 
 def _position_in(stream: Followed) -> int:
-    """The number of the last event the reader has. Raises `InvalidField`."""
+    """The number of the last event that the reader has. Raises `InvalidField`."""
     name, after = "Last-Event-ID", request.headers.get("Last-Event-ID")
     if after is not None:
         stream_id, _, after = after.rpartition("-")
@@ -118,5 +118,5 @@ def _number(text: str, field: str) -> int:
     """Raises `InvalidField`."""
     number = event_number(text)
     if number is None:
-        raise InvalidField(f"The field '{field}' must hold the number of an event.")
+        raise InvalidField(f"The field '{field}' must be the number of an event.")
     return number
