@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md, each with the configuration that the page has."""
+"""The proxies of docs/guides/proxies.md, each with the configuration that the page has."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import trustme
 
 from .conftest import ROOT
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import missing
+from .ports import free_port
 from .reading import Http1
 
-PAGE = ROOT / "docs/proxies.md"
+PAGE = ROOT / "docs/guides/proxies.md"
 ENVIRONMENT = ROOT / ".venv-proxies"
 
 NGINX = """

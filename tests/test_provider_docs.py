@@ -13,8 +13,8 @@ from llm_stream import LLMStream
 from .conftest import ROOT
 from .test_providers import FORMS
 
-PAGES = ROOT / "docs/providers"
-TABLE = re.findall(r"^\| \[[^]]+\]\((\w+)\.md\) \| (.*) \|$", (PAGES / "README.md").read_text(), re.MULTILINE)
+PAGES = ROOT / "docs/guides/providers"
+TABLE = re.findall(r"^\| \[[^]]+\]\((\w+)\.md\) \| (.*) \|$", (PAGES / "index.md").read_text(), re.MULTILINE)
 ROWS = {name: [cell.strip().strip("`") for cell in cells.split(" | ")] for name, cells in TABLE}
 OPENAI = "https://api.openai.com/v1/"
 
@@ -24,12 +24,12 @@ def page(name: str) -> str:
 
 
 def configuration_of(name: str) -> dict[str, str]:
-    (block,) = re.findall(r"^```sh\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
     return dict(line.split("=", 1) for line in shlex.split(block))
 
 
 def test_each_provider_has_a_row_and_a_page_and_answers() -> None:
-    pages = {path.stem for path in PAGES.glob("*.md")} - {"README"}
+    pages = {path.stem for path in PAGES.glob("*.md")} - {"index"}
     assert set(ROWS) == pages == set(FORMS)
 
 
@@ -66,7 +66,7 @@ def test_row_and_page_say_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_page_links_its_answers_and_the_provider(name: str) -> None:
     links = re.findall(r"\]\(([^)]+)\)", page(name))
-    assert f"../../tests/providers/{name}.py" in links
+    assert f"../../../tests/providers/{name}.py" in links
     assert any(link.startswith("https://") for link in links)
     for link in links:
         assert link.startswith("https://") or (PAGES / link).exists(), link

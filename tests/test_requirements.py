@@ -51,7 +51,7 @@ VULNERABLE = {"id": "PYSEC-2026-1", "fix_versions": ["3.1.4"]}
 @pytest.mark.parametrize(
     ("packages", "status", "said"),
     [
-        ([{"name": "flask", "skip_reason": "not found"}], 0, "left out"),
+        ([{"name": "flask", "skip_reason": "not found"}], 0, "skipped"),
         ([{"name": "flask", "version": "3.1.3", "vulns": []}], 0, "1 of 1 packages were looked up"),
         (
             [{"name": "flask", "version": "3.1.3", "vulns": []}, {"name": "x", "skip_reason": "not found"}],

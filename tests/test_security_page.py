@@ -1,4 +1,4 @@
-"""docs/security.md: every test that it names is there and is collected."""
+"""docs/explanation/security.md: every test that it names is there and is collected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from .conftest import ROOT
 
-PAGE = (ROOT / "docs/security.md").read_text()
+PAGE = (ROOT / "docs/explanation/security.md").read_text()
 ROWS = [row for row in PAGE.splitlines() if row.startswith("| ") and "`test_" in row]
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py::\w+)`", PAGE)))
 
