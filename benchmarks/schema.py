@@ -1,12 +1,12 @@
-"""Measures what a schema costs: CPU of the worker for each token of a streamed answer, and the bytes that it sends.
+"""Measures the cost of a schema: the worker's CPU and the sent bytes for each token of a streamed answer.
 
     python benchmarks/schema.py [--rounds 5] [--tokens 20000]
 
-One gevent worker. The answers are the same JSON with and without a schema, in tokens of four characters. In each round
-each kind of answer is asked for until it has had so many tokens.
+One gevent worker. The answers are the same JSON with and without a schema, in tokens of four characters. Each round
+requests each kind of answer until it has received `--tokens` tokens.
 
-- "burst": the model writes as fast as it can, so that one read has many tokens.
-- "alone": each token comes 2 ms after the one before, in a read of its own. Eight answers are written at once.
+- "burst": the model writes at full speed, so one read has many tokens.
+- "alone": each token comes 2 ms after the previous one, in its own read. Eight answers are written at once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def answer_to(request: Any) -> Script:
 
 @cache
 def pieces_of(tokens: int) -> list[str]:
-    """An invoice of about so many tokens."""
+    """An invoice of about this many tokens."""
     items: list[Any] = []
     text = ""
     while len(text) < 4 * tokens:
@@ -107,7 +107,7 @@ def ask(client: httpx2.Client, pid: int, way: str, pace: str, size: int, request
         return len(body)
 
     with ThreadPoolExecutor(AT_ONCE if pace == "alone" else 1) as threads:
-        list(threads.map(one, range(AT_ONCE)))  # the first ones load what they need
+        list(threads.map(one, range(AT_ONCE)))  # the first requests load modules and caches
         before = run.cpu_us_of(run.tree(pid))
         sent = sum(threads.map(one, range(requests)))
         used = run.cpu_us_of(run.tree(pid)) - before
@@ -123,7 +123,7 @@ def wait_for(client: httpx2.Client) -> None:
             return
         except httpx2.TransportError:
             continue
-    raise TimeoutError("the server does not answer")
+    raise TimeoutError("the server did not respond in time")
 
 
 if __name__ == "__main__":

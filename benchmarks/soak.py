@@ -1,11 +1,11 @@
-"""Whether a worker that has been busy for half an hour holds no more than one that has just begun.
+"""Checks that a worker which was busy for half an hour holds no more memory and objects than a new worker.
 
     make soak                                      30 minutes, 500 paced streams, 1,000 slow readers
     python benchmarks/soak.py --minutes 5 --streams 100 --slow 200
-    python benchmarks/soak.py --short              half a minute; CI does that
+    python benchmarks/soak.py --short              half a minute; CI runs this
 
-It prints a table, and fails where an answer was wrong or something did not come back to where it was. The long form
-writes soak.json, the table of docs/reliability.md and docs/soak.svg.
+It prints a table, and fails if an answer was wrong or a quantity did not return to its initial value. The long run also
+writes soak.json, the table of docs/reliability.md and docs/pictures/soak.svg.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--streams", type=int, default=500, help="streams that run at all times")
-    parser.add_argument("--slow", type=int, default=1000, help="readers that are slow, or do not read")
+    parser.add_argument("--slow", type=int, default=1000, help="readers that read slowly or not at all")
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     long = Size(

@@ -1,8 +1,8 @@
-"""Measures what a step with a tool costs beside the calls of the model: CPU of the worker, and time.
+"""Measures the cost of a step with a tool, in addition to the calls of the model: the worker's CPU, and time.
 
     python benchmarks/tools.py [--rounds 5] [--requests 200]
 
-One gevent worker, asked 200 times in a row in each round. Each answer of the scripted model has 20 tokens.
+One gevent worker gets 200 requests in a row in each round. Each answer of the scripted model has 20 tokens.
 
 - "call" is one call of the model.
 - "step" is one stream in which the model calls a tool and is called again.
@@ -69,7 +69,7 @@ def measured(base_url: str, rounds: int, requests: int) -> dict[str, Any]:
             with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
                 wait_for(client)
                 for way in WAYS:
-                    ask(client, way, requests // 4, server.pid)  # the first ones load what they need
+                    ask(client, way, requests // 4, server.pid)  # the first requests load modules and caches
                 found = [{way: ask(client, way, requests, server.pid) for way in WAYS} for _ in range(rounds)]
         finally:
             server.terminate()
@@ -85,7 +85,7 @@ def measured(base_url: str, rounds: int, requests: int) -> dict[str, Any]:
 
 
 def ask(client: httpx2.Client, way: str, requests: int, pid: int) -> tuple[float, float]:
-    """CPU of the server and time, in milliseconds per request."""
+    """The server's CPU and the elapsed time, in milliseconds per request."""
     before, began = run.cpu_us_of(run.tree(pid)), monotonic()
     for _ in range(requests):
         body = client.get(f"/{way}").text
@@ -103,7 +103,7 @@ def wait_for(client: httpx2.Client) -> None:
             return
         except httpx2.TransportError:
             continue
-    raise TimeoutError("the server does not answer")
+    raise TimeoutError("the server did not respond in time")
 
 
 if __name__ == "__main__":

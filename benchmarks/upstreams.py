@@ -1,4 +1,4 @@
-"""Several upstreams: the first token while one of them is down, and while some of its answers stall.
+"""Measures the time to the first token with several upstreams, while one is down or some of its answers stall.
 
     python -m benchmarks.upstreams
 
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(upstreams: dict[str, str], **settings: Any) -> Iterator[str]:
-    """The URL of a server that asks these upstreams, in this order."""
+    """The URL of a server that tries these upstreams in this order."""
     port, folder = free_port(), tempfile.TemporaryDirectory()
     table = {name: {"base_url": url, "key_variable": "SOME_KEY", "models": ["m"]} for name, url in upstreams.items()}
     settings = {"upstreams": table, "model": "m", "max_streams_per_owner": 1000, **settings}
@@ -83,14 +83,14 @@ def _answers(url: str) -> bool:
 
 
 def first_token(url: str) -> float:
-    """Seconds until the first delta. Reads on to the end."""
+    """The seconds until the first delta. Reads the answer to its end."""
     began, seen = monotonic(), None
     with CLIENT.stream("GET", f"{url}/chat?prompt=hi") as response:
         for line in response.iter_lines():
             if seen is None and line == "event: delta":
                 seen = monotonic() - began
     if seen is None:
-        raise RuntimeError("an answer without text")
+        raise RuntimeError("the answer has no text")
     return seen
 
 

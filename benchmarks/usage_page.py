@@ -1,4 +1,4 @@
-"""How long the usage page takes with a year of a million streams.
+"""Measures how long the usage page takes for a year with a million streams.
 
 python -m benchmarks.usage_page [--rows 1000000] [--url postgresql://…]
 """
@@ -51,7 +51,7 @@ VIEWS = {
 
 
 def rows(count: int, days: int, owners: int, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Few owners ask for most of it, and one answer in six is not read to its end."""
+    """Rows in which few owners have most streams, and one answer in six is not read to its end."""
     pick = random.Random(seed)
     names = [f"user-{n:05}@example.com" for n in range(owners)]
     now = datetime.now(UTC)
@@ -104,7 +104,7 @@ def fill(url: str, count: int, days: int, owners: int) -> None:
 
 
 def seconds_of(url: str) -> dict[str, float]:
-    """How long each view takes, one after the other: what one has summed, the next finds."""
+    """The time of each view, one after another. Later views use the sums that earlier views stored."""
     app = Flask("usage")
     app.config.update(LLM_STREAM_PUBLIC=True, LLM_STREAM_LEDGER_URL=url)
     llm = LLMStream("llm", __name__, model="none")
@@ -116,13 +116,13 @@ def seconds_of(url: str) -> dict[str, float]:
         answer = client.get(path)
         seconds[name] = round(perf_counter() - begun, 2)
         assert answer.status_code == 200, answer.text
-        sleep(1)  # what is kept of the days is written in the background
+        sleep(1)  # the worker writes the sums of the days in the background
     return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="of an empty database, instead of a new file of SQLite")
+    parser.add_argument("--url", help="the URL of an empty database; default: a new SQLite file")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--owners", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""LangChain, as it is, with the blueprint in the place of OpenAI.
+"""LangChain, unmodified, with the blueprint in place of OpenAI.
 
 make run                                      # in one terminal
 pip install langchain-openai                  # in another
@@ -13,8 +13,8 @@ from langchain_openai import ChatOpenAI
 model = ChatOpenAI(
     model="openai/gpt-4o-mini",
     base_url=os.environ.get("BASE_URL", "http://127.0.0.1:8000/llm/v1"),
-    api_key="what your authorize() wants to see",  # it comes as `Authorization: Bearer …`
-    stream_usage=True,  # LangChain asks only OpenAI itself unless told to
+    api_key="the token that your authorize() expects",  # sent as `Authorization: Bearer …`
+    stream_usage=True,  # by default LangChain requests the usage only from OpenAI itself
 )
 answer = None
 for chunk in model.stream([("system", "Be brief."), ("human", " ".join(sys.argv[1:]) or "Hello")]):

@@ -1,4 +1,4 @@
-"""LlamaIndex, as it is, with the blueprint in the place of OpenAI.
+"""LlamaIndex, unmodified, with the blueprint in place of OpenAI.
 
 make run                                      # in one terminal
 pip install llama-index-llms-openai-like      # in another
@@ -14,7 +14,7 @@ from llama_index.llms.openai_like import OpenAILike
 model = OpenAILike(
     model="openai/gpt-4o-mini",
     api_base=os.environ.get("BASE_URL", "http://127.0.0.1:8000/llm/v1"),
-    api_key="what your authorize() wants to see",  # it comes as `Authorization: Bearer …`
+    api_key="the token that your authorize() expects",  # sent as `Authorization: Bearer …`
     is_chat_model=True,
     is_function_calling_model=True,
     additional_kwargs={"stream_options": {"include_usage": True}},

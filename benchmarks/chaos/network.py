@@ -1,6 +1,6 @@
-"""A link between two processes of the run: a TCP proxy that slows, cuts and swallows what it passes on.
+"""A link between two processes of the run: a TCP proxy that delays, cuts or swallows the bytes that it forwards.
 
-It never reorders bytes. How it hits a connection is drawn from the seed of the trouble and the connection's number.
+It never reorders bytes. The seed of the trouble and the connection's number determine the effect on a connection.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ KINDS = (*SLOW, *CUTS)
 
 PIECE = 65536
 SHARE = 0.7
-"""How many of the connections a trouble cuts."""
+"""The share of connections that a trouble cuts."""
+LOOK_S = 0.1
+"""How often a delayed piece checks whether the trouble is over."""
 FURTHEST = 600
-"""The last byte after which a connection is cut: the heads, the first events and the middle of a body are before it."""
+"""Connections are cut after at most this many bytes, which include heads, first events and the middle of a body."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """What befalls the connections of a link while a trouble lasts."""
+    """The effect on a link's connections while a trouble lasts."""
 
     kind: str
     seed: str
     delay_s: float
-    """For `delay`: how much later each piece arrives."""
+    """For `delay`: the delay of each piece."""
     bytes_per_s: int
     """For `throttle`."""
 
@@ -39,13 +41,13 @@ class Weather:
 class Cut:
     kind: str
     is_answer: bool
-    """Whether the answers are cut, or the requests."""
+    """Whether the responses are cut, instead of the requests."""
     left: int
-    """How many more bytes are passed on."""
+    """The number of bytes to forward before the cut."""
 
 
 class Pair:
-    """One connection: its two halves, and how it is going to be cut."""
+    """One connection: its two halves, and its planned cut."""
 
     def __init__(self, number: int, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self.number = number
@@ -65,11 +67,11 @@ class Pair:
 
 
 class Link:
-    """Passes bytes from its own port to another; `begin` and `end` a trouble."""
+    """Forwards bytes from its own port to another; `begin()` and `end()` a trouble."""
 
     def __init__(self, target: int) -> None:
         self.hit = 0
-        """How many connections were cut."""
+        """The number of cut connections."""
         self._target = target
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
@@ -125,7 +127,7 @@ class Link:
                 self._pass(pair, far_reader, writer, is_answer=True),
             )
         except OSError:
-            pair.reset()  # as the end that is still there would learn it
+            pair.reset()  # the remaining end learns of the loss by a reset
         finally:
             self._pairs.discard(pair)
             pair.close()
@@ -152,9 +154,15 @@ class Link:
         return PIECE if weather is None or weather.kind != "throttle" else max(1, weather.bytes_per_s // 10)
 
     async def _wait(self, size: int) -> None:
+        """Delay a piece, at most until the trouble ends: a piece from before it may be too large for its pace."""
         weather = self._weather
-        if weather is not None and weather.kind in SLOW:
-            await asyncio.sleep(weather.delay_s if weather.kind == "delay" else size / weather.bytes_per_s)
+        if weather is None or weather.kind not in SLOW:
+            return
+        left_s = weather.delay_s if weather.kind == "delay" else size / weather.bytes_per_s
+        while left_s > 0 and self._weather is weather:
+            step_s = min(left_s, LOOK_S)
+            await asyncio.sleep(step_s)
+            left_s -= step_s
 
     async def _make(self, cut: Cut, pair: Pair, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         await sink.drain()
@@ -164,7 +172,7 @@ class Link:
             return pair.close()
         if cut.kind == "half-close":
             sink.write_eof()
-        while await source.read(PIECE):  # what comes later arrives nowhere
+        while await source.read(PIECE):  # swallow all later bytes
             pass
         if cut.kind == "truncate":
-            pair.close()  # the end that waits would learn of it from its own timeouts only; this one has given up
+            pair.close()  # this end has given up; the other end learns of it only by its own timeouts

@@ -1,13 +1,13 @@
-"""A process that is killed, frozen and started again."""
+"""A process that the run kills, freezes and restarts."""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from time import sleep
@@ -16,9 +16,12 @@ START_S = 30.0
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that Linux gives to no connection before the server listens: those begin at 32,768."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 class Process:
@@ -73,5 +76,5 @@ class Process:
     def children(self) -> list[int]:
         try:
             return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        except FileNotFoundError:  # it has ended
+        except FileNotFoundError:  # the process has ended
             return []

@@ -1,4 +1,4 @@
-"""Any bytes as the body of an answer, of both APIs, in any pieces; and bodies of awkward shapes, twice as long."""
+"""Feeds random bytes as an answer's body to the decoders of both APIs, in random pieces; doubles awkward bodies."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def run(seconds: float, seed: int) -> dict[str, int | float]:
     for name in slow:
         print(f"{name}: twice as many bytes take more than {_doubling.MOST} times the work")
     faults = counts.pop("faults") + len(slow)
-    return {**counts, "shapes of which twice as much was decoded": len(_doubling.SHAPES), "faults": faults}
+    return {**counts, "awkward shapes decoded at double length": len(_doubling.SHAPES), "faults": faults}

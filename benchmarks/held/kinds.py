@@ -1,4 +1,4 @@
-"""The requests of which none may hold other streams up, each as large as the settings allow."""
+"""The kinds of requests to measure, each as large as the settings allow. None may delay other streams."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MOST_SCHEMA = 131_072
 
 
 class Client:
-    """Asks the server, and reads answers to their ends."""
+    """Sends requests to the server, and reads the answers to their ends."""
 
     def __init__(self, url: str, size: int) -> None:
         self.size = size
         self._http = httpx2.Client(base_url=url, timeout=120, limits=httpx2.Limits(max_keepalive_connections=0))
         self.kept: dict[str, str] = {}
-        """Ids of streams that were made before, by the name of their model."""
+        """Ids of earlier streams, by the name of their model."""
 
     def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         return self._http.post(path, json=body, headers=headers)
@@ -33,12 +33,12 @@ class Client:
         return self._http.get(path, headers=headers)
 
     def read(self, path: str, **headers: str) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
         with self._http.stream("GET", path, headers=headers) as response:
             return sum(map(len, response.iter_raw()))
 
     def ask_and_stop(self, model: str, enough: int, path: str = "/llm/chat") -> str:
-        """Read so many bytes of an answer, and stop it. Returns its id."""
+        """Read this many bytes of an answer, then stop it. Returns its id."""
         with self._http.stream("POST", path, json={"prompt": "hi", "model": model}) as response:
             stream_id = response.headers["x-llm-stream-id"]
             read = 0
@@ -51,7 +51,7 @@ class Client:
         return stream_id
 
     def text(self, unit: str, share: float = 0.9) -> str:
-        """Text of which the JSON has nearly as many bytes as a request may have."""
+        """Text whose JSON is nearly as long as a request may be."""
         return unit * int(self.size * share / (len(json.dumps(unit)) - 2))
 
 
@@ -59,10 +59,10 @@ class Client:
 class Kind:
     name: str
     bound: str
-    """What keeps it short."""
+    """The limit that keeps the work short."""
     ask: Callable[[Client], object]
     statuses: tuple[int, ...] = (200,)
-    """Those that the answer may have."""
+    """The allowed statuses of the response."""
 
 
 def chat(unit: str, path: str = "/llm/chat", model: str = "short") -> Callable[[Client], object]:
@@ -70,7 +70,7 @@ def chat(unit: str, path: str = "/llm/chat", model: str = "short") -> Callable[[
 
 
 def turns(client: Client) -> list[dict[str, Any]]:
-    """As many messages as a request may have, in nearly all its bytes."""
+    """As many messages as a request may have, in a body of nearly the maximum size."""
     count = min(MOST_MESSAGES, client.size // 100)
     text = "hello " * ((client.size // count - 80) // 6)
     return [{"id": str(n), "role": ("user", "assistant")[n % 2], "content": text} for n in range(count)]
@@ -137,7 +137,7 @@ def agui(client: Client) -> object:
 
 
 def aborted(client: Client) -> None:
-    """Its tokens are estimated: the provider reports none."""
+    """An answer whose tokens must be estimated, because the provider reports none."""
     client.kept["endless"] = client.ask_and_stop("endless", client.size)
 
 
@@ -235,5 +235,6 @@ KINDS = [
     Kind("the usage page, 1,000,000 rows", DAYS, usage("usage?since=1y")),
     Kind("the same again, of one model", DAYS, usage("usage?since=1y&model=openai/gpt-4o")),
     Kind("`/usage.json`", DAYS, usage("usage.json?since=1y")),
+    Kind("`/openapi.json`", "made once, and kept", lambda client: client.get("/llm/openapi.json")),
     Kind("`/usage.csv`", "50 rows are written, then others run", usage("usage.csv?since=60d")),
 ]

@@ -1,9 +1,10 @@
-"""What the server of the soak serves: the product, and a view that counts what the worker holds."""
+"""The app of the soak run: the library, and a view that counts the worker's objects."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 import threading
 from functools import cache
 from typing import Any
@@ -30,8 +31,10 @@ def create_app() -> Flask:
         if "collect" in request.args:
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
+        objects = sys.getallocatedblocks()
         every = list(streams.every())
         return jsonify(
+            objects=objects,
             requests=len(pool()),
             threads=len(threading.enumerate()),
             streams=sum(len(each.running()) for each in every),
@@ -45,7 +48,7 @@ def create_app() -> Flask:
 
 @cache
 def pool() -> Any:
-    """gunicorn's greenlets, one for each connection. Found once, because the search stops every stream."""
+    """gunicorn's greenlets, one for each connection. Searched only once, because the search blocks every stream."""
     from gevent.pool import Pool
 
     (found,) = (each for each in gc.get_objects() if isinstance(each, Pool))

@@ -1,4 +1,4 @@
-"""Writes what a soak measured: `soak.json`, the table of docs/reliability.md, and the panels of docs/soak.svg."""
+"""Writes the results of a soak run: `soak.json`, the table of the page on reliability, and the panels of soak.svg."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ BEGIN, END = "<!-- soak table -->", "<!-- end of soak table -->"
 ROWS = {
     "memory of the worker, PSS, MiB": "pss_mib",
     "memory of the worker, RSS, MiB": "rss_mib",
+    "Python objects": "objects",
     "open files": "files",
     "greenlets": "greenlets",
     "native threads": "native_threads",
@@ -60,7 +61,7 @@ def write(course: Course) -> None:
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n\n{table(course)}\n\n{END}{after}")
-    (DOCS / "soak.svg").write_text(plot(course.samples))
+    (DOCS / "pictures" / "soak.svg").write_text(plot(course.samples))
 
 
 def table(course: Course) -> str:
@@ -111,7 +112,7 @@ def _panel(title: str, names: tuple[str, ...], samples: list[Sample]) -> list[st
 
 
 def _round_up(value: float) -> float:
-    """To a number that is easy to read."""
+    """Round up to a readable number."""
     size = 1.0
     while size * 10 < value:
         size *= 10

