@@ -26,12 +26,16 @@ import pytest
 from flask import Flask
 from openai import OpenAI
 from playwright.sync_api import Page
+from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
 
 from llm_stream import LLMStream
+from llm_stream.core.streams import Streams
 from llm_stream.ledger import ledgers
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
+
+from .ports import free_port
 
 # no timings in tests; and CI, which nobody watches, tries the same examples each time
 hypothesis.settings.register_profile("local", deadline=None)
@@ -43,7 +47,8 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+expect.set_options(timeout=PATIENCE_S * 1000)
 GUNICORN = ["{bin}/gunicorn", "-c", "gunicorn.conf.py", "tests.served:app"]
 
 Event = tuple[str, str, dict[str, Any]]
@@ -71,13 +76,6 @@ def missing(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} (CI has everything)")
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Site:
@@ -132,7 +130,7 @@ class Server(Site):
                 stderr=subprocess.STDOUT,
             )
         try:
-            eventually(self._answers, "the server's first answer", 30)
+            eventually(self._answers, "the server's first answer")
         except BaseException:
             self.process.kill()
             self.process.wait()
@@ -182,7 +180,7 @@ class Server(Site):
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(sign)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
 
 class Connection:
@@ -279,6 +277,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def make_app(upstream: Upstream) -> Iterator[Callable[..., Flask]]:
     """An app in this process: `make_app(idle_s=1)`; its records are in `app.extensions["records"]`."""
     made: list[LLMStream] = []
+    started: list[Streams] = []
 
     def make(llm: LLMStream | None = None, **settings: Any) -> Flask:
         app = Flask("served_here")
@@ -291,10 +290,13 @@ def make_app(upstream: Upstream) -> Iterator[Callable[..., Flask]]:
         records: list[Any] = []
         llm.on_usage(records.append)
         app.register_blueprint(llm, url_prefix="/llm")
+        started.append(app.extensions["llm_stream"][llm].streams)
         app.extensions["records"] = records
         return app
 
     yield make
+    # a stream that still runs may open a connection after close()
+    eventually(lambda: not any(streams.running() for streams in started), "the end of all streams")
     for llm in made:
         llm.close()
     for ledger in ledgers.every():
@@ -324,6 +326,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Page]:
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_S * 1000)
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

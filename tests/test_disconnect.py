@@ -66,6 +66,7 @@ def test_finish_policy_lets_the_stream_run_on_without_a_reader(upstream: Upstrea
     assert not upstream.request(0).left.wait(1.0)
     gate.open()
     assert ending(server) == "completed"
+    eventually(server.at_rest)  # the record comes before the last event
     stream_id = text.partition('"id":"')[2].partition('"')[0]
     answer = server.get(f"/llm/streams/{stream_id}", Accept="application/json").json()
     assert (answer["status"], answer["text"]) == ("completed", "Hello")

@@ -1,6 +1,6 @@
 """The conformance tests of Durable Streams, as they are published, read our streams.
 
-`docs/durable_streams.md` lists them. To write the list again:
+`docs/reference/durable_streams.md` lists them. To write the list again:
 `UPDATE_DOCS=1 pytest tests/test_durable_conformance.py`.
 """
 
@@ -22,7 +22,7 @@ from .node import node
 from .node import node_folder
 
 PACKAGES = ["@durable-streams/server-conformance-tests@0.3.6", "vitest@4.1.12"]
-PAGE = ROOT / "docs" / "durable_streams.md"
+PAGE = ROOT / "docs" / "reference" / "durable_streams.md"
 BEGIN, END = "<!-- cases -->", "<!-- end of cases -->"
 RUN_S = 300
 

@@ -20,10 +20,10 @@ from .conftest import Connection
 from .conftest import Event
 from .conftest import Server
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import kinds_of
 from .conftest import of_kind
 from .conftest import text_of
+from .ports import free_port
 
 
 @pytest.fixture(scope="module", params=["chat", "responses"])
@@ -139,7 +139,7 @@ def test_refused_before_the_first_byte(server: Server, status: int, code: str, o
         server.upstream.answer(status=status, headers={"Retry-After": "7"}, body=b"PROVIDER WORDS")
     response = server.post()
     server.upstream.clear()
-    assert response.status_code == ours
+    assert response.status_code == ours, response.text
     assert response.json()["error"]["code"] == code
     assert "PROVIDER WORDS" not in response.text
     assert response.headers.get("Retry-After") == ("7" if status in (429, 500, 503) else None)

@@ -16,9 +16,9 @@ from llm_stream.testing import Upstream
 
 from .conftest import Connection
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import text_of
 from .here import working
+from .ports import free_port
 from .stores import StoreServer
 
 HALF = 8192

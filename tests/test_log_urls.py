@@ -20,10 +20,10 @@ from llm_stream.testing import Upstream
 from .conftest import ROOT
 from .conftest import Connection
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import text_of
 from .here import Pair
 from .here import working
+from .ports import free_port
 from .stores import PROGRAMS
 from .stores import StoreServer
 

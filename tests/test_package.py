@@ -17,10 +17,10 @@ from llm_stream.testing import read_events
 
 from .conftest import ROOT
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import of_kind
 from .conftest import text_of
-from .test_readme import block
+from .pages import page
+from .ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_installed_wheel_serves_the_smallest_program_of_the_readme(
     upstream: Upstream, installed: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "smallest.py").write_text(block("python", "def owner"))
+    (tmp_path / "smallest.py").write_text(page("README.md").block("python", "def owner"))
     port = free_port()
     environment = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "none"}
     gunicorn = [str(installed / "gunicorn"), "-k", "gevent", "-b", f"127.0.0.1:{port}", "smallest:app"]
@@ -64,11 +64,11 @@ def test_installed_wheel_serves_the_smallest_program_of_the_readme(
             eventually(lambda: is_listening(port) or process.poll() is not None, "the program", 30)
             assert process.poll() is None, log.read_text()
             events = read_events(httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=20).content)
-            page = httpx2.get(f"http://127.0.0.1:{port}/llm/static/llm-stream.js", timeout=20)
+            module = httpx2.get(f"http://127.0.0.1:{port}/llm/static/llm-stream.js", timeout=20)
         finally:
             process.terminate()
     assert text_of(events) == "Hello" and of_kind(events, "done")["status"] == "completed"
-    assert page.status_code == 200
+    assert module.status_code == 200
     assert str(ROOT) not in log.read_text()
 
 

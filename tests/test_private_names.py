@@ -31,7 +31,7 @@ RENAMED = [*GUNICORN[:-1], "tests.renamed:app"]
 RENAMED_BY_WAITRESS = ["{bin}/waitress-serve", "--listen", "127.0.0.1:{port}", "tests.renamed:app"]
 PACKAGE = ROOT / "llm_stream"
 
-SAID = " any more, so "
+SAID = "this version of "
 
 NAMES = [
     "server.gevent:hub",

@@ -77,8 +77,8 @@ BAD: list[tuple[Any, str]] = [
     (named(name="city", schema="string"), "response_format.json_schema.schema"),
     (named(name="city", schema=SCHEMA, strict="yes"), "response_format.json_schema.strict"),
     (named(name="city", schema=SCHEMA, title="City"), "response_format.json_schema"),
-    (named(name="city", schema={"enum": ["x" * MAX_SCHEMA_BYTES]}), f"{MAX_SCHEMA_BYTES} at most"),
-    (named(name="city", schema=nested(MAX_NESTING + 1)), f"{MAX_NESTING} levels"),
+    (named(name="city", schema={"enum": ["x" * MAX_SCHEMA_BYTES]}), f"the limit is {MAX_SCHEMA_BYTES}"),
+    (named(name="city", schema=nested(MAX_NESTING + 1)), f"the limit is {MAX_NESTING}"),
 ]
 
 

@@ -21,9 +21,9 @@ from .conftest import ROOT
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
-from .conftest import free_port
 from .conftest import kinds_of
 from .conftest import text_of
+from .ports import free_port
 
 WAITRESS = ["{bin}/waitress-serve", "--listen", "127.0.0.1:{port}"]
 

@@ -331,7 +331,7 @@ def is_waiting(provider: Provider, calls: int) -> bool:
         ({"models": []}, "at least one model"),
         ({"models": ["a", "a"]}, "each model in `models` once"),
         ({"models": ["a"], "modles": 1}, "unknown field `modles`"),
-        ({"models": ["a"], "key_variable": "NO_SUCH_KEY"}, "set NO_SUCH_KEY in the environment"),
+        ({"models": ["a"], "key_variable": "NO_SUCH_KEY"}, "set the environment variable NO_SUCH_KEY"),
         ({"models": ["a"], "calls_at_once": 0}, "calls_at_once"),
         ({"models": ["a"], "base_url": "api.example.com"}, "base_url"),
         ({"models": ["b"]}, "no upstream has the model 'a'"),

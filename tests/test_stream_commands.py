@@ -77,7 +77,7 @@ def test_stop_ends_a_stream_of_another_process_and_closes_its_upstream(pair: Pai
     assert upstream.request(0).left.wait(1)
     eventually(lambda: pair.record(stream_id), "the record")
     eventually(lambda: len(lines_of(app, "streams")) == 1, "an empty list")
-    again = run(app, "stop", stream_id)
+    again = run(operator(pair), "stop", stream_id)
     assert (again.exit_code, again.output) == (1, "Error: This stream has ended already: cancelled.\n")
 
 

@@ -1,4 +1,4 @@
-"""The rooms of the house, and which way data flows between them."""
+"""The layers of the package, and which way they import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .conftest import ROOT
 
 PACKAGE = ROOT / "llm_stream"
 
-ROOMS = [
+LAYERS = [
     {"testing"},
     {""},
     {"blueprint", "transforms", "worker"},
@@ -29,13 +29,13 @@ ROOMS = [
     {"errors"},
     {"events"},
 ]
-"""From the top; "" is the package itself. A room imports from the rooms below it, and no modules import each other."""
+"""From the top; "" is the package itself. A layer imports only from lower layers, and no modules import each other."""
 
 ONLY_HERE = {
     "flask": {"blueprint", "web"},
     "werkzeug": {"web"},
     "openai": {"blueprint", "web.service", "upstream"},
-    "opentelemetry": {"usage.telemetry"},
+    "opentelemetry": {"usage.telemetry", "web.metrics"},
     "sqlalchemy": {"ledger", "reports"},
     "redis": {"core"},
     "icu4py": {"transforms"},
@@ -53,7 +53,7 @@ PATHS = {name_of(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def imports(path: Path) -> set[str]:
-    """What a file imports, also inside functions and for types only: its own package's as `room.module`."""
+    """What a file imports, also inside functions and for types only: its own package's as `layer.module`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -70,14 +70,14 @@ def imports(path: Path) -> set[str]:
 MODULES = {name: imports(path) for name, path in PATHS.items()}
 
 
-def room_of(module: str) -> int:
-    (row,) = (n for n, rooms in enumerate(ROOMS) if module.partition(".")[0] in rooms)
+def layer_of(module: str) -> int:
+    (row,) = (n for n, layers in enumerate(LAYERS) if module.partition(".")[0] in layers)
     return row
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_room_imports_from_the_rooms_below_it(module: str) -> None:
-    assert not [other for other in MODULES[module] & set(PATHS) if room_of(other) < room_of(module)]
+def test_a_layer_imports_from_the_layers_below_it(module: str) -> None:
+    assert not [other for other in MODULES[module] & set(PATHS) if layer_of(other) < layer_of(module)]
 
 
 def test_no_modules_import_each_other() -> None:
@@ -87,7 +87,7 @@ def test_no_modules_import_each_other() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_frameworks_stay_in_their_rooms(module: str) -> None:
     for framework in MODULES[module] & set(ONLY_HERE):
-        assert any(f"{module}.".startswith(f"{room}.") for room in ONLY_HERE[framework]), framework
+        assert any(f"{module}.".startswith(f"{layer}.") for layer in ONLY_HERE[framework]), framework
 
 
 def test_the_package_can_be_seen_at_a_glance() -> None:

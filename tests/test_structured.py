@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask import Response
 from flask import current_app
-from flask import request
 from pydantic import BaseModel
 from pydantic import field_validator
 
@@ -63,8 +60,6 @@ class Invoice(BaseModel):
 class Place:
     city: str
 
-
-DOCUMENT = conftest.ROOT / "docs" / "structured_output.md"
 
 WRITTEN = '{"number": 12, "items": [{"name": "tea", "price": 2.5}]}'
 INVOICE = json.loads(WRITTEN)
@@ -448,23 +443,6 @@ def test_events_without_http(make_app: MakeApp, upstream: Upstream) -> None:
 
 
 # What the app's own code may pass
-
-
-def test_example_of_the_document_keeps_what_was_checked(make_app: MakeApp, upstream: Upstream) -> None:
-    app = make_app()
-    (example,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    kept: list[Any] = []
-    db = SimpleNamespace(session=SimpleNamespace(add=kept.append, commit=lambda: None))
-    names = {"app": app, "llm": llm_of(app), "request": request, "BaseModel": BaseModel, "db": db}
-    exec(
-        compile(example, DOCUMENT.name, "exec", dont_inherit=True),
-        names | {"Row": SimpleNamespace(of=lambda invoice: invoice.items[0].price)},
-    )
-    upstream.answer(*pieces(WRITTEN))
-    upstream.answer("{}")
-    for _ in range(2):
-        app.test_client().post("/invoices", data={"text": "One tea."}).get_data()
-    assert kept == [2.5]
 
 
 @pytest.mark.parametrize(

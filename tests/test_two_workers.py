@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from .conftest import ROOT
-from .conftest import free_port
 from .conftest import require
+from .ports import free_port
 
 pytestmark = [pytest.mark.nginx, pytest.mark.browser]
 
@@ -57,9 +57,9 @@ def test_ledger_has_one_row_for_each_question_and_estimates_the_lost_one(transcr
 
 
 def test_transcript_in_the_documentation_is_what_the_example_prints(transcript: str) -> None:
-    page = (ROOT / "docs/several_workers.md").read_text()
+    page = (ROOT / "docs/guides/several_workers.md").read_text()
     (shown,) = re.findall(
-        r"^```\n\$ python examples/two_workers/run.py --show\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+        r"^```console\n\$ python examples/two_workers/run.py --show\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
     )
     assert without_figures(shown) == without_figures(transcript)
 
@@ -90,7 +90,7 @@ def test_server_that_is_killed_is_started_again_and_stopped_with_the_rest(exampl
     lines = [read_line(example) for _ in range(3)]
     (group,) = re.findall(r"kill -9 -- -(\d+)$", lines[1])
     os.killpg(int(group), signal.SIGKILL)
-    assert read_line(example) == "server 1 has died, and is started again.\n"
+    assert read_line(example) == "server 1 has died. Restarting it.\n"
     example.terminate()  # while it starts
     assert example.wait(30) == 0
     assert not any(is_listening(port) for line in lines for port in ports_in(line))

@@ -367,7 +367,8 @@ def test_refusal_of_the_provider_keeps_its_status(server: Server, upstream: Upst
 
 def test_page_of_another_site_is_refused_in_text(server: Server) -> None:
     response = post(server, turn(), **{"Sec-Fetch-Site": "cross-site"})
-    assert (response.status_code, response.text) == (403, "Requests from other sites are not allowed.")
+    assert response.status_code == 403
+    assert response.text.startswith("Requests from other sites are not allowed.")
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "chat"), ("GET", "chat/c/stream"), ("POST", "chat/c/stop")])

@@ -63,7 +63,7 @@ def test_prints_a_line_for_each_model_and_their_sum(url: str) -> None:
     assert claude.split()[:4] == ["anthropic/claude", "1", "$0.0030", "100.0"]
     assert together.startswith("all ") and "₹0.084 + $0.0040 + 1 unknown" in together
     assert period == f"{day(7)} to {day(0)}, UTC"
-    assert unknown == "The cost of 1 stream is unknown, and in no sum."
+    assert unknown == "The cost of 1 stream is unknown and not included in the sums."
 
 
 def test_time_ago_is_counted_back_from_today(url: str) -> None:

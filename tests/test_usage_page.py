@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import random
 import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from datetime import date
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from llm_stream.reports.page import rendered
 from llm_stream.testing import Upstream
 
 from . import usage_rows
+from .conftest import ROOT
 from .conftest import Server
 from .databases import PostgreSQL
 from .databases import PostgreSQLServer
@@ -394,6 +398,54 @@ def test_page_works_without_a_script_and_on_a_phone(browser: Any, server: Server
     page.goto(f"{server.url}/llm/usage?{MONTH}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+DOLLARS_A_MILLION = {"gpt-4o": (2.5, 10), "gpt-4o-mini": (0.15, 0.6), "claude-sonnet-4": (3, 15)}
+"""Tokens in and out."""
+
+
+def believable() -> Iterator[dict[str, Any]]:
+    """A month of a small team, with quiet weekends."""
+    dice = random.Random(3)
+    for days_ago in range(30):
+        is_weekend = (TODAY - timedelta(days=days_ago)).weekday() >= 5
+        for _ in range(dice.randint(2, 6) if is_weekend else dice.randint(22, 34)):
+            model = dice.choices(list(DOLLARS_A_MILLION), [3, 5, 2])[0]
+            tokens_in, tokens_out = int(dice.lognormvariate(7.3, 0.7)), int(dice.lognormvariate(5.8, 0.6))
+            price_in, price_out = DOLLARS_A_MILLION[model]
+            ttft_s = dice.lognormvariate(-0.9 if model == "gpt-4o-mini" else -0.5, 0.3)
+            status = dice.choices(["completed", "cancelled", "abandoned", "incomplete", "failed"], [90, 5, 2, 2, 1])[0]
+            yield row(
+                days_ago=days_ago,
+                owner=dice.choices(["ann", "ben", "carla", "dev"], [5, 3, 2, 1])[0],
+                model=model,
+                status=status,
+                source="provider" if status in ("completed", "incomplete") else "estimated",
+                input_tokens=tokens_in,
+                cached_tokens=tokens_in // 3,
+                output_tokens=tokens_out,
+                reasoning_tokens=0,
+                cost=int((tokens_in * price_in + tokens_out * price_out) * MICRO),
+                ttft_s=ttft_s,
+                duration_s=ttft_s + tokens_out / dice.uniform(60, 110),
+                was_read=status != "abandoned",
+            )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_screenshots_are_taken(browser: Any, tmp_path: Path, scheme: str) -> None:
+    folder = ROOT / "docs" / "pictures" if os.environ.get("SCREENSHOTS") else tmp_path
+    usage_rows.write(f"sqlite:///{tmp_path}/usage.db", *believable())
+    with Upstream() as upstream:
+        served = Server(upstream, tmp_path, ledger_url=f"sqlite:///{tmp_path}/usage.db")
+        context = browser.new_context(viewport={"width": 1080, "height": 1020}, color_scheme=scheme)
+        page = context.new_page()
+        page.goto(f"{served.url}/llm/usage?{MONTH}&by=model")
+        page.screenshot(path=folder / f"usage-{scheme}.png", animations="disabled")
+        context.close()
+        served.stop()
+    assert (folder / f"usage-{scheme}.png").stat().st_size < 150_000
 
 
 CONTRASTS = """() => {

@@ -75,7 +75,7 @@ class Watched:
         turns = self.page.locator(".turn").count()
         self.page.get_by_label("Message").fill(question)
         self.page.keyboard.press("Enter")
-        expect(self.page.locator(".turn").nth(turns)).to_have_attribute("data-state", "completed", timeout=30_000)
+        expect(self.page.locator(".turn").nth(turns)).to_have_attribute("data-state", "completed")
 
     def check(self) -> None:
         seen = self.page.evaluate(SEEN)

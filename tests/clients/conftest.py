@@ -51,7 +51,7 @@ def server(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """With the `SETTINGS` of the module, if it has any."""
-    usual = {"prices": PRICES, "disconnect_grace_s": 2, "max_streams_per_owner": 100}
+    usual = {"prices": PRICES, "disconnect_grace_s": 8, "max_streams_per_owner": 100}
     settings = getattr(request.module, "SETTINGS", usual)
     server = Server(upstream, tmp_path_factory.mktemp("server"), **settings)
     yield server

@@ -44,10 +44,9 @@ def tabs_that_read(open_tab: OpenTab, url: str, count: int) -> list[Page]:
 def test_tabs_share_one_connection(open_tab: OpenTab, upstream: Upstream) -> None:
     gates = [Gate(), Gate()]
     upstream.answer("one ", gates[0], "two ", gates[1], "three")
-    first = loaded(open_tab())
-    url = started(first)
-    tabs = [first, *(loaded(open_tab()) for _ in range(2))]
+    tabs = [loaded(open_tab()) for _ in range(3)]
     asked = [asked_for(tab) for tab in tabs]
+    url = started(tabs[0])  # from here on a reader must come within the grace
     for tab in tabs:
         reading(tab, url)
         said(tab, "one ")
