@@ -48,6 +48,8 @@ if threading.current_thread() is threading.main_thread():
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 60.0
+SOON_S = 20.0
+"""An effect must come within this time, even on a machine that stalls. Each default limit of a stream is longer."""
 expect.set_options(timeout=PATIENCE_S * 1000)
 GUNICORN = ["{bin}/gunicorn", "-c", "gunicorn.conf.py", "tests.served:app"]
 

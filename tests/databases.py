@@ -16,6 +16,7 @@ from uuid import uuid4
 import psycopg
 from psycopg.rows import dict_row
 
+from .conftest import PATIENCE_S
 from .conftest import eventually
 from .conftest import missing
 from .ports import free_port
@@ -105,13 +106,13 @@ class PostgreSQLServer:
         command += ["-k", str(self.folder), "-c", "max_connections=200", "-c", "fsync=off"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, user=self._user)
-        eventually(self._answers, "PostgreSQL's first answer", 30)
+        eventually(self._answers, "PostgreSQL's first answer")
 
     def stop(self) -> None:
         """At once, as when it crashes: connections break in the middle."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import trustme
 
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import eventually
 from .conftest import missing
@@ -102,7 +103,7 @@ class RunningProxy:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_S)
 
 
 class Proxies:

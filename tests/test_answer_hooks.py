@@ -21,6 +21,7 @@ from llm_stream import stream_started
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import of_kind
 from .here import MEMORY
@@ -68,14 +69,14 @@ def test_done_is_sent_after_the_hook_has_returned() -> None:
 
     def keep(answer: Answer) -> None:
         called.set()
-        assert gate.wait(10)
+        assert gate.wait(PATIENCE_S)
 
     with sharing(MEMORY) as pair:
         pair.a.llm.on_answer(keep)
         _, url = pair.start("Hello")
         reader = Connection.get(pair.a.port, url)
         reader.read_until("Hello")
-        assert called.wait(10)
+        assert called.wait(PATIENCE_S)
         assert pair.a.get(url, Accept="application/json").json()["status"] == "running"
         assert b"event: done" not in reader.received
         gate.set()

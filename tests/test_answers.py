@@ -25,6 +25,7 @@ from llm_stream.testing import Upstream
 from .calling import call
 from .calling import calling
 from .calling import fragment
+from .conftest import PATIENCE_S
 from .conftest import eventually
 from .conftest import of_kind
 from .keeping import METADATA
@@ -123,7 +124,7 @@ def test_hook_is_called_once_however_the_stream_ends(make_app: MakeApp, upstream
     settled = threading.Event()
     with stream_settled.connected_to(lambda _, record: settled.set(), app):
         ends(app, upstream, how)
-        assert settled.wait(10)
+        assert settled.wait(PATIENCE_S)
     (answer,) = answers
     assert (answer.status, answer.text, answer.metadata) == (how, "Hello", METADATA)
     assert answer.record and answer.record.status == how
@@ -148,7 +149,7 @@ def test_answer_whose_generator_cannot_be_interrupted_is_handed_over_all_the_sam
 
     def blocks() -> Iterator[str]:
         yield "Hello"
-        gate.opened.wait(20)
+        gate.opened.wait(PATIENCE_S)
         yield " and more, which is too late"
 
     with app.app_context():
@@ -168,7 +169,7 @@ def test_refused_request_has_no_answer(make_app: MakeApp, upstream: Upstream) ->
     gate = Gate()
     upstream.answer("Hello", gate)
     running = app.test_client().get("/llm/chat?prompt=hi", buffered=False)
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE_S)
     assert app.test_client().post("/llm/chat", json={"prompt": "hi"}).status_code == 429
     gate.open()
     running.get_data()

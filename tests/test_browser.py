@@ -15,6 +15,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Server
 from .conftest import eventually
 from .conftest import require
@@ -100,7 +102,9 @@ def test_every_client_gets_the_same_text(page: Page, upstream: Upstream, serve: 
         return client(path)
 
     def by_curl(path: str) -> str:
-        body = subprocess.run([curl, "-sN", server.url + path], capture_output=True, check=True, timeout=30).stdout
+        body = subprocess.run(
+            [curl, "-sN", server.url + path], capture_output=True, check=True, timeout=PATIENCE_S
+        ).stdout
         return text_of(read_events(body))
 
     whole = "".join(AWKWARD)
@@ -135,7 +139,7 @@ def test_lost_connections_a_reload_and_an_open_tab_cost_one_upstream_call(
     with Proxy(server.port) as proxy:
         page.goto(f"{proxy.url}/worker")  # any page of this origin
         page.evaluate(OPEN_FOR_EVER, url)
-        assert gates[0].reached.wait(10)
+        assert gates[0].reached.wait(PATIENCE_S)
         if lost_first:
             proxy.cut()
         gates[0].open()
@@ -199,7 +203,7 @@ def test_page_stops_an_answer(page: Page, upstream: Upstream, serve: Serve) -> N
     expect(page.locator(".answer")).to_have_text("Hello")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".state")).to_contain_text("Stopped")
-    assert upstream.request(0).left.wait(1)
+    assert upstream.request(0).left.wait(SOON_S)
     expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 

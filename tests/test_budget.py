@@ -29,6 +29,7 @@ from llm_stream.testing import read_events
 from llm_stream.usage import estimate
 from llm_stream.usage.record import FRACTIONS
 
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -294,7 +295,7 @@ ENDLESS = ["word "] * 200
 def reached(upstream: Upstream, make_app: MakeApp, ledger: SQLite) -> Iterator[Any]:
     """A client of an app whose upstream does not keep to any limit; its budget is for some 20 tokens."""
     yield make_app(ledger_url=ledger.url, budgets=budget(day="20"), **RUPEES).test_client()
-    assert len(upstream.requests) == 1 and upstream.requests[0].left.wait(15)
+    assert len(upstream.requests) == 1 and upstream.requests[0].left.wait(SOON_S)
     assert spent(ledger) <= 20
     (row,) = ledger.rows("SELECT * FROM llm_stream_usage")
     assert (row["status"], row["error_code"]) == ("over_budget", "over_budget")

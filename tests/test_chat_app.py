@@ -23,6 +23,7 @@ from llm_stream.testing import Upstream
 from .conftest import GUNICORN
 from .conftest import PATIENCE_S
 from .conftest import ROOT
+from .conftest import SOON_S
 from .conftest import Server
 from .conftest import eventually
 from .databases import SQLite
@@ -221,7 +222,7 @@ def test_stopped_answer_is_kept_as_far_as_it_went(app: ChatApp, upstream: Upstre
     ask(page, "Count")
     said(page, "One ")
     page.get_by_role("button", name="Stop").click()
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     state(page, "cancelled")
     assert app.turn("cancelled")["text"] == "One "
     upstream.answer("two")

@@ -15,6 +15,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from .conftest import SOON_S
 from .conftest import Server
 from .test_chat_page import ask
 from .test_chat_page import contents
@@ -127,7 +128,7 @@ def test_opening_another_conversation_stops_the_answer_and_keeps_what_there_is(c
     upstream.answer("two", Stall())
     expect(ask(chat, "second").locator(".answer")).to_have_text("two")
     chat.get_by_role("button", name="first", exact=True).click()
-    assert upstream.request(1).left.wait(5)
+    assert upstream.request(1).left.wait(SOON_S)
     chat.get_by_role("button", name="second", exact=True).click()
     expect(chat.locator(".answer")).to_have_text(["two"])
     expect(chat.locator(".state")).to_contain_text("Stopped")
@@ -263,7 +264,7 @@ def test_an_answer_that_was_written_anew_comes_back_by_undo(chat: Page, upstream
     expect(chat.locator(".answer")).to_have_text(["other"])
     chat.get_by_role("button", name="Undo").click()
     expect(chat.locator(".answer")).to_have_text(["one"])
-    assert upstream.request(1).left.wait(5)
+    assert upstream.request(1).left.wait(SOON_S)
     expect(chat.get_by_role("button", name="Send")).to_be_visible()
 
 

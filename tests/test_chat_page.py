@@ -30,6 +30,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import ROOT
+from .conftest import SOON_S
 from .conftest import Server
 from .routed import Routed
 
@@ -323,7 +324,7 @@ def test_regenerating_stops_what_is_being_written(chat: Page, upstream: Upstream
     chat.locator(".turn").first.get_by_role("button", name="Regenerate").click()
     expect(chat.locator(".answer")).to_have_text(["again"])
     is_over(chat.locator(".turn"))
-    assert upstream.request(1).left.wait(5)
+    assert upstream.request(1).left.wait(SOON_S)
     expect(chat.get_by_role("button", name="Send")).to_be_visible()
 
 
@@ -333,7 +334,7 @@ def test_a_new_conversation_leaves_nothing_behind(chat: Page, upstream: Upstream
     chat.get_by_role("button", name="New conversation").click()
     expect(chat.locator(".turn")).to_have_count(0)
     expect(chat.get_by_label("Message")).to_be_focused()
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     upstream.answer("two")
     is_over(ask(chat, "second"))
     assert contents(upstream, 1) == ["second"]

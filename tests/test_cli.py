@@ -12,7 +12,9 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from .conftest import PATIENCE_S
 from .conftest import ROOT
+from .conftest import SOON_S
 
 QUESTION = "Explain how JWT tokens work"
 
@@ -44,7 +46,7 @@ def test_prints_tokens_as_they_arrive_and_ends_with_what_they_cost(upstream: Ups
     with ask(upstream, "--max-output-tokens", "99") as process:
         assert read(process, 3) == "Hel"
         gate.open()
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert rest.startswith("lo\n\ntokens in: 1000, tokens out: 200, cost: ₹0.0256 · first token after ")
     assert errors == ""
@@ -57,8 +59,8 @@ def test_ctrl_c_stops_the_upstream_and_still_prints_what_it_cost(upstream: Upstr
     with ask(upstream) as process:
         assert read(process, 5) == "Hello"
         process.send_signal(signal.SIGINT)
-        assert upstream.request(0).left.wait(1)
-        rest, errors = process.communicate(timeout=20)
+        assert upstream.request(0).left.wait(SOON_S)
+        rest, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, rest + errors
     assert "tokens out: 1 (estimated), cost: ₹" in rest
     assert rest.rstrip().endswith("cancelled")
@@ -73,13 +75,13 @@ def test_answer_that_nobody_reads_is_stopped(upstream: Upstream) -> None:
         assert process.stdout is not None
         process.stdout.close()
         gate.open()
-        assert upstream.request(0).left.wait(10)
+        assert upstream.request(0).left.wait(SOON_S)
 
 
 def test_failure_is_told_and_is_the_exit_status(upstream: Upstream) -> None:
     upstream.answer(status=401)
     with ask(upstream) as process:
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "upstream_refused" in errors and "Traceback" not in errors
     assert "HTTP 401" in errors, "whoever asks in a terminal is the operator, and wants the cause"
@@ -88,7 +90,7 @@ def test_failure_is_told_and_is_the_exit_status(upstream: Upstream) -> None:
 
 def test_stand_in_answers_where_there_is_no_model() -> None:
     with ask(None) as process:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert f"You asked: “{QUESTION}”" in output
     assert "tokens in: 5, tokens out: " in output

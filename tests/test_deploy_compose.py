@@ -18,6 +18,7 @@ import pytest
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import Site
@@ -130,7 +131,7 @@ def test_nginx_finishes_an_answer_after_its_stop_signal(
     eventually(lambda: not is_listening(site.port), "nginx' end")
     gate.open()
     assert '{"status":"completed"' in reading.read_to_end()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_stores_cannot_be_reached_from_outside(services: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import Connection
 from .conftest import eventually
@@ -63,7 +64,7 @@ def test_built_image_serves_and_finishes_its_answer_after_term(
         eventually(lambda: "Handling signal: term" in server.log)
         gate.open()
         assert '{"status":"completed"' in reading.read_to_end()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         assert "Worker exiting" in server.log
         assert "Error" not in server.log
 

@@ -15,6 +15,7 @@ from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import dechunked
@@ -207,5 +208,5 @@ def test_response_ends_where_its_wire_does_though_the_stream_goes_on(
     upstream.answer("Hel", Pause(0.05), "lo", Pause(0.05), Cut())
     upstream.answer(Stall())
     assert server.post(path, **body, messages=messages).text.endswith("data: [DONE]\n\n")
-    assert upstream.request(1).left.wait(10), "the attempt that nobody reads goes on"
+    assert upstream.request(1).left.wait(SOON_S), "the attempt that nobody reads goes on"
     eventually(server.at_rest, "rest")

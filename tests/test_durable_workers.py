@@ -12,6 +12,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import dechunked
@@ -100,7 +101,7 @@ def test_client_that_goes_away_stops_the_meter(serve: Callable[..., Server], ups
     client = Connection.get(server.port, f"{url}?offset={offset}&live={live}")
     assert not upstream.request(0).left.wait(1.5), "it is a reader"
     client.close()
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     eventually(server.at_rest)
     assert server.record(url.rpartition("/")[2])["status"] == "abandoned"
     assert "Traceback" not in server.log

@@ -16,6 +16,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Step
 from llm_stream.testing import Upstream
 
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Event
 from .conftest import Server
@@ -299,7 +300,7 @@ def test_reader_gone_while_writing(server: Server) -> None:
     asked = server.upstream.requests[-1]
     before = len(server.records())
     reading.close()
-    assert asked.left.wait(2.0)
+    assert asked.left.wait(SOON_S)
     eventually(lambda: len(server.records()) > before)
     assert server.records()[-1]["status"] == "abandoned"
 

@@ -17,6 +17,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import dechunked
@@ -76,7 +78,7 @@ def test_client_that_reads_late_gets_everything_in_order(server: Server) -> None
     blocks = [f"<{n}>" + "x" * 40_000 for n in range(300)]
     upstream.answer(*[step for block in blocks for step in (block, Pause(0.001))])
     reading = Connection.get(server.port, "/llm/chat?prompt=hi", "Connection: close", read_buffer=4096)
-    assert upstream.request(0).ended.wait(20)
+    assert upstream.request(0).ended.wait(PATIENCE_S)
     body = dechunked(reading.read_to_end())
     assert text_of(read_events(body.encode())) == "".join(blocks)
     assert server.records()[0]["status"] == "completed"
@@ -163,7 +165,7 @@ def test_upstream_over_tls(
         url = server.post("/llm/streams", prompt="hi").json()["url"]
         eventually(lambda: "Hel" in server.get(url, Accept="application/json").text)
         server.post(f"{url}/cancel")
-        assert upstream.requests[-1].left.wait(5)
+        assert upstream.requests[-1].left.wait(SOON_S)
 
 
 def test_answer_that_breaks_off_is_asked_for_again_if_wanted(server: Server) -> None:

@@ -40,6 +40,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Event
 from .conftest import eventually
 from .conftest import kinds_of
@@ -169,7 +171,7 @@ def test_generator_is_closed_and_its_context_torn_down_however_it_ends(make_app:
             yield "a"
             if ending == "stop":
                 gate.reached.set()
-                gate.opened.wait(10)
+                gate.opened.wait(PATIENCE_S)
                 yield "nobody hears this"
             if ending == "raise":
                 raise RuntimeError("broken")
@@ -184,7 +186,7 @@ def test_generator_is_closed_and_its_context_torn_down_however_it_ends(make_app:
         client = app.test_client()
         first = client.get("/view", buffered=False)
         stream_id = first_id(first)
-        gate.reached.wait(10)
+        gate.reached.wait(PATIENCE_S)
         client.delete(f"/llm/streams/{stream_id}")
         gate.open()
         first.close()
@@ -390,7 +392,7 @@ def test_stop_ends_the_stream_and_the_call_within_it(
     stream_id = first_id(answer)
     asked = upstream.request(0)
     client.delete(f"/llm/streams/{stream_id}")
-    assert asked.left.wait(1.0)
+    assert asked.left.wait(SOON_S)
     eventually(lambda: app.extensions["records"])
     assert record_of(app).status == "cancelled"
     eventually(lambda: "closed" in steps)
@@ -425,7 +427,7 @@ def test_thread_that_outlives_its_generator_asks_for_itself(make_app: MakeApp, u
     gate = Gate()
 
     def later() -> None:
-        gate.opened.wait(10)
+        gate.opened.wait(PATIENCE_S)
         with app.app_context():
             said.extend(event.text for event in llm_of(app).events(prompt="hi") if isinstance(event, Delta))
 
@@ -437,7 +439,7 @@ def test_thread_that_outlives_its_generator_asks_for_itself(make_app: MakeApp, u
     answering(app, generator)
     read(app)
     gate.open()
-    threads[0].join(10)
+    threads[0].join(PATIENCE_S)
     assert said == ["Hello"]
     assert [record.owner for record in app.extensions["records"]] == ["127.0.0.1", "local"]
 
@@ -451,14 +453,14 @@ def test_stopped_stream_buys_no_more_calls(make_app: MakeApp, upstream: Upstream
     def agent() -> Iterator[Any]:
         yield "thinking"
         gate.reached.set()
-        gate.opened.wait(10)
+        gate.opened.wait(PATIENCE_S)
         seen.extend(event.type for event in llm_of(app).events(prompt="hi"))
 
     answering(app, agent)
     client = app.test_client()
     answer = client.get("/view", buffered=False)
     stream_id = first_id(answer)
-    gate.reached.wait(10)
+    gate.reached.wait(PATIENCE_S)
     client.delete(f"/llm/streams/{stream_id}")
     gate.open()
     eventually(lambda: seen)
@@ -492,7 +494,7 @@ def test_silence_between_two_calls_is_bounded_like_any(make_app: MakeApp, upstre
 
     def agent() -> Iterator[Any]:
         yield from llm_of(app).events(prompt="hi")
-        gate.opened.wait(10)
+        gate.opened.wait(PATIENCE_S)
 
     answering(app, agent)
     events = read(app)
@@ -514,7 +516,7 @@ def test_call_that_is_left_in_the_middle_is_closed_and_paid_for(make_app: MakeAp
 
     answering(app, agent)
     assert text_of(read(app)) == "The quick brown fox jumps"
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     record = record_of(app)
     assert (record.source, record.input_tokens, record.output_tokens) == ("estimated", 8 + 5, 5 + 1)
 
@@ -711,7 +713,7 @@ def test_stop_closes_the_sdks_connection_while_the_model_is_silent(make_app: Mak
     stream_id = first_id(answer)
     asked = upstream.request(0)
     browser.delete(f"/llm/streams/{stream_id}")
-    assert asked.left.wait(1.0)
+    assert asked.left.wait(SOON_S)
     eventually(lambda: app.extensions["records"])
     assert (record_of(app).status, record_of(app).source) == ("cancelled", "estimated")
     answer.close()
@@ -755,7 +757,7 @@ def test_budget_takes_the_figures_of_the_sdks_chunks(make_app: MakeApp, upstream
     read(app)
     refused = app.test_client().get("/view")
     assert (refused.status_code, refused.json["error"]["code"]) == (402, "over_budget")
-    assert upstream.request(2).left.wait(5), "the call that was made for it is closed"
+    assert upstream.request(2).left.wait(SOON_S), "the call that was made for it is closed"
     client.close()
 
 

@@ -18,6 +18,7 @@ from llm_stream import Usage
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 
+from .conftest import PATIENCE_S
 from .conftest import eventually
 from .keeping import ask
 from .keeping import llm_of
@@ -72,7 +73,7 @@ def test_generator_whose_readers_have_gone_is_closed_at_its_next_yield(make_app:
     def words() -> Iterator[str]:
         try:
             yield "one"
-            gate.opened.wait(10)
+            gate.opened.wait(PATIENCE_S)
             yield "two"
             order.append("went on")
         finally:
@@ -116,7 +117,7 @@ def test_generator_whose_stream_is_refused_is_closed_unread(make_app: MakeApp, u
     gate = Gate()
     upstream.answer("Hello", gate)
     running = app.test_client().get("/llm/chat?prompt=hi", buffered=False)
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE_S)
     refused = app.test_client().get("/view")
     assert refused.status_code == 429
     assert app.test_client().head("/view").status_code == 200

@@ -33,6 +33,7 @@ from llm_stream.wire.merged import merged
 from llm_stream.wire.turn import answer_of
 from llm_stream.wire.turn import turn_of
 
+from .conftest import SOON_S
 from .sequences import well_formed_sequences
 
 MakeApp = Callable[..., Flask]
@@ -106,7 +107,7 @@ def test_long_error_of_the_upstream_is_not_read_to_its_end(upstream: Upstream, m
     for number in range(3):  # by the SDK, and then past it
         upstream.answer(status=503, body=b"x" * ERROR_BYTES)
         assert client.post("/llm/chat", json={"prompt": "hi"}).status_code == 502
-        assert upstream.request(number).left.wait(30), "the connection is closed"
+        assert upstream.request(number).left.wait(SOON_S), "the connection is closed"
     assert MAX_ERROR_BYTES < ERROR_BYTES
 
 

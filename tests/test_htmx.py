@@ -19,6 +19,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
 from .conftest import Server
 from .conftest import eventually
 from .node import node_folder
@@ -33,7 +34,7 @@ class HtmxServer(Server):
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log
         try:
-            return httpx2.get(self.url, timeout=30).status_code == 200
+            return httpx2.get(self.url, timeout=PATIENCE_S).status_code == 200
         except httpx2.TransportError:
             return False
 

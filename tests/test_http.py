@@ -19,6 +19,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -218,7 +219,7 @@ def test_streams_are_started_without_reading_and_read_later(client: FlaskClient,
     started = client.post("/llm/streams", json={"prompt": "x"})
     assert started.status_code == 201
     assert started.json["url"] == started.headers["Location"] == f"/llm/streams/{started.json['id']}"
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(PATIENCE_S)
     as_json = {"Accept": "application/json"}
     running = eventually(lambda: (a := client.get(started.json["url"], headers=as_json).json)["text"] and a)
     assert (running["status"], running["text"], running["usage"]) == ("running", "Hel", None)

@@ -18,6 +18,7 @@ from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
 from .conftest import GUNICORN
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -167,7 +168,7 @@ def test_what_needs_the_engine_says_so_and_the_rest_does_not(pair: Pair, place: 
     assert not pair.upstream.request(0).left.is_set()
     assert pair.a.get(url, Accept="application/json").json()["text"] == "one "
     assert pair.a.request("DELETE", url).status_code == 204
-    assert pair.upstream.request(0).left.wait(5)
+    assert pair.upstream.request(0).left.wait(SOON_S)
     assert pair.a.request("DELETE", other).status_code == 204
 
 
@@ -248,6 +249,6 @@ def test_deploy_does_not_wait_for_an_engine_that_is_away(
     place.store.freeze()
     server.process.send_signal(signal.SIGTERM)
     assert '{"status":"interrupted"}' in reading.read_to_end()
-    assert server.process.wait(10) == 0
+    assert server.process.wait(SOON_S) == 0
     (record,) = server.records()
     assert record["status"] == "interrupted"

@@ -14,6 +14,8 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import eventually
 from .conftest import kinds_of
@@ -130,7 +132,7 @@ def test_snapshot_has_the_newest_text_everywhere(pair: Pair) -> None:
     gates = [Gate(), Gate()]
     _, url = pair.start("one ", gates[0], "two", gates[1])
     json = {"Accept": "application/json"}
-    assert gates[0].reached.wait(5)
+    assert gates[0].reached.wait(PATIENCE_S)
     gates[0].open()
     eventually(lambda: pair.a.get(url, **json).json()["text"] == "one two")
     answer = pair.b.get(url, **json).json()
@@ -147,7 +149,7 @@ def test_streams_of_all_workers_are_read_in_one_response(pair: Pair) -> None:
     ids = []
     for here, gate in zip((pair.a, pair.b), gates, strict=True):
         ids.append(here.post("/llm/streams").json()["id"])
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(PATIENCE_S)
     reading = Connection.get(pair.b.port, "/llm/streams?" + "&".join(f"after={id}-0" for id in ids))
     reading.read_until("one ")
     reading.read_until("two ")
@@ -224,7 +226,7 @@ def test_stop_before_the_first_token_is_heard_too(pair: Pair) -> None:
     _, url = pair.start(Stall(before_headers=True))
     asked = pair.upstream.request(0)
     assert pair.b.request("DELETE", url).status_code == 204
-    assert asked.left.wait(1)
+    assert asked.left.wait(SOON_S)
     assert kinds_of(pair.b.events(url)) == ["start", "usage", "done"]
 
 

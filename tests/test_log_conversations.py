@@ -13,6 +13,7 @@ import pytest
 from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 
+from .conftest import SOON_S
 from .conftest import Connection
 from .here import LOGS
 from .here import Here
@@ -114,7 +115,7 @@ def test_conversation_is_stopped_at_every_worker(pair: Pair, client: str) -> Non
     reading.read_until("Hello")
     stop = f"/llm/ui/chat/{conversation}/stop" if client == "ui" else f"/llm/agui/{conversation}/stop"
     assert pair.b.request("POST", stop).status_code == 204
-    assert pair.upstream.request(0).left.wait(1)
+    assert pair.upstream.request(0).left.wait(SOON_S)
     reading.read_to_end()
     assert pair.a.records[-1].status == "cancelled"
 

@@ -14,6 +14,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
 from .conftest import Server
 from .conftest import eventually
 from .conftest import of_kind
@@ -68,7 +69,7 @@ def test_deploy_finishes_what_fits_and_the_rest_is_read_elsewhere(
     assert (of_kind(events, "failure")["code"], of_kind(events, "done")) == ("interrupted", INTERRUPTED)
     assert events_in(elsewhere[-1]) == events == b.events(hanging["url"])
     if sign == signal.SIGTERM:
-        assert a.process.wait(20) == 0
+        assert a.process.wait(PATIENCE_S) == 0
     for started in (*fitting, hanging):
         record = sharers.record(started["id"])
         assert record["status"] == sharers.row(started["id"])["status"]

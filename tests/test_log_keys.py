@@ -13,6 +13,7 @@ import pytest
 from llm_stream.testing import Gate
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import eventually
 from .conftest import text_of
@@ -108,7 +109,7 @@ def test_owners_limit_counts_over_all_workers(pair: Pair) -> None:
         for client, gate in zip((at_a, at_b, at_a), gates, strict=True):
             pair.upstream.answer("Hello", gate)
             assert client.post("/llm/streams", json={"prompt": "hi"}).status_code == 201
-            assert gate.reached.wait(5)
+            assert gate.reached.wait(PATIENCE_S)
         for client in (at_a, at_b):
             refused = client.post("/llm/streams", json={"prompt": "hi"})
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
@@ -128,7 +129,7 @@ def test_refused_key_is_free_again(pair: Pair) -> None:
         for gate in gates:
             pair.upstream.answer("Hello", gate)
             at_a.post("/llm/streams", json={"prompt": "hi"})
-            assert gate.reached.wait(5)
+            assert gate.reached.wait(PATIENCE_S)
         body = {"prompt": "hi", "key": "k"}
         assert at_b.post("/llm/streams", json=body).status_code == 429
         gates[0].open()

@@ -14,6 +14,8 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Event
 from .conftest import Server
 from .conftest import eventually
@@ -110,7 +112,7 @@ def test_frozen_worker_is_fenced_when_it_wakes(upstream: Upstream, sharers: Shar
     paths = []
     for gate in gates:
         paths.append(a.post("/llm/streams", prompt="hi").json()["url"])
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(PATIENCE_S)
     own, elsewhere = ([reading(server, path) for path in paths] for server in (a, b))
     for connection in (*own, *elsewhere):
         connection.read_until("Hello")
@@ -132,7 +134,7 @@ def test_frozen_worker_is_fenced_when_it_wakes(upstream: Upstream, sharers: Shar
         eventually(a.at_rest)
         assert sharers.row(row["id"]) == row
         assert sharers.record(row["id"])["error_id"] == row["error_id"]
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     assert a.worker()["pid"] == frozen
     upstream.answer("awake")
     assert text_of(a.events()) == "awake"

@@ -16,6 +16,7 @@ import pytest
 
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import Connection
 from .conftest import Server
@@ -63,7 +64,7 @@ class Model:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        eventually(self._healthy, "the model", 60)
+        eventually(self._healthy, "the model")
 
     def _healthy(self) -> bool:
         assert self.process.poll() is None
@@ -73,7 +74,7 @@ class Model:
             return False
 
     def metric(self, name: str) -> int:
-        lines = httpx2.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text.splitlines()
+        lines = httpx2.get(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_S).text.splitlines()
         return int(float(next(line.split()[1] for line in lines if line.startswith(f"llamacpp:{name} "))))
 
     def kill(self) -> None:
@@ -129,7 +130,7 @@ def test_stop_stops_the_model(model: Model, server: Server) -> None:
     started = server.post("/llm/streams", prompt=LONG_PROMPT).json()
     reading = Connection.get(server.port, started["url"])
     reading.read_until("event: delta")
-    assert httpx2.delete(server.url + started["url"]).status_code == 204
+    assert httpx2.delete(server.url + started["url"], timeout=PATIENCE_S).status_code == 204
     reading.read_until('{"status":"cancelled"}')
     eventually(lambda: model.metric("requests_processing") == 0, within=2)
     record = server.record(started["id"])

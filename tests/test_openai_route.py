@@ -31,6 +31,7 @@ from llm_stream.testing import read_events
 from llm_stream.wire.openai import OpenAIWire
 from llm_stream.wire.openai import completion_of
 
+from .conftest import PATIENCE_S
 from .conftest import eventually
 from .conftest import text_of
 
@@ -451,7 +452,7 @@ def test_answer_that_was_stopped_is_an_error(client: FlaskClient, upstream: Upst
     upstream.answer("Hel", gate)
     key = {"Idempotency-Key": "k"}
     streamed = ask(client, stream=True, headers=key)
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(PATIENCE_S)
     client.delete(streamed.headers["x-llm-stream-url"])
     assert '"code":"cancelled"' in streamed.text
     whole = ask(client, headers=key)

@@ -15,6 +15,7 @@ import pytest
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import eventually
 from .conftest import of_kind
@@ -61,10 +62,10 @@ def test_installed_wheel_serves_the_smallest_program_of_the_readme(
     log = tmp_path / "log"
     with log.open("wb") as output, subprocess.Popen(gunicorn, cwd=tmp_path, env=environment, stderr=output) as process:
         try:
-            eventually(lambda: is_listening(port) or process.poll() is not None, "the program", 30)
+            eventually(lambda: is_listening(port) or process.poll() is not None, "the program")
             assert process.poll() is None, log.read_text()
-            events = read_events(httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=20).content)
-            module = httpx2.get(f"http://127.0.0.1:{port}/llm/static/llm-stream.js", timeout=20)
+            events = read_events(httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=PATIENCE_S).content)
+            module = httpx2.get(f"http://127.0.0.1:{port}/llm/static/llm-stream.js", timeout=PATIENCE_S)
         finally:
             process.terminate()
     assert text_of(events) == "Hello" and of_kind(events, "done")["status"] == "completed"
@@ -108,9 +109,9 @@ def test_requirements_alone_serve_the_demo(tmp_path: Path) -> None:
     gunicorn = [str(tmp_path / "venv/bin/gunicorn"), "-c", "gunicorn.conf.py", "wsgi:app"]
     with subprocess.Popen(gunicorn, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
-            eventually(lambda: is_listening(port) or process.poll() is not None, "the demo", 30)
+            eventually(lambda: is_listening(port) or process.poll() is not None, "the demo")
             assert process.poll() is None, process.stderr and process.stderr.read()
-            body = httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=20).text
+            body = httpx2.get(f"http://127.0.0.1:{port}/llm/chat?prompt=hi", timeout=PATIENCE_S).text
             assert "No model is connected" in text_of(read_events(body.encode()))
         finally:
             process.terminate()

@@ -18,6 +18,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -101,7 +102,7 @@ def test_stopping_worker_is_not_ready_but_healthy(upstream: Upstream, serve: Ser
     assert ask(to_healthz, "/llm/healthz")[::2] == (200, {"status": "ok"})
     gate.open()
     assert '{"status":"completed"' in reading.read_to_end()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE_S) == 0
 
 
 def not_ready(kept: Connection) -> tuple[Any, ...] | None:

@@ -17,6 +17,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.wire.sse import HEARTBEAT
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -251,7 +252,7 @@ def test_nginx_as_it_comes_passes_events_on_one_by_one(
         )
         reading = Connection.get(port, "/llm/chat?prompt=hi", *headers)
         for n, gate in enumerate(gates):
-            assert gate.reached.wait(10)
+            assert gate.reached.wait(PATIENCE_S)
             before = len(reading.received)
             while len(reading.received) == before:  # it blocks here, and fails, if nginx holds the event back
                 reading.received += reading.socket.recv(65536)

@@ -28,6 +28,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import SOON_S
 from .conftest import text_of
 
 MakeApp = Callable[..., Flask]
@@ -184,7 +185,7 @@ def test_closing_events_stops_the_stream(make_app: MakeApp, upstream: Upstream) 
             if isinstance(event, Delta):
                 break
         events.close()  # type: ignore[attr-defined]
-    assert upstream.request(0).left.wait(1)
+    assert upstream.request(0).left.wait(SOON_S)
 
 
 def test_signals_are_sent_once_per_stream(make_app: MakeApp, upstream: Upstream) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import httpx2
 import pytest
 
 from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import dechunked
@@ -53,7 +53,7 @@ def test_reader_that_loses_its_connection_three_times_gets_every_event_once(upst
     headers: list[str] = []
     for gate in gates:
         reading = Connection.get(server.port, "/llm/chat?prompt=hi", *headers)
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(PATIENCE_S)
         text = reading.read_until(["one ", "two ", "three "][gates.index(gate)] + '"}\n\n')
         reading.close()
         body = text.partition("\r\n\r\n")[2]
@@ -83,8 +83,8 @@ def test_unknown_last_event_id_is_204_and_buys_nothing(upstream: Upstream, serve
     assert server.post().status_code == 200
     for last in ("nonsense", "00000000000000000000-3", "ümlaut-1", "-", "5", "x-" + "9" * 5000):
         headers = {b"Last-Event-ID": last.encode()}
-        assert httpx2.get(server.url + "/llm/chat?prompt=hi", headers=headers, verify=False).status_code == 204
-        again = httpx2.post(server.url + "/llm/chat", json={"prompt": "hi"}, headers=headers, verify=False)
+        assert server.request("GET", "/llm/chat?prompt=hi", headers=headers).status_code == 204
+        again = server.request("POST", "/llm/chat", json={"prompt": "hi"}, headers=headers)
         assert again.status_code == 204, "a client that re-posts after a lost connection must not buy again either"
     assert len(upstream.requests) == 1
 
@@ -94,7 +94,7 @@ def test_lost_before_the_first_event_is_found_again_by_its_key(upstream: Upstrea
     upstream.answer(gate, "Hello")
     path = f"/llm/chat?prompt=hi&key={uuid4()}"
     first = Connection.get(server.port, path)
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(PATIENCE_S)
     first.close()
     second = Connection.get(server.port, path)
     second.read_until("event: start")
@@ -187,7 +187,7 @@ def test_text_form_resumes_too(upstream: Upstream, server: Server) -> None:
     gate = Gate()
     upstream.answer("one\r", gate, "\ntwo")
     first = Connection.get(server.port, "/llm/chat?prompt=hi&format=text")
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(PATIENCE_S)
     text = first.read_until("data: one\ndata: \n\n")
     first.close()
     number = text.partition("\nid: ")[2].partition("\n")[0]

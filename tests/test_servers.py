@@ -17,7 +17,9 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
 from .conftest import ROOT
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -86,7 +88,7 @@ def test_stop_reaches_a_silent_upstream(upstream: Upstream, server: Server, head
     url = server.post("/llm/streams", prompt="hi").json()["url"]
     eventually(lambda: upstream.requests)
     assert server.post(f"{url}/cancel").status_code == 204
-    assert upstream.request(0).left.wait(1.0)
+    assert upstream.request(0).left.wait(SOON_S)
     events = server.events(url)
     assert events[-1][2]["status"] == "cancelled"
     eventually(server.at_rest)
@@ -101,7 +103,7 @@ def test_stop_reaches_an_upstream_whose_connection_was_used_before(upstream: Ups
     eventually(lambda: len(upstream.requests) == 2)
     assert upstream.connections == connections
     server.post(f"{url}/cancel")
-    assert upstream.request(1).left.wait(1.0)
+    assert upstream.request(1).left.wait(SOON_S)
 
 
 def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, server: Server) -> None:
@@ -218,7 +220,7 @@ def test_fifth_answer_waits_for_one_of_the_four_threads_that_waitress_has_by_def
     readers = []
     for gate in gates[:4]:
         readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(PATIENCE_S)
     readers.append(Connection.get(server.port, "/llm/chat?prompt=hi"))
     eventually(lambda: "Task queue depth is 1" in server.log)
     assert not gates[4].reached.is_set()

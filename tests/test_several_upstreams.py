@@ -24,6 +24,8 @@ from llm_stream.upstream.allowance import Allowance
 from llm_stream.upstream.breaker import FAILURES
 from llm_stream.upstream.upstreams import Provider
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Event
 from .conftest import Server
@@ -163,7 +165,7 @@ def test_hedge_keeps_who_speaks_first_and_cuts_the_other(first: Upstream, second
     first.answer(Stall())
     events = server.events()
     assert text_of(events) == "second"
-    assert first.request(0).left.wait(30)
+    assert first.request(0).left.wait(SOON_S)
     record = record_of(server, events)
     assert record["upstream_model"] == "other/m"
     assert (record["input_tokens"], record["output_tokens"], record["source"]) == ("2", "1", "estimated")
@@ -180,7 +182,7 @@ def test_hedge_is_cut_where_the_first_speaks_after_all(first: Upstream, second: 
     asked = second.request(0)
     gate.open()
     assert "slow" in connection.read_until("event: done")
-    assert asked.left.wait(30)
+    assert asked.left.wait(SOON_S)
     eventually(server.at_rest)
 
 
@@ -201,7 +203,7 @@ def test_stop_cuts_both_calls(first: Upstream, second: Upstream, serve: Serve) -
     stream_id = connection.read_until('"model"').partition('{"id":"')[2].partition('"')[0]
     asked = first.request(0), second.request(0)
     assert server.request("DELETE", f"/llm/streams/{stream_id}").is_success
-    assert all(each.left.wait(30) for each in asked)
+    assert all(each.left.wait(SOON_S) for each in asked)
     assert server.record(stream_id)["status"] == "cancelled"
     eventually(server.at_rest)
 
@@ -212,7 +214,7 @@ def test_hedge_that_fails_leaves_the_first_alone(first: Upstream, second: Upstre
     first.answer(gate, "slow")
     second.answer(status=500)
     connection = Connection.get(server.port, "/llm/chat?prompt=hi")
-    assert second.request(0).ended.wait(30)
+    assert second.request(0).ended.wait(PATIENCE_S)
     gate.open()
     assert "slow" in connection.read_until("event: done")
     eventually(server.at_rest)

@@ -13,6 +13,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -41,7 +42,7 @@ def test_term_lets_an_answer_finish(upstream: Upstream, serve: Serve) -> None:
     eventually(lambda: "Handling signal: term" in server.log)
     gate.open()
     assert '{"status":"completed"' in reading.read_to_end()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE_S) == 0
     assert [record["status"] for record in server.records()] == ["completed"]
 
 
@@ -56,7 +57,7 @@ def test_term_settles_what_it_cannot_finish(upstream: Upstream, serve: Serve) ->
         assert '"code":"interrupted"' in text
         assert '"retryable":true' in text
         assert INTERRUPTED in text
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE_S) == 0
     assert [(r["status"], r["source"]) for r in server.records()] == [("interrupted", "estimated")] * 2
     assert "the worker stops: 2 running answers may take" in server.log
 
@@ -105,7 +106,7 @@ def test_quit_settles_at_once(upstream: Upstream, serve: Serve, sign: signal.Sig
     upstream.answer("Hello", Stall())
     begun(server)
     server.process.send_signal(sign)
-    server.process.wait(20)
+    server.process.wait(PATIENCE_S)
     assert [record["status"] for record in server.records()] == ["interrupted"]
 
 
@@ -117,7 +118,7 @@ def test_stream_without_a_reader_is_finished_too(upstream: Upstream, serve: Serv
     server.process.send_signal(signal.SIGTERM)
     eventually(lambda: "Handling signal: term" in server.log)
     gate.open()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE_S) == 0
     assert [record["status"] for record in server.records()] == ["completed"]
 
 
@@ -148,5 +149,5 @@ def test_threads_are_drained_too(upstream: Upstream, serve: Serve) -> None:
     gate.open()
     readers[0].read_until('{"status":"completed"')
     readers[1].read_until('{"status":"interrupted"')
-    server.process.wait(20)
+    server.process.wait(PATIENCE_S)
     assert sorted(record["status"] for record in server.records()) == ["completed", "interrupted"]

@@ -26,6 +26,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import eventually
 from .conftest import kinds_of
 from .conftest import of_kind
@@ -75,17 +77,17 @@ def test_slow_hook_of_one_stream_leaves_the_connection_of_the_next_alone(
     def slow(record: Any) -> None:
         if not at_work.is_set():
             at_work.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE_S)
 
     llm_of(app)._hooks.on_usage.insert(0, slow)
     gate = Gate()
     client = app.test_client()
     upstream.answer("one", done=False)  # its body ends with the answer: the connection is free while the hook works
     first = client.post("/llm/streams", json={"prompt": "hi"}).json["url"]
-    assert at_work.wait(5)
+    assert at_work.wait(PATIENCE_S)
     upstream.answer("t", "w", Pause(0.25), "o", Pause(0.25), "!", Pause(0.25), gate)
     second = client.post("/llm/streams", json={"prompt": "hi"}).json["url"]
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(PATIENCE_S)
     assert upstream.connections == 1
     gate.open()
     assert of_kind(read_events(client.get(second).data), "done")["status"] == "completed"
@@ -99,7 +101,7 @@ def test_content_after_the_finish_reason_does_not_keep_a_stream_open(make_app: M
     upstream.answer("Hello", finish, *[step for _ in range(500) for step in ("x", Pause(0.02))], finish_reason=None)
     app = make_app(idle_s=0.3)
     assert of_kind(ask(app), "done")["status"] == "completed"
-    assert upstream.request(0).left.wait(2)
+    assert upstream.request(0).left.wait(SOON_S)
 
 
 def test_blocked_generator_does_not_keep_a_stopped_stream_open(make_app: MakeApp) -> None:
@@ -110,14 +112,14 @@ def test_blocked_generator_does_not_keep_a_stopped_stream_open(make_app: MakeApp
     def parts() -> Iterator[str]:
         yield "Hello"
         blocked.set()
-        free.wait(20)
+        free.wait(PATIENCE_S)
         yield "too late"
 
     with app.test_request_context():
         stream = llm.open("me", source=parts())
-        assert blocked.wait(5)
+        assert blocked.wait(PATIENCE_S)
         stream.stop("cancelled")
-        assert stream.settled.wait(3)
+        assert stream.settled.wait(SOON_S)
         free.set()
         eventually(lambda: stream.at_rest)
         events = stream.log.events
@@ -211,7 +213,7 @@ def test_own_http_client_that_was_used_before_can_be_stopped_too(make_app: MakeA
     url = client.post("/llm/streams", json={"prompt": "hi"}).json["url"]
     eventually(lambda: upstream.requests)
     client.delete(url)
-    assert upstream.request(0).left.wait(1)
+    assert upstream.request(0).left.wait(SOON_S)
     assert of_kind(read_events(client.get(url).data), "usage")["source"] == "estimated"
 
 

@@ -13,6 +13,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from .conftest import SOON_S
 from .conftest import eventually
 from .here import Pair
 from .here import working
@@ -74,7 +75,7 @@ def test_stop_ends_a_stream_of_another_process_and_closes_its_upstream(pair: Pai
     app = operator(pair)
     stream_id, _ = pair.start("Hello", Stall())
     assert run(app, "stop", stream_id).output == "stopped\n"
-    assert upstream.request(0).left.wait(1)
+    assert upstream.request(0).left.wait(SOON_S)
     eventually(lambda: pair.record(stream_id), "the record")
     eventually(lambda: len(lines_of(app, "streams")) == 1, "an empty list")
     again = run(operator(pair), "stop", stream_id)

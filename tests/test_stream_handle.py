@@ -12,6 +12,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.web.handle import StreamHandle
 
+from .conftest import SOON_S
 from .conftest import eventually
 from .here import LOGS
 from .here import MEMORY
@@ -61,7 +62,7 @@ def test_running_stream_shows_what_there_is_and_can_be_stopped(pair: Pair) -> No
             assert stream.answer.record is None
         stream_at(pair.b, stream_id).stop()
         assert '"cancelled"' in "".join(pieces)
-    assert pair.upstream.request(0).left.wait(5)
+    assert pair.upstream.request(0).left.wait(SOON_S)
 
 
 def test_ended_stream_has_its_answer(pair: Pair) -> None:

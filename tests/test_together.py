@@ -13,6 +13,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.testing import read_events
 
+from .conftest import PATIENCE_S
 from .conftest import Connection
 from .conftest import Event
 from .conftest import Server
@@ -60,7 +61,7 @@ def test_events_of_several_streams_come_as_they_are_written(model: Upstream, ser
     model.answer("one ", gates[0], "ONE")
     model.answer("two ", gates[1], "TWO")
     ids = [start(server), start(server)]
-    assert all(gate.reached.wait(5) for gate in gates)
+    assert all(gate.reached.wait(PATIENCE_S) for gate in gates)
     reading = Connection.get(server.port, together(*(f"{id}-0" for id in ids)), "Connection: close")
     reading.read_until("one ")
     reading.read_until("two ")

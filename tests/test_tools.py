@@ -26,6 +26,7 @@ from llm_stream.testing import read_events
 
 from .calling import call
 from .calling import calling
+from .conftest import PATIENCE_S
 from .conftest import Event
 from .conftest import eventually
 from .conftest import of_kind
@@ -185,7 +186,7 @@ def test_ids_that_a_server_gives_twice_are_told_apart(make_app: MakeApp, upstrea
 
 def test_concurrent_tools_run_together_and_their_results_come_in_order(make_app: MakeApp, upstream: Upstream) -> None:
     app = make_app()
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     @llm_of(app).tool(concurrent=True)
     def meet(name: str) -> str:
@@ -308,7 +309,7 @@ def test_tool_that_misses_its_deadline_is_left_alone(make_app: MakeApp, upstream
 
     @llm_of(app).tool
     def slow() -> str:
-        gate.wait(10)
+        gate.wait(PATIENCE_S)
         return "late"
 
     try:
@@ -364,14 +365,14 @@ def test_stop_ends_a_stream_inside_a_tool(make_app: MakeApp, upstream: Upstream)
     @llm_of(app).tool
     def slow() -> None:
         running.set()
-        gate.wait(10)
+        gate.wait(PATIENCE_S)
 
     calling(upstream, call("slow"))
     client = app.test_client()
     started = client.post("/llm/streams", json={"prompt": "hi"}).json
     assert started is not None
     try:
-        assert running.wait(10)
+        assert running.wait(PATIENCE_S)
         client.delete(started["url"])
         events = read_events(client.get(started["url"]).data)
         assert of_kind(events, "done") == {"status": "cancelled"}
@@ -387,7 +388,7 @@ def test_stream_without_readers_ends_inside_a_tool(make_app: MakeApp, upstream: 
 
     @llm_of(app).tool
     def slow() -> None:
-        gate.wait(10)
+        gate.wait(PATIENCE_S)
 
     calling(upstream, call("slow"))
     app.test_client().post("/llm/streams", json={"prompt": "hi"})
@@ -404,7 +405,7 @@ def test_deadline_of_the_stream_ends_it_inside_a_tool(make_app: MakeApp, upstrea
 
     @llm_of(app).tool
     def slow() -> None:
-        gate.wait(10)
+        gate.wait(PATIENCE_S)
 
     calling(upstream, call("slow"))
     try:
@@ -525,7 +526,7 @@ def test_stop_ends_the_model_that_a_tool_asks(make_app: MakeApp, upstream: Upstr
     client = app.test_client()
     started = client.post("/llm/streams", json={"prompt": "hi"}).json
     assert started is not None
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE_S)
     gate.open()
     client.delete(started["url"])
     assert of_kind(read_events(client.get(started["url"]).data), "done") == {"status": "cancelled"}

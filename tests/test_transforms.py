@@ -35,6 +35,8 @@ from llm_stream.testing import read_events
 from .calling import call
 from .calling import calling
 from .conftest import GUNICORN
+from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -296,7 +298,7 @@ def test_cut_off_closes_the_upstream_at_once_and_bills_what_it_wrote(make_app: M
     events = read(app, ASK)
     assert text_of(events) == "The quick brown fox jumps over the lazy dog."
     assert of_kind(events, "done") == {"status": "incomplete", "finish_reason": "content_filter"}
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     record = record_of(app)
     assert (record.status, record.source, record.input_tokens, record.output_tokens) == (
         "incomplete",
@@ -322,7 +324,7 @@ def test_last_of_several_can_cut_off(make_app: MakeApp, upstream: Upstream) -> N
     events = read(app, ASK)
     assert (text_of(events), statuses(events)) == ("one", ["incomplete"])
     assert closed == [True]
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
 
 
 def test_transform_can_say_how_its_stream_ends(make_app: MakeApp, upstream: Upstream) -> None:
@@ -361,7 +363,7 @@ def test_transform_that_raises_or_yields_garbage_fails_its_stream(
     assert failure["code"] == "internal"
     assert "sk-secret" not in str(events)
     assert failure["error_id"] in caplog.text
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     assert record_of(app).source == "estimated"
 
 
@@ -389,7 +391,7 @@ def test_transform_is_closed_and_its_context_torn_down_however_it_ends(
                     raise RuntimeError("broken")
                 if ending == "stop":
                     gate.reached.set()
-                    gate.opened.wait(10)
+                    gate.opened.wait(PATIENCE_S)
             order.append("asked for the end")
         except Exception:
             order.append("caught")
@@ -404,7 +406,7 @@ def test_transform_is_closed_and_its_context_torn_down_however_it_ends(
         answer = client.get(ASK, buffered=False)
         stream_id = first_id(answer)
         assert eventually(lambda: upstream.requests)
-        assert ending != "stop" or gate.reached.wait(10)
+        assert ending != "stop" or gate.reached.wait(PATIENCE_S)
         client.delete(f"/llm/streams/{stream_id}")
         gate.open()
         answer.close()
@@ -536,7 +538,7 @@ def test_transformed_stream_is_resumed_and_stopped_like_any_other(upstream: Upst
     assert "[redacted]" in again.read_until("secret")
     server.request("DELETE", f"/llm/streams/{stream_id}")
     again.read_until("cancelled")
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     record = server.record(stream_id)
     assert (record["status"], record["source"]) == ("cancelled", "estimated")
     eventually(server.at_rest)
@@ -548,6 +550,6 @@ def test_cut_off_closes_the_upstream_under_the_server(upstream: Upstream, serve:
     events = server.events()
     assert text_of(events) == "This is "
     assert of_kind(events, "done") == {"status": "incomplete", "finish_reason": "content_filter"}
-    assert upstream.request(0).left.wait(5)
+    assert upstream.request(0).left.wait(SOON_S)
     assert server.record(of_kind(events, "start")["id"])["source"] == "estimated"
     eventually(server.at_rest)

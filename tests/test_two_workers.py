@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import require
 from .ports import free_port
@@ -82,7 +83,7 @@ def test_ctrl_c_stops_all_that_the_example_has_started(example: subprocess.Popen
     ports = [port for line in (read_line(example) for _ in range(3)) for port in ports_in(line)]
     assert [is_listening(port) for port in ports] == [True, True, True]
     example.send_signal(signal.SIGINT)
-    assert example.wait(30) == 0
+    assert example.wait(PATIENCE_S) == 0
     assert [is_listening(port) for port in ports] == [False, False, False]
 
 
@@ -92,7 +93,7 @@ def test_server_that_is_killed_is_started_again_and_stopped_with_the_rest(exampl
     os.killpg(int(group), signal.SIGKILL)
     assert read_line(example) == "server 1 has died. Restarting it.\n"
     example.terminate()  # while it starts
-    assert example.wait(30) == 0
+    assert example.wait(PATIENCE_S) == 0
     assert not any(is_listening(port) for line in lines for port in ports_in(line))
 
 

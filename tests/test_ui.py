@@ -20,6 +20,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Upstream
 
 from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -203,7 +204,7 @@ def test_nothing_is_resumed_where_nothing_is_written(server: Server, upstream: U
     for chat in (body["id"], "unknown"):
         response = server.get(f"/llm/ui/chat/{chat}/stream")
         assert (response.status_code, response.content) == (204, b"")
-        assert httpx2.post(f"{server.url}/llm/ui/chat/{chat}/stop", timeout=10).status_code == 204
+        assert httpx2.post(f"{server.url}/llm/ui/chat/{chat}/stop", timeout=PATIENCE_S).status_code == 204
 
 
 def resumed(server: Server, chat: str, gate: Gate, before: str, after: str) -> str:
@@ -223,11 +224,11 @@ def test_resumed_answer_is_the_latest_of_its_chat(server: Server, upstream: Upst
         bodies = [turn(chat="both"), turn(chat="both", trigger="regenerate-message")]
         for body, gate in zip(bodies, gates, strict=True):
             with client.stream("POST", "/llm/ui/chat", json=body):
-                assert gate.reached.wait(5)
+                assert gate.reached.wait(PATIENCE_S)
     assert "x-vercel-ai-ui-message-stream: v1" in resumed(server, "both", gates[1], "new ", "one").lower()
     assert server.get("/llm/ui/chat/both/stream").status_code == 204  # though the old one is still being written
-    assert httpx2.delete(f"{server.url}/llm/ui/chat/both/stream", timeout=10).status_code == 204
-    assert upstream.request(0).left.wait(2)
+    assert httpx2.delete(f"{server.url}/llm/ui/chat/both/stream", timeout=PATIENCE_S).status_code == 204
+    assert upstream.request(0).left.wait(SOON_S)
 
 
 def test_chat_of_somebody_else_is_neither_resumed_nor_stopped(make_app: MakeApp) -> None:
@@ -240,14 +241,14 @@ def test_chat_of_somebody_else_is_neither_resumed_nor_stopped(make_app: MakeApp)
         ada, bob = {"Owner": "ada"}, {"Owner": "bob"}
         client = app.test_client()
         with client.post("/llm/ui/chat", json=turn(chat="shared"), headers=ada, buffered=False):
-            assert gate.reached.wait(5)
+            assert gate.reached.wait(PATIENCE_S)
             assert client.get("/llm/ui/chat/shared/stream", headers=bob).status_code == 204
             assert client.post("/llm/ui/chat/shared/stop", headers=bob).status_code == 204
             nobody = client.get("/llm/ui/chat/shared/stream")
             assert (nobody.status_code, nobody.text, nobody.mimetype) == (401, "Who are you?", "text/plain")
             assert upstream.open == 1
             assert client.post("/llm/ui/chat/shared/stop", headers=ada).status_code == 204
-            assert upstream.request(0).left.wait(2)
+            assert upstream.request(0).left.wait(SOON_S)
 
 
 def _client(upstream: Upstream) -> Any:
@@ -262,7 +263,7 @@ def test_answer_goes_on_in_the_message_whose_tools_were_run(server: Server, upst
     call = {"type": "tool-weather", "toolCallId": "c1", "state": "output-available", "input": {}, "output": "grey"}
     body = turn(user(), assistant(call, id="a1"), messageId="a1")
     with httpx2.stream("POST", f"{server.url}/llm/ui/chat", json=body, timeout=PATIENCE_S):
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(PATIENCE_S)
     assert '{"type":"start","messageId":"a1"}' in resumed(server, body["id"], gate, "It ", "rains.")
 
 

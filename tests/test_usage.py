@@ -21,6 +21,7 @@ from llm_stream.usage import tokenizer
 from llm_stream.usage.price import cost_of
 from llm_stream.usage.record import money
 
+from .conftest import SOON_S
 from .conftest import Event
 from .conftest import kinds_of
 from .conftest import of_kind
@@ -306,7 +307,7 @@ def test_users_own_http_client_wins(make_app: MakeApp, upstream: Upstream) -> No
         while len(upstream.requests) < 2:
             pass
         browser.delete(url)
-        assert upstream.request(1).left.wait(1)
+        assert upstream.request(1).left.wait(SOON_S)
 
 
 def priced(usage: Usage, *models: str, base_url: str | None = None, **prices: Price) -> Any:

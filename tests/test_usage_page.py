@@ -29,6 +29,7 @@ from llm_stream.reports.page import rendered
 from llm_stream.testing import Upstream
 
 from . import usage_rows
+from .conftest import PATIENCE_S
 from .conftest import ROOT
 from .conftest import Server
 from .databases import PostgreSQL
@@ -478,5 +479,5 @@ def test_all_text_can_be_read(usage: Page, scheme: Any) -> None:
 
 
 def test_nothing_of_the_page_is_written_into_it(server: Server) -> None:
-    html = httpx2.get(f"{server.url}/llm/usage?{MONTH}", timeout=15).text
+    html = httpx2.get(f"{server.url}/llm/usage?{MONTH}", timeout=PATIENCE_S).text
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|<[^>&]*\son\w+=", html)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx2
 import pytest
 from playwright.sync_api import Dialog
 from playwright.sync_api import Page
@@ -233,7 +232,7 @@ def test_a_script_that_got_in_all_the_same_would_not_run(watched: Watched) -> No
 
 
 def test_the_policy_allows_files_of_the_site_and_nothing_else(site: Server) -> None:
-    headers = httpx2.get(site.url).headers
+    headers = site.get("/").headers
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert set(policy.values()) == {"'none'", "'self'", "'self' data:", "'script'", "dompurify"}

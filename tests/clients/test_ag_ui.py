@@ -23,6 +23,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.wire.agui import AGUIWire
 
+from ..conftest import PATIENCE_S
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..node import Node
 from ..sequences import batches
@@ -170,8 +172,8 @@ def test_stop_is_felt_upstream_at_once(agent: Open, upstream: Upstream, server: 
     asking = agent()
     asking("start", text="hi")
     asking("until", text="Hello")
-    assert httpx2.post(f"{asking.url}/{asking.id}/stop", timeout=10).status_code == 204
-    assert upstream.requests[0].left.wait(1)
+    assert httpx2.post(f"{asking.url}/{asking.id}/stop", timeout=PATIENCE_S).status_code == 204
+    assert upstream.requests[0].left.wait(SOON_S)
     shown = asking.ended()
     assert (shown["error"], shown["outcome"]) == (None, "cancelled")
     assert server.record(shown["messages"][-1]["id"])["status"] == "cancelled"

@@ -27,6 +27,8 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 from llm_stream.wire.ui import UIWire
 
+from ..conftest import PATIENCE_S
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..node import SCRIPTS
 from ..node import Node
@@ -106,7 +108,7 @@ class Chat:
         return shown
 
     def post(self, path: str) -> httpx2.Response:
-        return httpx2.post(f"{self.url}/{self.id}/{path}", timeout=10)
+        return httpx2.post(f"{self.url}/{self.id}/{path}", timeout=PATIENCE_S)
 
 
 Open = Callable[..., Chat]
@@ -277,7 +279,7 @@ def test_stop_is_felt_upstream_at_once(chat: Open, upstream: Upstream, server: S
     talk("send", text="hi")
     talk("until", text="Hello")
     assert talk.post("stop").status_code == 204
-    assert upstream.requests[0].left.wait(1)
+    assert upstream.requests[0].left.wait(SOON_S)
     shown = talk.ended()
     assert (shown["status"], shown["finishReason"]) == ("ready", "other")
     assert parts_of(shown) == [{"type": "text", "text": "Hello", "state": "done"}]

@@ -17,6 +17,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..proxy import Proxy
 from .scripts import AWKWARD
@@ -220,7 +221,7 @@ def test_stop_closes_the_upstream(tab: Page, upstream: Upstream) -> None:
     said(tab, "Hello")
     tab.evaluate("stop('/llm/streams/' + answer.id)")
     assert over(tab)["status"] == "cancelled"
-    assert upstream.requests[-1].left.wait(5)
+    assert upstream.requests[-1].left.wait(SOON_S)
 
 
 def test_stop_sends_the_headers_that_a_beacon_could_not(tab: Page, upstream: Upstream) -> None:

@@ -17,6 +17,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from ..conftest import CHROMIUM_FLAGS
+from ..conftest import PATIENCE_S
 from ..conftest import Server
 from .conftest import BLANK
 from .test_browser_client import asked_for
@@ -201,7 +202,7 @@ def nine_that_stream(tabs: list[Page], upstream: Upstream) -> None:
     for number, (tab, (one, two)) in enumerate(zip(tabs, gates, strict=True)):
         upstream.answer(f"{number} one ", one, "two ", two, "three")
         reading(loaded(tab), started(tab))
-        assert one.reached.wait(15)  # the scripts are taken in this order
+        assert one.reached.wait(PATIENCE_S)  # the scripts are taken in this order
     for number, tab in enumerate(tabs):
         said(tab, f"{number} one ")
     for tab, (one, _) in reversed(list(zip(tabs, gates, strict=True))):
@@ -224,7 +225,7 @@ def test_nine_tabs_of_the_demo_page_all_move(context: Any, upstream: Upstream, s
         tabs[-1].goto(server.url)
         tabs[-1].get_by_label("Message").fill("What is it?")
         tabs[-1].keyboard.press("Enter")
-        assert gate.reached.wait(15)
+        assert gate.reached.wait(PATIENCE_S)
     for number, tab in enumerate(tabs):
         expect(tab.locator(".answer")).to_have_text(f"{number} one ")
     assert tabs[0].evaluate("fetch('/worker').then(({ status }) => status)") == 200  # the site is still there

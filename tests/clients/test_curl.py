@@ -19,6 +19,7 @@ from ..agent_events import DATA
 from ..agent_events import RESULT
 from ..agent_events import SOURCE
 from ..agent_events import STEP
+from ..conftest import PATIENCE_S
 from ..conftest import Event
 from ..conftest import Server
 from ..conftest import of_kind
@@ -41,7 +42,9 @@ class Curl:
         self._url = server.url
 
     def __call__(self, path: str, *options: str) -> bytes:
-        return subprocess.run([*self._command, *options, self._url + path], capture_output=True, timeout=30).stdout
+        return subprocess.run(
+            [*self._command, *options, self._url + path], capture_output=True, timeout=PATIENCE_S
+        ).stdout
 
     def events(self, path: str = URL, *options: str) -> list[Event]:
         return read_events(self(path, *options))
@@ -107,7 +110,7 @@ def test_stop_by_another_request(curl: Curl, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer("Hello", gate, Stall())
     with curl.reading() as process:
-        assert process.stdout and gate.reached.wait(10)
+        assert process.stdout and gate.reached.wait(PATIENCE_S)
         first = b"".join(iter(process.stdout.readline, b"\n"))
         stream_id = read_events(first)[0][2]["id"]
         curl(f"/llm/streams/{stream_id}", "-X", "DELETE")
@@ -120,7 +123,7 @@ def test_resume_after_the_last_event(curl: Curl, upstream: Upstream) -> None:
     gate = Gate()
     upstream.answer("one ", gate, "two")
     with curl.reading() as process:
-        assert process.stdout and gate.reached.wait(10)
+        assert process.stdout and gate.reached.wait(PATIENCE_S)
         lines: list[bytes] = []
         while b"one" not in b"".join(lines):
             lines.append(process.stdout.readline())

@@ -19,6 +19,7 @@ from ..agent_events import RESULT
 from ..agent_events import SOURCE
 from ..agent_events import STEP
 from ..conftest import ROOT
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..conftest import eventually
 from ..proxy import Proxy
@@ -96,7 +97,7 @@ def test_stop_by_a_request_of_its_own(tab: Page, upstream: Upstream) -> None:
     tab.evaluate("fetch(`/llm/streams/${seen.id}`, { method: 'DELETE' })")
     tab.wait_for_function("seen.status")
     assert tab.evaluate("seen.status") == "cancelled"
-    assert upstream.requests[-1].left.wait(5)
+    assert upstream.requests[-1].left.wait(SOON_S)
 
 
 def test_stop_by_closing_it(tab: Page, upstream: Upstream, server: Server) -> None:

@@ -23,6 +23,8 @@ from ..agent_events import DATA
 from ..agent_events import RESULT
 from ..agent_events import SOURCE
 from ..agent_events import STEP
+from ..conftest import PATIENCE_S
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..conftest import eventually
 from ..node import node_folder
@@ -166,7 +168,7 @@ def test_resume_before_the_first_event_by_a_key(tab: Page, upstream: Upstream) -
     upstream.answer(gate, "Hello")
     before = len(upstream.requests)
     ask(tab, key="c0ffee-1")
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE_S)
     tab.evaluate(HIDE, True)
     tab.evaluate(HIDE, False)
     gate.open()
@@ -181,12 +183,12 @@ def test_resume_before_the_first_event_without_a_key_buys_twice(tab: Page, upstr
     upstream.answer("Hello again")
     before = len(upstream.requests)
     ask(tab)
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE_S)
     tab.evaluate(HIDE, True)
     tab.evaluate(HIDE, False)
     assert over(tab)["text"] == "Hello again"
     assert len(upstream.requests) == before + 2
-    assert upstream.requests[before].left.wait(10)
+    assert upstream.requests[before].left.wait(SOON_S)
     eventually(lambda: upstream.open == 0, "the end of the first")
 
 

@@ -135,7 +135,7 @@ def test_stop_by_another_request(connect: Any, server: Server, upstream: Upstrea
     with connect("GET", server.url + URL) as source:
         stream_id = json.loads(next(source).data)["id"]
         assert json.loads(next(source).data)["text"] == "Hello"
-        httpx2.delete(f"{server.url}/llm/streams/{stream_id}").raise_for_status()
+        httpx2.delete(f"{server.url}/llm/streams/{stream_id}", timeout=PATIENCE_S).raise_for_status()
         *_, last = source
     assert json.loads(last.data)["status"] == "cancelled"
 

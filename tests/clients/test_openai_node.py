@@ -13,6 +13,7 @@ from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..here import Here
 from ..node import SCRIPTS
@@ -117,7 +118,7 @@ def test_stop_closes_the_upstream(client: Node, server: Server, upstream: Upstre
     upstream.answer("Hel", Stall())
     answer = client("stream", body=HI, stopAfter=2)
     assert said(answer["chunks"]) == "Hel"
-    assert upstream.requests[0].left.wait(15)
+    assert upstream.requests[0].left.wait(SOON_S)
     assert server.record(answer["chunks"][0]["id"])["status"] == "abandoned"
 
 

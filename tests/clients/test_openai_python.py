@@ -23,6 +23,8 @@ from llm_stream.testing import Pause
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import PATIENCE_S
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..conftest import eventually
 from ..here import Here
@@ -279,7 +281,7 @@ def test_stop_closes_the_upstream(client: OpenAI, server: Server, upstream: Upst
     with client.chat.completions.create(model=MODEL, messages=HI, stream=True) as stream:
         chunks = [next(stream), next(stream)]
     assert text_of(chunks) == "Hel"
-    assert upstream.requests[0].left.wait(15)
+    assert upstream.requests[0].left.wait(SOON_S)
     assert server.record(chunks[0].id)["status"] == "abandoned"
 
 
@@ -287,7 +289,7 @@ def test_stop_by_somebody_else_is_raised(client: OpenAI, server: Server, upstrea
     upstream.answer("Hel", Stall())
     with client.chat.completions.create(model=MODEL, messages=HI, stream=True) as stream:
         next(stream)
-        httpx2.delete(server.url + stream.response.headers["x-llm-stream-url"])
+        httpx2.delete(server.url + stream.response.headers["x-llm-stream-url"], timeout=PATIENCE_S)
         with pytest.raises(openai.APIError) as raised:
             list(stream)
     assert raised.value.code == "cancelled"
@@ -300,7 +302,7 @@ def test_resume_from_the_start_by_the_same_idempotency_key(client: OpenAI, upstr
     key = {"Idempotency-Key": str(uuid.uuid4())}
     with client.chat.completions.create(model=MODEL, messages=HI, stream=True, extra_headers=key) as stream:
         assert text_of([next(stream), next(stream)]) == "Hel"
-        gate.reached.wait(5)
+        gate.reached.wait(PATIENCE_S)
     resumed = client.chat.completions.create(model=MODEL, messages=HI, stream=True, extra_headers=key)
     gate.open()
     assert text_of(list(resumed)) == "Hello"
@@ -324,7 +326,7 @@ def test_resume_by_the_retries_of_the_client_itself(upstream: Upstream, serve: C
             options: Any = {"stream": streamed, "extra_headers": {"Idempotency-Key": str(uuid.uuid4())}}
             create: Any = client.chat.completions.with_raw_response.create
             asking: Any = threads.submit(create, model=MODEL, messages=HI, **options)
-            assert gate.reached.wait(15)
+            assert gate.reached.wait(PATIENCE_S)
             proxy.cut()
             gate.open()
             answer = asking.result()
@@ -339,7 +341,7 @@ def test_resume_by_the_url_of_the_stream(client: OpenAI, server: Server, upstrea
     with client.chat.completions.create(model=MODEL, messages=HI, stream=True) as stream:
         assert text_of([next(stream), next(stream)]) == "Hel"
         url = stream.response.headers["x-llm-stream-url"]
-    with httpx2.stream("GET", server.url + url) as rest:
+    with httpx2.stream("GET", server.url + url, timeout=PATIENCE_S) as rest:
         gate.open()
         assert "event: done" in rest.read().decode()
     assert server.get(url, Accept="application/json").json()["text"] == "Hello"

@@ -11,6 +11,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..conftest import eventually
 from ..node import SCRIPTS
@@ -120,7 +121,7 @@ def test_responses_cancel(client: Node, server: Server, upstream: Upstream) -> N
     id = client("create", url=server.url, body={"background": True})["response"]["id"]
     asked = upstream.request(0)
     assert client("cancel", url=server.url, id=id) == "cancelled"
-    assert asked.left.wait(10)
+    assert asked.left.wait(SOON_S)
 
 
 def test_responses_delete(client: Node, server: Server, upstream: Upstream) -> None:

@@ -18,6 +18,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..conftest import eventually
 from .scripts import chunk
@@ -229,7 +230,7 @@ def test_responses_cancel(client: OpenAI, upstream: Upstream) -> None:
     asked_upstream = upstream.request(0)
     eventually(lambda: client.responses.retrieve(response.id).output_text == "Hel")
     assert client.responses.cancel(response.id).status == "cancelled"
-    assert asked_upstream.left.wait(10)
+    assert asked_upstream.left.wait(SOON_S)
     assert client.responses.retrieve(response.id).status == "cancelled"
     assert client.responses.cancel(response.id).status == "cancelled"  # twice does no harm
 

@@ -17,6 +17,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from ..conftest import ROOT
+from ..conftest import SOON_S
 from ..conftest import Server
 from ..node import node
 from ..node import node_folder
@@ -102,7 +103,7 @@ def test_stop_is_felt_upstream_at_once(page: Page, upstream: Upstream) -> None:
     ask(page)
     expect(page.locator("article.assistant p")).to_have_text("Hello")
     page.get_by_role("button", name="Stop").click()
-    assert upstream.requests[0].left.wait(5)
+    assert upstream.requests[0].left.wait(SOON_S)
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     expect(page.locator("main")).to_have_attribute("data-status", "ready")
 
