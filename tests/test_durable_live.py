@@ -12,6 +12,7 @@ from llm_stream.testing import Gate
 from llm_stream.testing import Stall
 from llm_stream.wire import durable
 
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import eventually
 from .durable_reading import is_closed
@@ -182,7 +183,7 @@ def test_live_reader_keeps_a_stream_alive_until_it_leaves(pair: Pair, live: str)
     for _ in range(3 if live == "long-poll" else 0):  # all together take longer than the grace
         assert pair.b.get(f"{url}?offset={offset}&live=long-poll").status_code == 204
         assert not asked.left.is_set()
-    assert asked.left.wait(5 * GRACE_S)
+    assert asked.left.wait(SOON_S)
     assert whole(pair, url).json()[-1]["status"] == "abandoned"
 
 
@@ -192,4 +193,4 @@ def test_client_that_leaves_its_long_poll_is_no_reader_any_more(pair: Pair) -> N
     waiting = Connection.get(pair.b.port, f"{url}?offset={offset}&live=long-poll")
     eventually(lambda: readers(pair, url))
     waiting.close()
-    assert pair.upstream.request(0).left.wait(5 * GRACE_S)
+    assert pair.upstream.request(0).left.wait(SOON_S)

@@ -239,7 +239,7 @@ def test_reader_at_another_worker_keeps_a_stream_alive_until_it_leaves(pair: Pai
     reading.read_until("Hello")
     assert not pair.upstream.request(0).left.wait(3 * GRACE_S)
     reading.close()
-    assert pair.upstream.request(0).left.wait(5 * GRACE_S)
+    assert pair.upstream.request(0).left.wait(SOON_S)
     assert eventually(lambda: pair.record(stream_id)).status == "abandoned"
     assert pair.b.events(url)[-1][2] == {"status": "abandoned"}
 
@@ -250,4 +250,4 @@ def test_snapshots_at_another_worker_count_as_reading(pair: Pair) -> None:
     for _ in range(5):  # each pause is within the grace, all of them together are not
         assert pair.b.get(url, Accept="application/json").json()["status"] == "running"
         assert not asked.left.wait(0.6 * GRACE_S)
-    assert asked.left.wait(5 * GRACE_S)
+    assert asked.left.wait(SOON_S)

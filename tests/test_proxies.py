@@ -18,6 +18,7 @@ from llm_stream.testing import Upstream
 from llm_stream.wire.sse import HEARTBEAT
 
 from .conftest import PATIENCE_S
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -182,7 +183,7 @@ def test_going_of_the_client_is_noticed_without_a_heartbeat(
     reading = read(client, port)
     reading.read_until("Hello")
     reading.leave()
-    assert upstream.request(0).left.wait(GRACE_S + 1.0 + 0.5)
+    assert upstream.request(0).left.wait(SOON_S)
     (record,) = eventually(quiet.records)
     assert record["status"] == "abandoned"
 

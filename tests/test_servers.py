@@ -111,7 +111,7 @@ def test_reader_gone_is_noticed_while_nothing_is_written(upstream: Upstream, ser
     reading = Connection.get(server.port, "/llm/chat?prompt=hi")
     reading.read_until("Hello")
     reading.close()
-    assert upstream.request(0).left.wait(0.5 + 1.0 + 0.5)
+    assert upstream.request(0).left.wait(SOON_S)
     eventually(server.at_rest)
     assert [record["status"] for record in server.records()] == ["abandoned"]
     assert "Traceback" not in server.log

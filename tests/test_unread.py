@@ -11,6 +11,7 @@ from llm_stream.testing import Stall
 from llm_stream.testing import Upstream
 
 from .conftest import GUNICORN
+from .conftest import SOON_S
 from .conftest import Connection
 from .conftest import Server
 from .conftest import eventually
@@ -34,9 +35,9 @@ def ask(host: Server, path: str, *, method: str = "GET", headers: str = "") -> C
 
 
 def abandoned(host: Server) -> None:
-    """The one record, and the upstream let go of within the grace and a second."""
+    """There is one record, and the upstream's connection is closed."""
     assert host.upstream is not None
-    assert host.upstream.request(0).left.wait(GRACE_S + 1.0)
+    assert host.upstream.request(0).left.wait(SOON_S)
     (record,) = eventually(host.records, "the record")
     assert (record["status"], record["source"]) == ("abandoned", "estimated")
     eventually(host.at_rest)
