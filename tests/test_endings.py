@@ -41,9 +41,9 @@ def shared(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
             upstream,
             tmp_path_factory.mktemp("server"),
             api=api,
-            first_token_s=1,
-            idle_s=1,
-            total_s=4,
+            first_token_s=2,
+            idle_s=2,
+            total_s=5,
             disconnect_grace_s=0.5,
             retries=1,
             max_streams_per_owner=3,
@@ -228,12 +228,12 @@ def test_stall_after_the_first_token(server: Server) -> None:
 
 
 def test_upstream_pings_do_not_count_as_content(server: Server) -> None:
-    pings = [step for _ in range(12) for step in (b": ping\n\n", Pause(0.2))]
+    pings = [step for _ in range(20) for step in (b": ping\n\n", Pause(0.2))]
     check(server, ask(server, "Hello", *pings), "timed_out", "estimated", "idle_timeout")
 
 
 def test_total_deadline(server: Server) -> None:
-    slow = [step for n in range(30) for step in (f"{n} ", Pause(0.2))]
+    slow = [step for n in range(40) for step in (f"{n} ", Pause(0.2))]
     check(server, ask(server, *slow), "timed_out", "estimated", "total_timeout")
 
 

@@ -472,9 +472,9 @@ def test_stopped_stream_buys_no_more_calls(make_app: MakeApp, upstream: Upstream
 
 def test_call_that_is_kept_to_the_generator_is_no_silence(make_app: MakeApp, upstream: Upstream) -> None:
     """Deadlines are for a model that says nothing, not for an agent that does not pass on what it says."""
-    app = make_app(first_token_s=1, idle_s=1)
+    app = make_app(first_token_s=2, idle_s=2)
     for _ in range(2):
-        upstream.answer(*[step for _ in range(6) for step in ("word ", Pause(0.3))])
+        upstream.answer(*[step for _ in range(6) for step in ("word ", Pause(0.5))])
 
     def agent() -> Iterator[Any]:
         for _ in range(2):
